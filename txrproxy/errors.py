@@ -1,0 +1,148 @@
+"""Every way an exchange can end, as one table.
+
+A :class:`Reason` row drives the status sent to the client, whether another backend may be tried,
+and the name in the access log and the metrics. Nothing else in the product spells these facts, so
+a new way to fail is one new row here.
+
+``status`` is 0 where no status can be sent: the response has begun, or nobody is left to read it.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from attrs import field, frozen
+
+
+class Fault(enum.Enum):
+    """Whose doing the end of an exchange is."""
+
+    NONE = "none"
+    CLIENT = "client"
+    PROXY = "proxy"
+    BACKEND = "backend"
+
+
+class Retry(enum.Enum):
+    """When the same request may be sent to a backend again."""
+
+    NEVER = "never"
+    ALWAYS = "always"  # the request never reached a backend
+    IF_SAFE = "if_safe"  # it may have: idempotent methods with a replayable body only
+
+
+@frozen(eq=False)
+class Reason:
+    """One way for an exchange to end.
+
+    ``text`` is what the person at the client may read: plain words, nothing of the inside.
+    """
+
+    name: str
+    status: int
+    fault: Fault
+    retry: Retry = Retry.NEVER
+    text: str = ""
+    log_name: bytes = field(init=False)
+
+    @log_name.default
+    def _log_name(self) -> bytes:
+        return self.name.encode("ascii")
+
+
+REASONS: dict[str, Reason] = {}
+
+
+def _row(
+    name: str, status: int, fault: Fault, text: str = "", retry: Retry = Retry.NEVER
+) -> Reason:
+    reason = Reason(name, status, fault, retry, text)
+    if name in REASONS:
+        raise ValueError(f"two reasons named {name}")
+    REASONS[name] = reason
+    return reason
+
+
+_N, _C, _P, _B = Fault.NONE, Fault.CLIENT, Fault.PROXY, Fault.BACKEND
+
+# Ends that are no failure.
+OK = _row("ok", 0, _N)
+UPGRADED = _row("upgraded", 0, _N)
+REDIRECTED = _row("redirected", 0, _N)
+RESPONDED = _row("responded", 0, _N)
+RESOURCE = _row("resource", 0, _N)
+
+# The request itself is not acceptable: answered once, then the connection closes.
+BAD_REQUEST_LINE = _row("bad_request_line", 400, _C, "The request line is malformed.")
+BAD_METHOD = _row("bad_method", 400, _C, "The method is not a valid token.")
+BAD_TARGET = _row("bad_target", 400, _C, "The request target is malformed.")
+TARGET_ABOVE_ROOT = _row("target_above_root", 400, _C, "The path climbs above the root.")
+BAD_VERSION = _row("bad_version", 400, _C, "The protocol version is malformed.")
+VERSION_UNSUPPORTED = _row(
+    "version_unsupported", 505, _C, "This server speaks HTTP/1.0 and HTTP/1.1."
+)
+BAD_FIELD = _row("bad_field", 400, _C, "A header field is malformed.")
+BAD_HOST = _row("bad_host", 400, _C, "Exactly one valid Host field is required.")
+HOST_MISMATCH = _row("host_mismatch", 400, _C, "The target and the Host field disagree.")
+BAD_CONTENT_LENGTH = _row("bad_content_length", 400, _C, "Content-Length is invalid.")
+BAD_TRANSFER_ENCODING = _row("bad_transfer_encoding", 400, _C, "Transfer-Encoding is invalid.")
+LENGTH_AND_ENCODING = _row(
+    "length_and_encoding", 400, _C, "Content-Length and Transfer-Encoding exclude each other."
+)
+CODING_UNSUPPORTED = _row(
+    "coding_unsupported", 501, _C, "Only the chunked transfer coding is supported."
+)
+BAD_CHUNK = _row("bad_chunk", 400, _C, "The chunked body is malformed.")
+BAD_EXPECTATION = _row("bad_expectation", 417, _C, "Only 100-continue can be expected.")
+TARGET_TOO_LONG = _row("target_too_long", 414, _C, "The request target is too long.")
+HEAD_TOO_LARGE = _row("head_too_large", 431, _C, "The request head is too large.")
+TOO_MANY_FIELDS = _row("too_many_fields", 431, _C, "The request has too many header fields.")
+METHOD_NOT_ALLOWED = _row("method_not_allowed", 405, _C, "This method is not offered here.")
+BODY_TOO_LARGE = _row("body_too_large", 413, _C, "The request body is too large.")
+UPGRADE_REFUSED = _row("upgrade_refused", 400, _C, "The upgrade request is malformed.")
+BAD_PROXY_HEADER = _row("bad_proxy_header", 0, _C)
+
+# The client kept us waiting, or went away.
+HEAD_TIMEOUT = _row("head_timeout", 408, _C, "The request head took too long to arrive.")
+BODY_TIMEOUT = _row("body_timeout", 408, _C, "The request body stopped arriving.")
+WRITE_TIMEOUT = _row("write_timeout", 0, _C)
+CLIENT_ABORTED = _row("client_aborted", 0, _C)
+
+# The proxy's own answers.
+NO_ROUTE = _row("no_route", 404, _P, "Nothing is served at this address.")
+NO_BACKEND = _row("no_backend", 503, _P, "No server is available for this request.", Retry.ALWAYS)
+QUEUE_FULL = _row("queue_full", 503, _P, "Too many requests are waiting. Try again shortly.")
+QUEUE_TIMEOUT = _row("queue_timeout", 503, _P, "The request waited too long for a free server.")
+INTERNAL = _row("internal", 500, _P, "The proxy failed to handle this request.")
+DRAINING = _row("draining", 503, _P, "The server is shutting down.")
+RESOURCE_FAILED = _row("resource_failed", 500, _P, "The application failed.")
+
+# The backend failed before a response began: a 502 or 504 tells the client.
+CONNECT_REFUSED = _row(
+    "connect_refused", 502, _B, "The server behind this proxy is not reachable.", Retry.ALWAYS
+)
+CONNECT_TIMEOUT = _row(
+    "connect_timeout", 504, _B, "The server behind this proxy is not reachable.", Retry.ALWAYS
+)
+NAME_UNRESOLVED = _row(
+    "name_unresolved", 502, _B, "The server behind this proxy is not reachable.", Retry.ALWAYS
+)
+RESET = _row("reset", 502, _B, "The server behind this proxy closed the connection.", Retry.IF_SAFE)
+BAD_RESPONSE = _row("bad_response", 502, _B, "The server behind this proxy sent a bad response.")
+RESPONSE_HEAD_TOO_LARGE = _row(
+    "response_head_too_large", 502, _B, "The server behind this proxy sent a bad response."
+)
+FIRST_BYTE_TIMEOUT = _row(
+    "first_byte_timeout", 504, _B, "The server behind this proxy took too long to answer."
+)
+BACKEND_WRITE_TIMEOUT = _row(
+    "backend_write_timeout", 504, _B, "The server behind this proxy stopped reading."
+)
+
+# It failed in the middle of one: the client's connection is closed so that it can tell.
+TRUNCATED = _row("truncated", 0, _B)
+BAD_RESPONSE_BODY = _row("bad_response_body", 0, _B)
+UPSTREAM_IDLE_TIMEOUT = _row("upstream_idle_timeout", 0, _B)
+
+# The end of a tunnel that nobody used.
+TUNNEL_IDLE = _row("tunnel_idle", 0, _N)
