@@ -1,0 +1,212 @@
+"""Header fields: strict parsing, and the lists of names that the rules of RFC 9110 need.
+
+The same field lines arrive again and again: a browser repeats its own on every request, an API
+client sends whole identical blocks. Parsing is a pure function of bytes, so two bounded memos stand
+in front of it: one for whole blocks, one for single lines. A :class:`Fields` is immutable, and so
+can be shared between exchanges; what later rooms derive from one is kept in its ``derived`` and
+dies with it.
+
+Grammar (RFC 9110 section 5, RFC 9112 section 5), the strict choice wherever there is one::
+
+    field-line  = field-name ":" OWS field-value OWS
+    field-name  = 1*tchar
+    field-value = *( %x20-7E / %x80-FF / HTAB ), no obs-fold
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from txrproxy.errors import BAD_FIELD, Reason
+
+TCHAR = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_CONTROLS = bytes(c for c in range(256) if (c < 0x20 and c != 0x09) or c == 0x7F)
+
+# A line is (lower-case name, value, the line as it is sent on with its CRLF).
+Line = tuple[bytes, bytes, bytes]
+
+_MEMO_BLOCKS = 1024
+_MEMO_BLOCK_SIZE = 4096  # longer blocks are parsed each time: the memo stays below 4 MiB
+_MEMO_LINES = 4096
+_MEMO_LINE_SIZE = 256
+
+# Fields that speak of one connection only (RFC 9110 section 7.6.1); what Connection lists joins them.
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"transfer-encoding",
+        b"upgrade",
+        b"http2-settings",
+    }
+)
+
+# What a trailer section must not carry (RFC 9110 section 6.5.1): framing, routing, modifiers,
+# authentication, payload processing.
+NOT_IN_TRAILERS = HOP_BY_HOP | {
+    b"age",
+    b"authorization",
+    b"cache-control",
+    b"content-encoding",
+    b"content-length",
+    b"content-range",
+    b"content-type",
+    b"cookie",
+    b"date",
+    b"expect",
+    b"expires",
+    b"forwarded",
+    b"host",
+    b"location",
+    b"max-forwards",
+    b"pragma",
+    b"proxy-authentication-info",
+    b"range",
+    b"retry-after",
+    b"set-cookie",
+    b"trailer",
+    b"vary",
+    b"via",
+    b"warning",
+    b"www-authenticate",
+    b"x-request-id",
+}
+
+
+class BadFields(Exception):
+    """The block is not a list of valid field lines; ``reason`` says what to answer."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.name)
+        self.reason = reason
+
+
+class Fields:
+    """The field lines of one message, in order, repetitions included. Immutable.
+
+    ``lines`` is a tuple of (lower-case name, value, line to send with CRLF). ``block`` is all of
+    them joined, ready to be sent. ``derived`` belongs to the rooms that compute something from the
+    fields alone and want to do so once; its keys are theirs.
+    """
+
+    __slots__ = ("_index", "block", "derived", "lines")
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        self.lines = tuple(lines)
+        self.block = b"".join([line[2] for line in self.lines])
+        self.derived: dict[Any, Any] = {}
+        index: dict[bytes, tuple[bytes, ...]] = {}
+        for name, value, _ in self.lines:
+            index[name] = (*index[name], value) if name in index else (value,)
+        self._index = index
+
+    def __repr__(self) -> str:
+        return f"<Fields {self.block!r}>"
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._index
+
+    def all(self, name: bytes) -> tuple[bytes, ...]:
+        """The values of every line with this lower-case name, in order."""
+        return self._index.get(name, ())
+
+    def first(self, name: bytes, default: bytes = b"") -> bytes:
+        """The value of the first line with this lower-case name."""
+        values = self._index.get(name)
+        return values[0] if values else default
+
+
+EMPTY = Fields(())
+_blocks: dict[bytes, Fields] = {b"": EMPTY}
+_lines: dict[bytes, Line] = {}
+
+
+def is_token(value: bytes) -> bool:
+    """Whether the bytes are a token (RFC 9110 section 5.6.2)."""
+    return bool(value) and not value.translate(None, TCHAR)
+
+
+def is_field_value(value: bytes) -> bool:
+    """Whether the bytes can stand as a field value: no control characters but HTAB."""
+    return len(value.translate(None, _CONTROLS)) == len(value)
+
+
+def make_line(name: bytes, value: bytes) -> Line:
+    """A line of our own making, for a name and value known to be valid."""
+    return name.lower(), value, name + b": " + value + b"\r\n"
+
+
+def parse_line(line: bytes) -> Line:
+    """Parse one field line without its CRLF.
+
+    Raises :class:`BadFields` for whatever RFC 9112 section 5 forbids: white space before the
+    colon, a folded line, a name that is no token, a control character.
+    """
+    known = _lines.get(line)
+    if known is not None:
+        return known
+    name, colon, value = line.partition(b":")
+    if not colon or not name or name.translate(None, TCHAR):
+        raise BadFields(BAD_FIELD)
+    value = value.strip(b" \t")
+    if len(value.translate(None, _CONTROLS)) != len(value):
+        raise BadFields(BAD_FIELD)
+    parsed = make_line(name, value)
+    if len(line) <= _MEMO_LINE_SIZE:
+        if len(_lines) >= _MEMO_LINES:
+            _lines.clear()
+        _lines[line] = parsed
+    return parsed
+
+
+def parse_fields(block: bytes) -> Fields:
+    """Parse field lines separated by CRLF, without the one that ends the last.
+
+    Raises :class:`BadFields`.
+    """
+    known = _blocks.get(block)
+    if known is not None:
+        return known
+    fields = Fields([parse_line(line) for line in block.split(b"\r\n")])
+    if len(block) <= _MEMO_BLOCK_SIZE:
+        if len(_blocks) >= _MEMO_BLOCKS:
+            _blocks.clear()
+            _blocks[b""] = EMPTY
+        _blocks[block] = fields
+    return fields
+
+
+def split_list(values: Iterable[bytes]) -> list[bytes]:
+    """The members of a comma-separated list over all its lines, empty ones left out.
+
+    For lists of tokens only: a comma inside a quoted string is taken as a separator
+    (RFC 9110 section 5.6.1).
+    """
+    return [
+        member for value in values for part in value.split(b",") if (member := part.strip(b" \t"))
+    ]
+
+
+def connection_options(fields: Fields) -> frozenset[bytes]:
+    """The lower-case options of every Connection line (RFC 9110 section 7.6.1)."""
+    values = fields.all(b"connection")
+    if not values:
+        return frozenset()
+    return frozenset(option.lower() for option in split_list(values))
+
+
+def allowed_trailers(fields: Fields) -> Fields:
+    """The trailer fields that may be passed on (RFC 9110 section 6.5.1)."""
+    return Fields(
+        line
+        for line in fields.lines
+        if line[0] not in NOT_IN_TRAILERS and not line[0].startswith(b"x-forwarded-")
+    )

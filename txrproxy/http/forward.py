@@ -1,0 +1,384 @@
+"""What changes in a head on its way through the proxy (RFC 9110 section 7.6, RFC 7239).
+
+A request loses the fields of its own hop and every field by which a client could pass itself off as
+a proxy; it gains Via, Forwarded, X-Forwarded-* and X-Request-Id. A response loses the fields of its
+hop and what identifies the backend.
+
+What a rule set does to a block of fields depends on the two alone, so the result is kept with the
+fields (``Fields.derived``): a warm request costs one look-up. What belongs to a connection (the
+client's address, the scheme) is rendered once for it, in :class:`Peer`, and completes the lines
+that the block leaves open.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+
+from attrs import frozen
+
+from txrproxy.http.fields import (
+    HOP_BY_HOP,
+    Fields,
+    Line,
+    is_field_value,
+    is_token,
+    make_line,
+    split_list,
+)
+from txrproxy.http.head import RequestFacts, ResponseHead
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+PSEUDONYM = b"txrproxy"
+
+# Only a proxy says these of a request. Believed from trusted proxies, dropped from everyone else.
+_PROXY_FIELDS = frozenset({b"forwarded", b"via", b"x-real-ip", b"x-request-id", b"x-forwarded"})
+# Fields that frame or route: an underscore alias of one (as WSGI and CGI would fold it) is dropped.
+_ALIASED = (
+    HOP_BY_HOP | _PROXY_FIELDS | {b"host", b"content-length", b"content-type", b"expect", b"trailer"}
+)
+_MAX_DERIVED = 16  # rule sets remembered for one block
+
+
+def is_proxy_field(name: bytes) -> bool:
+    """Whether only a proxy may have set the field with this lower-case name."""
+    return name in _PROXY_FIELDS or name.startswith(b"x-forwarded-")
+
+
+@frozen(eq=False)
+class Changes:
+    """Configured changes: ``remove`` first, then ``set`` replaces, then ``add`` appends."""
+
+    set: tuple[Line, ...] = ()
+    add: tuple[Line, ...] = ()
+    remove: frozenset[bytes] = frozenset()
+
+    @property
+    def replaced(self) -> frozenset[bytes]:
+        """The names of which no line of the message stays."""
+        return self.remove | {line[0] for line in self.set}
+
+
+def changes(
+    set: Iterable[tuple[bytes, bytes]] = (),
+    add: Iterable[tuple[bytes, bytes]] = (),
+    remove: Iterable[bytes] = (),
+) -> Changes:
+    """Changes from plain pairs. Raises ValueError for a name or value that can not be sent."""
+    lines = []
+    for pairs in (set, add):
+        for name, value in pairs:
+            if not is_token(name) or not is_field_value(value):
+                raise ValueError(f"not a header field: {name!r}: {value!r}")
+        lines.append(tuple(make_line(name, value) for name, value in pairs))
+    return Changes(lines[0], lines[1], frozenset(name.lower() for name in remove))
+
+
+# Requests.
+
+
+class Peer:
+    """The client's end of one connection, as it appears in what is sent on.
+
+    ``address`` is IP text, or b"unknown" (a unix socket). ``trusted`` says that it is a proxy whose
+    word is believed.
+    """
+
+    __slots__ = ("address", "forwarded", "scheme", "short_tail", "tail", "trusted")
+
+    def __init__(self, address: bytes, scheme: bytes, trusted: bool) -> None:
+        self.address = address
+        self.scheme = scheme
+        self.trusted = trusted
+        node = b'"[%b]"' % address if b":" in address else address
+        self.forwarded = b"for=%b;proto=%b\r\n" % (node, scheme)
+        self.short_tail = address + b"\r\n"
+        self.tail = b"%b\r\nX-Forwarded-Proto: %b\r\n" % (address, scheme)
+
+
+# The parts of a request's fields, each completed by the peer: everything up to an open Forwarded
+# element, then an open X-Forwarded-For list, and whether the peer's scheme is to be told.
+RequestBlock = tuple[bytes, bytes, bool]
+
+
+class RequestRules:
+    """What one route does to the fields of a request. One object each for trusted and untrusted.
+
+    ``host`` is the Host sent on, None to preserve the client's. ``websocket`` lets upgrades pass.
+    """
+
+    __slots__ = ("_aliased", "_changes", "_dropped", "host", "trusted", "websocket")
+
+    def __init__(
+        self,
+        trusted: bool,
+        host: bytes | None = None,
+        websocket: bool = True,
+        changes: Changes = Changes(),  # noqa: B008: immutable
+    ) -> None:
+        self.trusted = trusted
+        self.websocket = websocket
+        for line in changes.set:
+            if line[0] == b"host":
+                host = line[1]
+        self.host = host
+        self._changes = Changes(
+            tuple(line for line in changes.set if line[0] != b"host"),
+            tuple(line for line in changes.add if line[0] != b"host"),
+            changes.remove,
+        )
+        configured = changes.replaced | {line[0] for line in changes.add}
+        self._dropped = HOP_BY_HOP | {b"host", b"content-length"} | self._changes.replaced
+        self._aliased = _ALIASED | configured
+
+    def block(self, fields: Fields, facts: RequestFacts, authority: bytes) -> RequestBlock:
+        """The fields to send on; remembered when ``authority`` is that of the fields."""
+        known = fields.derived.get(self)
+        if known is not None and authority is facts.authority:
+            return known  # type: ignore[no-any-return]
+        made = self._make(fields, facts, authority)
+        if authority is facts.authority:
+            if len(fields.derived) >= _MAX_DERIVED:
+                fields.derived.clear()
+            fields.derived[self] = made
+        return made
+
+    def _make(self, fields: Fields, facts: RequestFacts, authority: bytes) -> RequestBlock:
+        out = [b"Host: %b\r\n" % (authority if self.host is None else self.host)]
+        out += [line[2] for line in fields.lines if self._passes(line[0], facts)]
+        if facts.body:
+            # What the reader understood is what is sent, in one spelling.
+            if facts.body > 0:
+                out.append(b"Content-Length: %d\r\n" % facts.body)
+            else:
+                out.append(b"Transfer-Encoding: chunked\r\n")
+        elif b"content-length" in fields:
+            out.append(b"Content-Length: 0\r\n")
+        if facts.upgrade and self.websocket:
+            out.append(b"Connection: upgrade\r\nUpgrade: %b\r\n" % facts.upgrade)
+        elif facts.trailers:
+            out.append(b"Connection: TE\r\nTE: trailers\r\n")
+        out += [line[2] for line in self._changes.set + self._changes.add]
+        via = fields.all(b"via") if self.trusted else ()
+        version = b"1.1" if facts.http_11 else b"1.0"
+        out.append(b"Via: %b\r\n" % b", ".join((*via, version + b" " + PSEUDONYM)))
+        believed = self.trusted
+        if authority and not (believed and b"x-forwarded-host" in fields):
+            out.append(b"X-Forwarded-Host: %b\r\n" % authority)
+        earlier = b"".join(v + b", " for v in fields.all(b"forwarded")) if believed else b""
+        host = b'host="%b";' % authority if authority else b""
+        out.append(b"Forwarded: " + earlier + host)
+        earlier = b"".join(v + b", " for v in fields.all(b"x-forwarded-for")) if believed else b""
+        tells_proto = not (believed and b"x-forwarded-proto" in fields)
+        return b"".join(out), b"X-Forwarded-For: " + earlier, tells_proto
+
+    def _passes(self, name: bytes, facts: RequestFacts) -> bool:
+        if name in self._dropped or name in facts.options:
+            return False
+        if b"_" in name:
+            folded = name.replace(b"_", b"-")
+            return folded not in self._aliased and not is_proxy_field(folded)
+        if name == b"expect":
+            return facts.http_11
+        if is_proxy_field(name):
+            # These few are rendered anew, with what a trusted proxy said before.
+            made = name in (b"via", b"forwarded", b"x-forwarded-for", b"x-request-id")
+            return self.trusted and not made
+        return True
+
+
+def request_head(
+    method: bytes, target: bytes, block: RequestBlock, peer: Peer, request_id: bytes
+) -> bytes:
+    """The head to send to a backend, ready for the wire."""
+    fields, forwarded_for, tells_proto = block
+    return b"".join(
+        (
+            method,
+            b" ",
+            target,
+            b" HTTP/1.1\r\n",
+            fields,
+            peer.forwarded,
+            forwarded_for,
+            peer.tail if tells_proto else peer.short_tail,
+            b"X-Request-Id: ",
+            request_id,
+            b"\r\n\r\n",
+        )
+    )
+
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~+/=-]{1,128}")
+
+
+def believed_request_id(fields: Fields) -> bytes | None:
+    """The request id that a trusted proxy gave, when it is one that can be logged and sent on."""
+    values = fields.all(b"x-request-id")
+    if len(values) == 1 and _REQUEST_ID.fullmatch(values[0]):
+        return values[0]
+    return None
+
+
+def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
+    """Whether the address (IP text) lies in one of the networks; IPv4-mapped IPv6 counts as IPv4."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return any(ip.version == network.version and ip in network for network in trusted)
+
+
+def client_address(peer: bytes, fields: Fields, trusted: Sequence[Network]) -> bytes:
+    """The client's address: X-Forwarded-For walked from the right through trusted proxies.
+
+    The first address that is no trusted proxy is the client; what it claims further left is not
+    believed. A list that is not one of addresses ends the walk at the last one that could be read.
+    """
+    client = peer
+    for entry in reversed(split_list(fields.all(b"x-forwarded-for"))):
+        text = _bare_address(entry.decode("latin-1"))
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            return client
+        client = str(address).encode("ascii")
+        if not is_trusted(text, trusted):
+            return client
+    return client
+
+
+def _bare_address(entry: str) -> str:
+    """An address without the port or brackets that some proxies add."""
+    if entry.startswith("["):
+        return entry[1:].partition("]")[0]
+    if entry.count(":") == 1:
+        return entry.partition(":")[0]
+    return entry
+
+
+# Responses.
+
+_NAMES_BACKEND = frozenset({b"location", b"content-location", b"refresh", b"set-cookie"})
+
+
+class ResponseBlock:
+    """The fields of a response, ready to go down.
+
+    ``block`` is their bytes; ``needs_date`` that the backend sent none; ``names_backend`` that a
+    field may hold the backend's own address, so that the lines are to be looked at one by one.
+    """
+
+    __slots__ = ("block", "lines", "names_backend", "needs_date")
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        self.lines = tuple(lines)
+        self.block = b"".join([line[2] for line in self.lines])
+        names = {line[0] for line in self.lines}
+        self.needs_date = b"date" not in names
+        self.names_backend = not names.isdisjoint(_NAMES_BACKEND)
+
+
+class ResponseRules:
+    """What one route does to the fields of a response: ``hide`` and the configured changes."""
+
+    __slots__ = ("_changes", "_dropped")
+
+    def __init__(
+        self,
+        hide: Iterable[bytes] = (),
+        changes: Changes = Changes(),  # noqa: B008: immutable
+    ) -> None:
+        self._changes = changes
+        hidden = frozenset(name.lower() for name in hide)
+        self._dropped = HOP_BY_HOP | {b"x-request-id"} | hidden | changes.replaced
+
+    def block(self, head: ResponseHead) -> ResponseBlock:
+        """The fields to pass on; remembered with those of the head."""
+        derived = head.fields.derived
+        known = derived.get((self, head.status))
+        if known is None:
+            known = ResponseBlock(self._make(head))
+            if len(derived) >= _MAX_DERIVED:
+                derived.clear()
+            derived[self, head.status] = known
+        return known  # type: ignore[no-any-return]
+
+    def _make(self, head: ResponseHead) -> list[Line]:
+        dropped = self._dropped | head.options
+        if head.status < 200 or head.status == 204:
+            dropped |= {b"content-length"}  # RFC 9110 section 8.6
+        lines = [line for line in head.fields.lines if line[0] not in dropped]
+        if head.status >= 200:
+            lines += self._changes.set + self._changes.add
+        return lines
+
+    def own(self, lines: Iterable[Line]) -> ResponseBlock:
+        """The fields of a response of the proxy's own, with the configured changes."""
+        kept = [line for line in lines if line[0] not in self._changes.replaced]
+        return ResponseBlock([*kept, *self._changes.set, *self._changes.add])
+
+
+@frozen
+class PublicAddress:
+    """Where the client believes to be, and which authorities are the backend's own.
+
+    ``own`` holds lower-case authorities ("10.0.0.1:8080"), ``own_hosts`` their names alone.
+    ``mount`` is the path prefix that the route takes off on the way in.
+    """
+
+    scheme: bytes
+    authority: bytes
+    host: bytes
+    own: frozenset[bytes]
+    own_hosts: frozenset[bytes]
+    mount: bytes = b""
+
+
+_ABSOLUTE = re.compile(rb"(?:(https?):)?//([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+_REFRESH = re.compile(rb"(\s*[0-9.]+\s*[;,]\s*url\s*=\s*)(['\"]?)(.*?)\2\s*", re.IGNORECASE)
+_DOMAIN = re.compile(rb"(;\s*domain\s*=\s*)\.?([^;\s]*)", re.IGNORECASE)
+
+
+def public_lines(lines: Iterable[Line], public: PublicAddress) -> list[Line]:
+    """The lines, with the backend's own address replaced by the public one wherever it is named."""
+    return [_public_line(line, public) if line[0] in _NAMES_BACKEND else line for line in lines]
+
+
+def _public_line(line: Line, public: PublicAddress) -> Line:
+    name, value, whole = line
+    if name == b"set-cookie":
+        changed = _DOMAIN.sub(lambda m: _public_domain(m, public), value)
+    elif name == b"refresh":
+        match = _REFRESH.fullmatch(value)
+        if match is None:
+            return line
+        changed = match[1] + match[2] + _public_url(match[3], public) + match[2]
+    else:
+        changed = _public_url(value, public)
+    if changed == value:
+        return line
+    return name, changed, whole[: len(name)] + b": " + changed + b"\r\n"
+
+
+def _public_domain(match: re.Match[bytes], public: PublicAddress) -> bytes:
+    if match[2].lower() in public.own_hosts and public.host:
+        return match[1] + public.host
+    return match[0]
+
+
+def _public_url(url: bytes, public: PublicAddress) -> bytes:
+    match = _ABSOLUTE.fullmatch(url)
+    if match is None or not public.authority:
+        return url
+    scheme = (match[1] or b"").lower()
+    authority = match[2].lower()
+    default = b":443" if scheme == b"https" else b":80"
+    if authority not in public.own and authority + default not in public.own:
+        return url
+    prefix = public.scheme + b":" if scheme else b""
+    return prefix + b"//" + public.authority + public.mount + match[3]
