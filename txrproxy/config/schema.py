@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from attrs import Factory, field, frozen
 
+from txrproxy.config.forms import bind, request_key, seconds, size, statuses, timeout
 from txrproxy.config.values import (
     BackendUrl,
     Bind,
@@ -30,6 +31,8 @@ from txrproxy.config.values import (
     Method,
     Name,
     Natural,
+    OptionalPath,
+    OptionalSecret,
     PathPattern,
     Positive,
     Rate,
@@ -45,13 +48,9 @@ from txrproxy.config.values import (
     Status,
     Statuses,
     Text,
+    Timeout,
     UpstreamHost,
     Workers,
-    bind,
-    request_key,
-    seconds,
-    size,
-    statuses,
 )
 
 
@@ -168,7 +167,7 @@ class Tls:
     client_auth: Literal["off", "optional", "required"] = option(
         "off", "whether clients show a certificate; needs client_ca"
     )
-    reload: Seconds = option(seconds("10s"), "how often changed certificate files are noticed")
+    reload: Timeout = option(timeout("10s"), "how often changed certificate files are noticed")
 
 
 @frozen(kw_only=True)
@@ -185,12 +184,12 @@ class Listener:
     proxy_protocol: Literal["off", "v1", "v2", "any"] = option(
         "off", "PROXY header before each connection; accepted only from server.trusted_proxies"
     )
-    head_timeout: Seconds = option(
-        seconds("10s"), "for a whole request head, however it trickles in"
+    head_timeout: Timeout = option(
+        timeout("10s"), "for a whole request head, however it trickles in"
     )
-    body_timeout: Seconds = option(seconds("30s"), "between two pieces of a request body")
-    idle_timeout: Seconds = option(seconds("60s"), "a keep-alive connection between requests")
-    write_timeout: Seconds = option(seconds("60s"), "a client that takes no bytes")
+    body_timeout: Timeout = option(timeout("30s"), "between two pieces of a request body")
+    idle_timeout: Timeout = option(timeout("60s"), "a keep-alive connection between requests")
+    write_timeout: Timeout = option(timeout("60s"), "a client that takes no bytes")
     max_head: Size = option(size("32KiB"), "request line and header fields together")
     max_fields: Positive = option(128, "header fields of a request")
     keepalive_requests: Positive = option(10000, "requests on one connection before it closes")
@@ -227,7 +226,7 @@ class Keepalive:
     """Idle connections to backends, kept for the next request."""
 
     idle: Natural = option(64, "kept for each backend and worker; 0 keeps none")
-    timeout: Seconds = option(seconds("50s"), "how long one is kept")
+    timeout: Timeout = option(timeout("50s"), "how long one is kept")
     requests: Positive = option(10000, "requests on one connection before it closes")
 
 
@@ -235,14 +234,14 @@ class Keepalive:
 class PoolTimeouts:
     """How long a backend may take."""
 
-    connect: Seconds = option(seconds("2s"), "to connect, TLS included")
-    first_byte: Seconds = option(
-        seconds("30s"), "from the end of the request to the response's first byte"
+    connect: Timeout = option(timeout("2s"), "to connect, TLS included")
+    first_byte: Timeout = option(
+        timeout("30s"), "from the end of the request to the response's first byte"
     )
-    idle: Seconds = option(
-        seconds("60s"), "between two pieces of a response or a tunnel; a body not taken"
+    idle: Timeout = option(
+        timeout("60s"), "between two pieces of a response or a tunnel; a body not taken"
     )
-    queue: Seconds = option(seconds("5s"), "a request's wait for a free backend")
+    queue: Timeout = option(timeout("5s"), "a request's wait for a free backend")
 
 
 @frozen(kw_only=True)
@@ -252,8 +251,8 @@ class BackendTls:
     verify: bool = option(True, "check the backend's certificate and name")
     ca: FilePath = option("system", '"system", or a PEM file of authorities')
     server_name: Text = option("auto", 'name sent and checked; "auto" takes the URL\'s host')
-    cert: FilePath | Literal[""] = option("", "certificate shown to the backend, PEM")
-    key: Secret | Literal[""] = option("", "its private key, PEM", example='"file:tls/client.key"')
+    cert: OptionalPath = option("", "certificate shown to the backend, PEM")
+    key: OptionalSecret = option("", "its private key, PEM", example='"file:tls/client.key"')
 
 
 @frozen(kw_only=True)
@@ -265,8 +264,8 @@ class Health:
         "path to GET; without it a connect (with TLS, where the backend has it) is the check",
         example='"/healthz"',
     )
-    interval: Seconds = option(seconds("5s"), "between two checks of one backend")
-    timeout: Seconds = option(seconds("2s"), "for one check")
+    interval: Timeout = option(timeout("5s"), "between two checks of one backend")
+    timeout: Timeout = option(timeout("2s"), "for one check")
     rise: Positive = option(2, "passes in a row that make a backend healthy")
     fall: Positive = option(3, "failures in a row that make it unhealthy")
     expect: Statuses = option(statuses("200-399"), "statuses that pass")
@@ -284,7 +283,7 @@ class Outlier:
     consecutive_errors: Positive = option(
         5, "connect failures, resets, timeouts, 502, 503 and 504 in a row"
     )
-    eject: Seconds = option(seconds("30s"), "times the number of ejections in a row")
+    eject: Timeout = option(timeout("30s"), "times the number of ejections in a row")
     max_ejected: Share = option(0.5, "share of the pool that may be ejected at a time")
 
 
@@ -323,7 +322,7 @@ class Pool:
     slow_start: Seconds = option(
         seconds("0s"), "time over which a backend that came up grows to its full share"
     )
-    resolve: Seconds = option(seconds("30s"), "how often a backend's name is looked up again")
+    resolve: Timeout = option(timeout("30s"), "how often a backend's name is looked up again")
     panic_threshold: Share = option(0.5, "below this share of healthy backends, health is ignored")
     keepalive: Keepalive = option(Factory(Keepalive), "idle connections to backends")
     timeouts: PoolTimeouts = option(Factory(PoolTimeouts), "how long a backend may take")
@@ -528,14 +527,14 @@ class Rewrite:
 class RouteTimeouts:
     """The pool's timeouts, overridden for one route."""
 
-    connect: Seconds | None = option(None, "to connect, TLS included", example='"1s"')
-    first_byte: Seconds | None = option(
+    connect: Timeout | None = option(None, "to connect, TLS included", example='"1s"')
+    first_byte: Timeout | None = option(
         None, "from the end of the request to the response's first byte", example='"5m"'
     )
-    idle: Seconds | None = option(
+    idle: Timeout | None = option(
         None, "between two pieces of a response or a tunnel", example='"1h"'
     )
-    queue: Seconds | None = option(None, "a request's wait for a free backend", example='"1s"')
+    queue: Timeout | None = option(None, "a request's wait for a free backend", example='"1s"')
 
 
 @frozen(kw_only=True)
