@@ -1,0 +1,663 @@
+"""The configuration, as classes: what is written here is the manual.
+
+One class is one table of the file and one field is one key, under the same name. The text beside a
+field is what ``docs/configuration.md`` and the annotated ``etc/txrproxy.toml`` say of it; both are
+generated from here. ``config/values.py`` has the forms of single values, ``config/toml.py`` reads
+a file into these classes, ``config/check.py`` looks at what only the whole can tell.
+
+Paths are kept as written. All of them, those in included files too, are relative to the folder of
+the main file; :meth:`Config.resolve` applies that.
+"""
+
+# ruff: noqa: RUF009 - the calls in class bodies are attrs fields behind `option`
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from attrs import Factory, field, frozen
+
+from txrproxy.config.forms import bind, request_key, seconds, size, statuses, timeout
+from txrproxy.config.values import (
+    BackendUrl,
+    Bind,
+    CacheKeyPart,
+    Cidr,
+    FieldName,
+    FieldValue,
+    FilePath,
+    HostPattern,
+    HttpUrl,
+    Method,
+    Name,
+    Natural,
+    OptionalPath,
+    OptionalSecret,
+    PathPattern,
+    Positive,
+    Rate,
+    RedirectHttps,
+    RedirectTarget,
+    Regex,
+    RequestKey,
+    ResourceName,
+    Seconds,
+    Secret,
+    Share,
+    Size,
+    Status,
+    Statuses,
+    Text,
+    Timeout,
+    UpstreamHost,
+    Workers,
+)
+
+
+def option(default: Any, doc: str, *, example: str | None = None) -> Any:
+    """A key with a default. ``example`` is TOML for what a person might write instead."""
+    return field(default=default, metadata={"doc": doc, "example": example})
+
+
+def required(doc: str, *, example: str) -> Any:
+    """A key that must be there."""
+    return field(metadata={"doc": doc, "example": example})
+
+
+@frozen(kw_only=True)
+class Server:
+    """The process as a whole."""
+
+    workers: Workers = option(
+        "auto",
+        'processes that serve traffic: "auto" is one for each CPU, 0 serves in the main process',
+    )
+    drain_timeout: Seconds = option(
+        seconds("30s"), "how long old exchanges may take to finish after a reload or a stop"
+    )
+    max_connections: Positive = option(
+        20000, "client connections of one worker; beyond it new ones wait in the backlog"
+    )
+    backlog: Positive = option(4096, "connections that may wait to be accepted")
+    trusted_proxies: tuple[Cidr, ...] = option(
+        (),
+        "networks whose Forwarded, X-Forwarded-* and X-Request-Id are believed",
+        example='["10.0.0.0/8"]',
+    )
+    state_dir: FilePath = option(
+        "state", "folder for the pid file, control socket and own certificates"
+    )
+
+
+@frozen(kw_only=True)
+class AccessLog:
+    """One line for each exchange."""
+
+    path: FilePath = option("-", 'a file, reopened on a signal; "-" is standard output')
+    format: Literal["json", "combined", "off"] = option(
+        "json", '"combined" is the format of Apache and nginx'
+    )
+    redact: tuple[Text, ...] = option(
+        (),
+        "names of query parameters whose values are not logged",
+        example='["token", "password"]',
+    )
+
+
+@frozen(kw_only=True)
+class ErrorLog:
+    """What the proxy has to say of itself."""
+
+    path: FilePath = option("-", 'a file, reopened on a signal; "-" is standard error')
+    level: Literal["debug", "info", "warn", "error", "critical"] = option(
+        "info", "the least severe level that is logged"
+    )
+    format: Literal["text", "json"] = option("text", '"json" writes one object a line')
+
+
+@frozen(kw_only=True)
+class Log:
+    """Where events go."""
+
+    access: AccessLog = option(Factory(AccessLog), "one line for each exchange")
+    error: ErrorLog = option(Factory(ErrorLog), "what the proxy has to say of itself")
+
+
+@frozen(kw_only=True)
+class Admin:
+    """The admin server: metrics and control. Without the table none runs."""
+
+    listen: Bind = option(bind("127.0.0.1:9900"), "where it listens")
+    token: Secret | None = option(
+        None,
+        "bearer token that a client must send; needed unless only this machine can connect",
+        example='"env:TXRPROXY_TOKEN"',
+    )
+    metrics: bool = option(True, "serve GET /metrics in the Prometheus text format")
+
+
+@frozen(kw_only=True)
+class Certificate:
+    """A certificate chain and its private key."""
+
+    cert: FilePath = required("the chain, PEM, leaf first", example='"tls/example.pem"')
+    key: Secret = required("the private key, PEM", example='"file:tls/example.key"')
+
+
+@frozen(kw_only=True)
+class Tls:
+    """TLS on a listener."""
+
+    certificates: tuple[Certificate, ...] = option(
+        (),
+        "SNI picks by the names in the certificate; the first is the default",
+        example='[{ cert = "tls/example.pem", key = "file:tls/example.key" }]',
+    )
+    self_signed: bool = option(
+        False, "make a certificate and keep it in state_dir, for development"
+    )
+    min_version: Literal["1.2", "1.3"] = option("1.2", "the oldest TLS version accepted")
+    profile: Literal["intermediate", "modern"] = option(
+        "intermediate", "Mozilla's server side TLS recommendation for ciphers and curves"
+    )
+    session_tickets: bool = option(True, "let clients resume sessions by ticket")
+    client_ca: FilePath | None = option(
+        None, "PEM of the authorities for client certificates", example='"tls/clients.pem"'
+    )
+    client_auth: Literal["off", "optional", "required"] = option(
+        "off", "whether clients show a certificate; needs client_ca"
+    )
+    reload: Timeout = option(timeout("10s"), "how often changed certificate files are noticed")
+
+
+@frozen(kw_only=True)
+class Listener:
+    """Addresses where clients connect, and the limits for them."""
+
+    bind: tuple[Bind, ...] = required(
+        '"host:port", "[v6]:port", "unix:PATH" or "fd:NAME" (a systemd socket), one or more',
+        example='["127.0.0.1:8080"]',
+    )
+    redirect_https: RedirectHttps = option(
+        False, "send every client to https: true, or the port to name in Location"
+    )
+    proxy_protocol: Literal["off", "v1", "v2", "any"] = option(
+        "off", "PROXY header before each connection; accepted only from server.trusted_proxies"
+    )
+    head_timeout: Timeout = option(
+        timeout("10s"), "for a whole request head, however it trickles in"
+    )
+    body_timeout: Timeout = option(timeout("30s"), "between two pieces of a request body")
+    idle_timeout: Timeout = option(timeout("60s"), "a keep-alive connection between requests")
+    write_timeout: Timeout = option(timeout("60s"), "a client that takes no bytes")
+    max_head: Size = option(size("32KiB"), "request line and header fields together")
+    max_fields: Positive = option(128, "header fields of a request")
+    keepalive_requests: Positive = option(10000, "requests on one connection before it closes")
+    protocols: tuple[Literal["h2", "http/1.1"], ...] = option(
+        ("h2", "http/1.1"), "offered by ALPN over TLS, in order of preference"
+    )
+    tls: Tls | None = option(None, "without this table the listener speaks plain text")
+
+
+@frozen(kw_only=True)
+class Backend:
+    """One server of a pool. A URL alone stands for a table with only `url`."""
+
+    url: BackendUrl = required(
+        '"http://host:port", "https://host:port" or "unix:/path"',
+        example='"http://10.0.0.1:8080"',
+    )
+    weight: Natural = option(1, "share of requests against the others; 0 takes none")
+    priority: Natural = option(0, "higher numbers are used only when all lower ones are down")
+    max_connections: Natural = option(
+        0, "connections at a time, beyond which requests queue; 0 is no limit"
+    )
+
+
+@frozen(kw_only=True)
+class Sticky:
+    """Keeps a client on one backend by a cookie."""
+
+    cookie: FieldName = required("name of the cookie", example='"txr"')
+
+
+@frozen(kw_only=True)
+class Keepalive:
+    """Idle connections to backends, kept for the next request."""
+
+    idle: Natural = option(64, "kept for each backend and worker; 0 keeps none")
+    timeout: Timeout = option(timeout("50s"), "how long one is kept")
+    requests: Positive = option(10000, "requests on one connection before it closes")
+
+
+@frozen(kw_only=True)
+class PoolTimeouts:
+    """How long a backend may take."""
+
+    connect: Timeout = option(timeout("2s"), "to connect, TLS included")
+    first_byte: Timeout = option(
+        timeout("30s"), "from the end of the request to the response's first byte"
+    )
+    idle: Timeout = option(
+        timeout("60s"), "between two pieces of a response or a tunnel; a body not taken"
+    )
+    queue: Timeout = option(timeout("5s"), "a request's wait for a free backend")
+
+
+@frozen(kw_only=True)
+class BackendTls:
+    """TLS to `https://` backends."""
+
+    verify: bool = option(True, "check the backend's certificate and name")
+    ca: FilePath = option("system", '"system", or a PEM file of authorities')
+    server_name: Text = option("auto", 'name sent and checked; "auto" takes the URL\'s host')
+    cert: OptionalPath = option("", "certificate shown to the backend, PEM")
+    key: OptionalSecret = option("", "its private key, PEM", example='"file:tls/client.key"')
+
+
+@frozen(kw_only=True)
+class Health:
+    """Active checks. Without the table there are none."""
+
+    path: PathPattern | None = option(
+        None,
+        "path to GET; without it a connect (with TLS, where the backend has it) is the check",
+        example='"/healthz"',
+    )
+    interval: Timeout = option(timeout("5s"), "between two checks of one backend")
+    timeout: Timeout = option(timeout("2s"), "for one check")
+    rise: Positive = option(2, "passes in a row that make a backend healthy")
+    fall: Positive = option(3, "failures in a row that make it unhealthy")
+    expect: Statuses = option(statuses("200-399"), "statuses that pass")
+    body: str = option("", "text that the body must contain")
+    host: str = option("", "Host to send; empty sends the backend's own")
+    initial: Literal["probe", "healthy"] = option(
+        "probe", '"probe" does not use a backend until it passed once'
+    )
+
+
+@frozen(kw_only=True)
+class Outlier:
+    """Passive health: a backend that fails real requests is left out for a while."""
+
+    consecutive_errors: Positive = option(
+        5, "connect failures, resets, timeouts, 502, 503 and 504 in a row"
+    )
+    eject: Timeout = option(timeout("30s"), "times the number of ejections in a row")
+    max_ejected: Share = option(0.5, "share of the pool that may be ejected at a time")
+
+
+@frozen(kw_only=True)
+class RetryRules:
+    """When a failed request goes to another backend."""
+
+    attempts: Natural = option(2, "tries beyond the first")
+    on: tuple[Literal["connect", "reset", "timeout", "502", "503", "504"], ...] = option(
+        ("connect", "reset", "timeout", "502", "503", "504"), "failures that are retried"
+    )
+    budget: Share = option(0.2, "retries as a share of requests over the last 10 s")
+    non_idempotent: bool = option(
+        False, "retry POST and the like too; connect failures are always safe to retry"
+    )
+
+
+@frozen(kw_only=True)
+class Pool:
+    """A named group of backends that serve the same thing."""
+
+    backends: tuple[Backend, ...] = required(
+        "the servers: URLs, or tables",
+        example='["http://10.0.0.1:8080", { url = "http://10.0.0.2:8080", weight = 2 }]',
+    )
+    balance: Literal[
+        "round_robin", "random", "least_connections", "power_of_two", "ewma", "hash"
+    ] = option("round_robin", "how the backend of a request is chosen")
+    hash_key: RequestKey = option(
+        request_key("client_ip"),
+        'for "hash": "client_ip", "path", "uri", "header:NAME" or "cookie:NAME"',
+    )
+    sticky: Sticky | None = option(
+        None, "keep a client on one backend by a cookie", example='{ cookie = "txr" }'
+    )
+    slow_start: Seconds = option(
+        seconds("0s"), "time over which a backend that came up grows to its full share"
+    )
+    resolve: Timeout = option(timeout("30s"), "how often a backend's name is looked up again")
+    panic_threshold: Share = option(0.5, "below this share of healthy backends, health is ignored")
+    keepalive: Keepalive = option(Factory(Keepalive), "idle connections to backends")
+    timeouts: PoolTimeouts = option(Factory(PoolTimeouts), "how long a backend may take")
+    tls: BackendTls = option(Factory(BackendTls), "for https:// backends")
+    host: UpstreamHost = option(
+        "preserve",
+        'Host sent to the backend: "preserve" (the client\'s), "backend" (the URL\'s) or a name',
+    )
+    health: Health | None = option(None, "active checks; none without the table")
+    outlier: Outlier | None = option(None, "passive health; none without the table")
+    retry: RetryRules | None = option(None, "retries; none without the table")
+
+
+@frozen(kw_only=True)
+class Cache:
+    """A store for responses."""
+
+    path: FilePath = option("cache", "the folder of the store")
+    max_size: Size = option(size("1GiB"), "of all that is stored")
+    max_object: Size = option(size("100MiB"), "of one response that is stored")
+    memory: Size = option(size("64MiB"), "of each worker, for small and hot objects")
+
+
+@frozen(kw_only=True)
+class RateLimit:
+    """Requests of one client in a time; beyond it 429 with Retry-After."""
+
+    key: RequestKey = option(request_key("client_ip"), "what tells one client from another")
+    rate: Rate = required("requests a second, minute or hour", example='"50/s"')
+    burst: Natural = option(0, "requests that may come at once on top")
+
+
+@frozen(kw_only=True)
+class ConnectionLimit:
+    """Connections of one client at a time."""
+
+    key: RequestKey = option(request_key("client_ip"), "what tells one client from another")
+    limit: Positive = required("connections at a time", example="100")
+
+
+@frozen(kw_only=True)
+class BasicAuth:
+    """User name and password by HTTP Basic."""
+
+    realm: FieldValue = option("restricted", "what the browser shows")
+    users: Secret = required("an htpasswd file", example='"file:users.htpasswd"')
+
+
+@frozen(kw_only=True)
+class ForwardAuth:
+    """Asks another server whether a request may pass."""
+
+    url: HttpUrl = required(
+        "asked with the request's head", example='"http://127.0.0.1:7000/check"'
+    )
+    copy: tuple[FieldName, ...] = option(
+        (), "fields of its answer that the backend gets", example='["Remote-User"]'
+    )
+
+
+@frozen(kw_only=True)
+class Waf:
+    """A web application firewall."""
+
+    mode: Literal["block", "detect", "off"] = option("block", '"detect" only logs')
+    rules: tuple[Text, ...] = option(("crs",), '"crs" is the OWASP core rule set; else files')
+    paranoia: Literal[1, 2, 3, 4] = option(1, "paranoia level of the core rule set")
+    threshold: Positive = option(5, "anomaly score that blocks")
+
+
+@frozen(kw_only=True)
+class FieldChanges:
+    """Changes to header fields, in this order: remove, set, add."""
+
+    set: dict[FieldName, FieldValue] = option(
+        Factory(dict), "fields to replace, or to add when absent", example='{ "x-tier" = "edge" }'
+    )
+    add: dict[FieldName, FieldValue] = option(
+        Factory(dict), "fields to add beside what is there", example='{ vary = "accept" }'
+    )
+    remove: tuple[FieldName, ...] = option((), "fields to take out", example='["x-debug"]')
+
+
+@frozen(kw_only=True)
+class Policy:
+    """A named bundle of rules that routes `use`."""
+
+    allow: tuple[Cidr, ...] = option(
+        (), "client networks; when not empty, everyone else gets 403", example='["10.0.0.0/8"]'
+    )
+    deny: tuple[Cidr, ...] = option(
+        (), "client networks that get 403", example='["203.0.113.0/24"]'
+    )
+    body_limit: Size = option(size("10MiB"), "of a request body; 413 beyond it")
+    rate_limit: RateLimit | None = option(
+        None,
+        "requests of one client in a time; 429 beyond it, with Retry-After",
+        example='{ key = "client_ip", rate = "50/s", burst = 100 }',
+    )
+    connection_limit: ConnectionLimit | None = option(
+        None,
+        "connections of one client at a time",
+        example='{ key = "client_ip", limit = 100 }',
+    )
+    basic_auth: BasicAuth | None = option(
+        None,
+        "user name and password",
+        example='{ realm = "staff", users = "file:users.htpasswd" }',
+    )
+    forward_auth: ForwardAuth | None = option(
+        None,
+        "ask another server",
+        example='{ url = "http://127.0.0.1:7000/check", copy = ["Remote-User"] }',
+    )
+    waf: Waf | None = option(
+        None,
+        "web application firewall",
+        example='{ mode = "block", rules = ["crs"], paranoia = 1, threshold = 5 }',
+    )
+    hide: tuple[FieldName, ...] = option(
+        ("server", "x-powered-by", "via"), "response fields of the backend that clients do not get"
+    )
+    request_headers: FieldChanges = option(
+        Factory(FieldChanges), "changes to what the backend gets"
+    )
+    response_headers: FieldChanges = option(
+        Factory(FieldChanges), "changes to what the client gets"
+    )
+    security_headers: Literal["off", "basic", "strict"] = option(
+        "off", "a set of response fields that browsers act on"
+    )
+
+
+@frozen(kw_only=True)
+class Match:
+    """Conditions of a route: all keys given must hold, and a list means any of its values.
+
+    Without keys it takes every request.
+    """
+
+    host: tuple[HostPattern, ...] = option(
+        (),
+        'ignores case, without port; "*.example.com" takes one or more labels in front',
+        example='["example.com", "*.example.com"]',
+    )
+    path: tuple[PathPattern, ...] = option(
+        (),
+        'exact, or a prefix when it ends in "*": "/static/*" takes "/static/" and all below',
+        example='"/static/*"',
+    )
+    path_regex: Regex | None = option(
+        None,
+        "must match the whole path; RE2 syntax",
+        example="'/users/[0-9]+'",
+    )
+    method: tuple[Method, ...] = option((), "case-sensitive", example='["GET", "HEAD"]')
+    header: dict[FieldName, tuple[FieldValue, ...]] = option(
+        Factory(dict), "fields and their exact values", example='{ "x-beta" = "1" }'
+    )
+    query: dict[Text, tuple[str, ...]] = option(
+        Factory(dict), "query parameters and their exact values", example='{ version = "2" }'
+    )
+    client: tuple[Cidr, ...] = option(
+        (), "networks that the client's address is in", example='["10.0.0.0/8"]'
+    )
+
+
+@frozen(kw_only=True)
+class RouteCache:
+    """Responses of this route may be stored."""
+
+    store: Name = required("which of [caches.*]", example='"main"')
+    default_ttl: Seconds = option(
+        seconds("0s"), "how long a response is fresh that says nothing of it"
+    )
+    stale_while_revalidate: Seconds = option(
+        seconds("0s"), "serve stale this long while a fresh copy is fetched"
+    )
+    stale_if_error: Seconds = option(seconds("0s"), "serve stale this long when backends fail")
+    collapse: bool = option(True, "requests for the same thing wait for one fetch")
+    key: tuple[CacheKeyPart, ...] = option(
+        ("host", "path", "query"),
+        'what tells responses apart: also "scheme", "header:NAME", "cookie:NAME"',
+    )
+    min_uses: Positive = option(1, "requests for a thing before it is stored")
+
+
+@frozen(kw_only=True)
+class Rewrite:
+    """Changes to the path before the backend gets it, in this order."""
+
+    strip_prefix: str = option("", "taken off the front when it is there", example='"/api"')
+    prefix: str = option("", "put in front", example='"/v2"')
+    replace: tuple[str, str] = option(
+        ("", ""),
+        "a regular expression (RE2) and what stands for each match of it; \\1 is a group",
+        example="['^/old/(.*)', '/new/\\1']",
+    )
+
+
+@frozen(kw_only=True)
+class RouteTimeouts:
+    """The pool's timeouts, overridden for one route."""
+
+    connect: Timeout | None = option(None, "to connect, TLS included", example='"1s"')
+    first_byte: Timeout | None = option(
+        None, "from the end of the request to the response's first byte", example='"5m"'
+    )
+    idle: Timeout | None = option(
+        None, "between two pieces of a response or a tunnel", example='"1h"'
+    )
+    queue: Timeout | None = option(None, "a request's wait for a free backend", example='"1s"')
+
+
+@frozen(kw_only=True)
+class Redirect:
+    """Sends the client elsewhere."""
+
+    to: RedirectTarget = required(
+        'URL or path. {path}: what the "*" of match.path stood for, else the path without its '
+        "first slash; {query}: with its question mark, or nothing; {host}; {scheme}. A query "
+        "that `to` does not mention is kept",
+        example='"https://example.com/new/{path}"',
+    )
+    status: Literal[301, 302, 303, 307, 308] = option(
+        308, "308 and 307 keep the method, 301 and 308 are permanent"
+    )
+
+
+@frozen(kw_only=True)
+class Respond:
+    """Answers without a backend."""
+
+    status: Status = option(200, "of the response")
+    body: str = option("", "sent as UTF-8 text")
+    headers: dict[FieldName, FieldValue] = option(
+        Factory(dict), "sent with it", example='{ "retry-after" = "60" }'
+    )
+
+
+@frozen(kw_only=True)
+class Route:
+    """What happens to the requests that match. The first route that matches wins."""
+
+    name: Name = required("unique; appears in logs and metrics", example='"static"')
+    match: Match = option(
+        Factory(Match),
+        "conditions; without any it takes every request",
+        example='{ host = "example.com", path = "/static/*" }',
+    )
+    use: tuple[Name, ...] = option((), "policies, in order", example='["public"]')
+    pool: Name | None = option(
+        None,
+        "the backends; a route has exactly one of pool, split, redirect, respond, resource",
+        example='"app"',
+    )
+    split: dict[Name, Positive] = option(
+        Factory(dict), "pools by weight", example="{ app = 95, next = 5 }"
+    )
+    redirect: Redirect | None = option(
+        None,
+        "send the client elsewhere",
+        example='{ to = "https://example.com/new/{path}", status = 308 }',
+    )
+    respond: Respond | None = option(
+        None, "answer without a backend", example='{ status = 503, body = "back soon" }'
+    )
+    resource: ResourceName | None = option(
+        None, "any twisted.web IResource", example='"package.module:object"'
+    )
+    cache: RouteCache | None = option(
+        None, "store responses; off without it", example='{ store = "main" }'
+    )
+    rewrite: Rewrite = option(Factory(Rewrite), "changes to the path before the backend gets it")
+    websocket: bool = option(True, "let WebSocket and other upgrades through")
+    timeouts: RouteTimeouts = option(
+        Factory(RouteTimeouts), "the pool's timeouts, overridden", example='{ first_byte = "5m" }'
+    )
+
+
+@frozen(kw_only=True)
+class TestRequest:
+    """The request of a test."""
+
+    url: HttpUrl = required("absolute", example='"https://example.com/static/a.css"')
+    method: Method = option("GET", "of the request")
+    headers: dict[FieldName, FieldValue] = option(
+        Factory(dict), "of the request", example='{ "x-beta" = "1" }'
+    )
+
+
+@frozen(kw_only=True)
+class TestExpect:
+    """What a test's request must lead to; what is absent is not looked at."""
+
+    route: Name | None = option(None, "name of the route", example='"static"')
+    pool: Name | None = option(None, "name of the pool", example='"app"')
+    cacheable: bool | None = option(None, "whether it may be answered from a cache", example="true")
+    status: Status | None = option(None, "of the proxy's own response", example="308")
+    location: str | None = option(None, "of a redirect", example='"https://example.com/new/a"')
+    policy: Name | None = option(None, "a policy that the route uses", example='"public"')
+
+
+@frozen(kw_only=True)
+class RouteTest:
+    """Run by `txrproxy check` and before every reload; one that fails refuses it."""
+
+    request: TestRequest = required(
+        "what is sent", example='{ url = "https://example.com/static/a.css" }'
+    )
+    expect: TestExpect = required("what it must lead to", example='{ route = "static" }')
+
+
+@frozen(kw_only=True)
+class Config:
+    """A whole configuration. :func:`txrproxy.config.toml.load` makes one of a file."""
+
+    version: Literal[1] = required("of this file's format", example="1")
+    include: tuple[Text, ...] = option(
+        (),
+        "more files, as globs relative to this file; tables merge, a name defined twice is an "
+        "error, routes and tests are appended in order",
+        example='["conf.d/*.toml"]',
+    )
+    server: Server = option(Factory(Server), "the process as a whole")
+    log: Log = option(Factory(Log), "where events go")
+    admin: Admin | None = option(None, "the admin server; none runs without the table")
+    listeners: dict[Name, Listener] = option(Factory(dict), "where clients connect")
+    pools: dict[Name, Pool] = option(Factory(dict), "groups of backends")
+    caches: dict[Name, Cache] = option(Factory(dict), "stores for responses")
+    policies: dict[Name, Policy] = option(Factory(dict), "bundles of rules that routes use")
+    routes: tuple[Route, ...] = option((), "what happens to which request; the first match wins")
+    tests: tuple[RouteTest, ...] = option((), "requests and where they must lead")
+    base: Path = field(default=Path(), metadata={"hidden": True})  # folder of the main file
+
+    def resolve(self, path: str) -> Path:
+        """Where a path of this configuration is: relative ones start at ``base``."""
+        return self.base / path

@@ -1,0 +1,142 @@
+"""The types of single configuration values: durations, sizes, networks, addresses.
+
+TOML knows strings, numbers, booleans, lists and tables; what a configuration means by them is said
+here. How each is written is in ``config/forms.py``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Literal, NewType
+
+from attrs import frozen
+
+Seconds = NewType("Seconds", float)
+Timeout = NewType("Timeout", Seconds)  # more than 0
+Size = NewType("Size", int)  # bytes
+Share = NewType("Share", float)  # 0 to 1
+Natural = NewType("Natural", int)  # 0 or more
+Positive = NewType("Positive", int)  # 1 or more
+Status = NewType("Status", int)  # of an HTTP response, final
+Name = NewType("Name", str)  # of a route, pool, policy ...
+Text = NewType("Text", str)  # a string that is not empty
+FilePath = NewType("FilePath", str)  # as written; Config.resolve() makes it absolute
+FieldName = NewType("FieldName", str)
+FieldValue = NewType("FieldValue", str)
+Method = NewType("Method", str)
+HostPattern = NewType("HostPattern", str)  # lower case
+PathPattern = NewType("PathPattern", str)
+Regex = NewType("Regex", str)  # RE2; its syntax is checked when a file is loaded
+HttpUrl = NewType("HttpUrl", str)
+RedirectTarget = NewType("RedirectTarget", str)
+ResourceName = NewType("ResourceName", str)  # "package.module:object"
+UpstreamHost = NewType("UpstreamHost", str)
+CacheKeyPart = NewType("CacheKeyPart", str)
+
+Cidr = ipaddress.IPv4Network | ipaddress.IPv6Network
+Workers = Literal["auto"] | int
+RedirectHttps = bool | int
+OptionalPath = FilePath | Literal[""]
+
+SecretKind = Literal["file", "env"]
+BindKind = Literal["tcp", "unix", "fd"]
+BackendScheme = Literal["http", "https", "unix"]
+KeyKind = Literal["client_ip", "path", "uri", "header", "cookie"]
+
+
+@frozen
+class Rate:
+    """``count`` events in ``seconds``."""
+
+    count: int
+    seconds: int
+
+    def __str__(self) -> str:
+        unit = {1: "s", 60: "m", 3600: "h"}[self.seconds]
+        return f"{self.count}/{unit}"
+
+
+@frozen(repr=False)
+class Secret:
+    """Where a secret is found, never the secret: a file, or a variable of the environment."""
+
+    kind: SecretKind
+    name: str
+
+    def __repr__(self) -> str:
+        return f"Secret({self.kind}:***)"
+
+    __str__ = __repr__
+
+
+OptionalSecret = Secret | Literal[""]
+
+
+@frozen
+class Bind:
+    """An address to listen on. ``host`` is without brackets; ``name`` is the path or fd name."""
+
+    kind: BindKind
+    host: str = ""
+    port: int = 0
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}" if self.kind != "tcp" else _authority(self)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.kind != "tcp":
+            return self.kind == "unix"
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.lower() == "localhost"
+
+
+@frozen
+class BackendUrl:
+    """Where a backend listens. ``host`` is without brackets; ``path`` is a Unix socket's."""
+
+    scheme: BackendScheme
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.scheme == "unix":
+            return f"unix:{self.path}"
+        return f"{self.scheme}://{_authority(self)}"
+
+
+@frozen
+class RequestKey:
+    """What of a request tells one client, or one hash bucket, from another.
+
+    ``name`` is that of the header or cookie, else empty.
+    """
+
+    kind: KeyKind
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}" if self.name else self.kind
+
+
+@frozen
+class Statuses:
+    """A set of status codes, as inclusive ranges."""
+
+    ranges: tuple[tuple[int, int], ...]
+
+    def __contains__(self, status: int) -> bool:
+        return any(low <= status <= high for low, high in self.ranges)
+
+    def __str__(self) -> str:
+        return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in self.ranges)
+
+
+def _authority(address: Bind | BackendUrl) -> str:
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return f"{host}:{address.port}"

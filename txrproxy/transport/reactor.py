@@ -1,0 +1,136 @@
+"""A lean epoll reactor: the stock one, minus what it does for nothing on every event and turn.
+
+- The stock ``EPollReactor`` wraps each event in ``log.callWithLogger``, which asks the descriptor
+  for a log prefix and pushes a context. Here an event that is plainly "readable" or plainly
+  "writable" calls ``doRead`` or ``doWrite`` straight; one that says anything more (hang-up, error,
+  both directions) goes the stock way whole. An exception out of a descriptor is logged and
+  disconnects that descriptor, as in stock.
+- The stock main loop looks at timers and threads before every poll. Here it does when one of them
+  has something.
+- The stock ``doPoll`` lets the kernel hand over as many events as there are connections, for which
+  CPython allocates a buffer on every call. :data:`MAX_EVENTS` bounds it; what does not fit is first
+  in line for the next call.
+
+Selected by ``twistd -r txrproxy``, by :func:`install`, or by :func:`install_unless_chosen`. The
+product runs on every stock reactor as well, and costs more there.
+
+This module and ``direct`` hold all reliance on Twisted's private names; :func:`install` falls back
+to the stock reactor on a Twisted that lacks one of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from twisted.internet import epollreactor, main
+from twisted.logger import Logger
+from twisted.python import log
+
+MAX_EVENTS = 512  # events taken from one epoll_wait
+
+_IN = epollreactor.EPOLLIN
+_OUT = epollreactor.EPOLLOUT
+_logger = Logger()
+_unexpected = _logger.failureHandler("Unexpected error in main loop")
+_call_with_logger: Any = log.callWithLogger
+
+
+class LeanReactor(epollreactor.EPollReactor):
+    """``EPollReactor`` with a short way for plain events and idle turns."""
+
+    def doPoll(self, timeout: float | None) -> None:
+        """Wait up to ``timeout`` seconds, for ever when it is None, and serve what is ready."""
+        events = self._poller.poll(-1 if timeout is None else timeout, MAX_EVENTS)
+        selectables = self._selectables
+        for fd, event in events:
+            selectable = selectables.get(fd)
+            if selectable is None:  # removed while an earlier event was served
+                continue
+            if event == _IN:
+                work = selectable.doRead
+            elif event == _OUT:
+                work = selectable.doWrite
+            else:
+                _call_with_logger(selectable, self._doReadOrWrite, selectable, fd, event)
+                continue
+            try:
+                why = work()
+            except BaseException as error:
+                _call_with_logger(selectable, log.err)
+                why = error
+            if why:
+                _call_with_logger(
+                    selectable, self._disconnectSelectable, selectable, why, event == _IN
+                )
+
+    doIteration = doPoll
+
+    def mainLoop(self) -> None:
+        while self._started:
+            with _unexpected:
+                self._turn()
+        _logger.info("Main loop terminated.")
+
+    def _turn(self) -> None:
+        """Turn until the loop ends or something raises.
+
+        Between two polls there is work only when a call came from a thread, was newly delayed or
+        is due, or when ``stop`` was called.
+        """
+        while self._started:
+            if not (self.threadCallQueue or self._newTimedCalls or self._justStopped):
+                pending = self._pendingTimedCalls
+                if not pending:
+                    self.doPoll(None if self.running else 0)
+                    continue
+                wait = pending[0].time - self.seconds()
+                if wait > 0 and self.running:
+                    self.doPoll(min(wait, _LONGEST))
+                    continue
+            self.runUntilCurrent()
+            self.doPoll(self.timeout() if self.running else 0)
+
+
+_LONGEST = 2_000_000  # seconds; epoll_wait counts milliseconds in a C int
+
+# What is relied upon: methods, then attributes of an instance.
+_NAMES = (
+    "runUntilCurrent timeout seconds _doReadOrWrite _disconnectSelectable"
+    " _poller _selectables threadCallQueue running _started _justStopped"
+    " _newTimedCalls _pendingTimedCalls"
+)
+
+
+def mismatches(reactor: object) -> list[str]:
+    """What ``reactor`` lacks of the internals relied upon here; empty when all is well."""
+    return [
+        f"the epoll reactor has no {name}" for name in _NAMES.split() if not hasattr(reactor, name)
+    ]
+
+
+def install() -> None:
+    """Make a lean reactor the reactor of this process.
+
+    :raises twisted.internet.error.ReactorAlreadyInstalledError: there is one already.
+    """
+    make: Any = LeanReactor
+    reactor = make()
+    if mismatches(reactor):
+        make = epollreactor.EPollReactor
+        reactor = make()
+    put: Any = main.installReactor
+    put(reactor)
+
+
+def install_unless_chosen() -> bool:
+    """Install the lean reactor if the process has none; whether it did.
+
+    For the options class of a twistd plugin: twistd has installed what ``-r`` names by the time it
+    constructs one, and nothing otherwise, as long as no module on the way imported
+    ``twisted.internet.reactor``.
+    """
+    if "twisted.internet.reactor" in sys.modules:
+        return False
+    install()
+    return True
