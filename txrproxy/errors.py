@@ -99,7 +99,6 @@ HEAD_TOO_LARGE = _row("head_too_large", 431, _C, "The request head is too large.
 TOO_MANY_FIELDS = _row("too_many_fields", 431, _C, "The request has too many header fields.")
 METHOD_NOT_ALLOWED = _row("method_not_allowed", 405, _C, "This method is not offered here.")
 BODY_TOO_LARGE = _row("body_too_large", 413, _C, "The request body is too large.")
-UPGRADE_REFUSED = _row("upgrade_refused", 400, _C, "The upgrade request is malformed.")
 BAD_PROXY_HEADER = _row("bad_proxy_header", 0, _C)
 
 # The client kept us waiting, or went away.
@@ -114,7 +113,6 @@ NO_BACKEND = _row("no_backend", 503, _P, "No server is available for this reques
 QUEUE_FULL = _row("queue_full", 503, _P, "Too many requests are waiting. Try again shortly.")
 QUEUE_TIMEOUT = _row("queue_timeout", 503, _P, "The request waited too long for a free server.")
 INTERNAL = _row("internal", 500, _P, "The proxy failed to handle this request.")
-DRAINING = _row("draining", 503, _P, "The server is shutting down.")
 RESOURCE_FAILED = _row("resource_failed", 500, _P, "The application failed.")
 
 # The backend failed before a response began: a 502 or 504 tells the client.

@@ -17,13 +17,22 @@ class Backend:
     carry an exchange or are being opened for one.
     """
 
-    __slots__ = ("authority", "connections", "in_use", "max_connections", "name", "weight")
+    __slots__ = (
+        "authority",
+        "connections",
+        "host_line",
+        "in_use",
+        "max_connections",
+        "name",
+        "weight",
+    )
 
     def __init__(
         self, name: bytes, authority: bytes, weight: int = 1, max_connections: int = 0
     ) -> None:
         self.name = name
         self.authority = authority
+        self.host_line = b"Host: %b\r\n" % authority
         self.weight = weight
         self.max_connections = max_connections
         self.in_use = 0

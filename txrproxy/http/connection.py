@@ -37,9 +37,10 @@ from txrproxy.http.body import (
     UntilCloseDecoder,
     end_of_line_broken,
 )
-from txrproxy.http.fields import TCHAR
+from txrproxy.http.fields import EMPTY, TCHAR, Fields
 from txrproxy.http.framing import CHUNKED, UNTIL_CLOSE, BadFraming, response_body
 from txrproxy.http.head import (
+    MAX_TARGET,
     BadHead,
     RequestHead,
     ResponseHead,
@@ -50,7 +51,6 @@ from txrproxy.http.head import (
 HEAD, BODY, BUSY, DISCARD = "head", "body", "busy", "discard"
 IDLE, BROKEN, TUNNEL = "idle", "broken", "tunnel"
 
-MAX_TARGET = 16 * 1024
 MAX_RESPONSE_HEAD = 64 * 1024
 MAX_RESPONSE_FIELDS = 256
 MAX_INFORMATIONAL = 32  # 1xx responses before the final one
@@ -82,8 +82,16 @@ class RequestReader:
         """A head is complete. A body follows exactly when ``head.facts.body`` is not 0."""
         raise NotImplementedError
 
+    def on_incomplete_head(self) -> None:
+        """A head has begun to arrive."""
+        raise NotImplementedError
+
     def on_body(self, content: bytes, ended: bool) -> None:
         """Content of the body, perhaps empty when ``ended``; ``trailers`` are then known."""
+        raise NotImplementedError
+
+    def on_pipelined(self) -> None:
+        """Bytes of a further request were kept; ``buffered`` says how many there are."""
         raise NotImplementedError
 
     def on_bad_request(self, reason: Reason) -> None:
@@ -93,9 +101,9 @@ class RequestReader:
     # What drives it.
 
     @property
-    def trailers(self) -> object:
+    def trailers(self) -> Fields:
         """The trailer fields of the body that has ended."""
-        return self._decoder.trailers if self._decoder is not None else None
+        return self._decoder.trailers if self._decoder is not None else EMPTY
 
     @property
     def buffered(self) -> int:
@@ -117,6 +125,7 @@ class RequestReader:
                         self._buffer = bytearray(data)
                     else:
                         self._buffer += data
+                    self.on_pipelined()
                     return
                 else:
                     return
@@ -163,6 +172,7 @@ class RequestReader:
             end = data.find(b"\r\n\r\n")
             if end < 0:
                 self._buffer = bytearray(data)
+                self.on_incomplete_head()
                 self._check_incomplete(self._buffer, 0)
                 return b""
         if end + 4 > self.max_head:
@@ -175,9 +185,6 @@ class RequestReader:
             return b""
         if len(head.fields.lines) > self.max_fields:
             self._refuse(TOO_MANY_FIELDS)
-            return b""
-        if len(head.target.raw) > MAX_TARGET:
-            self._refuse(TARGET_TOO_LONG)
             return b""
         body = head.facts.body
         if body:
@@ -193,9 +200,7 @@ class RequestReader:
         """Refuse now what no later byte can make a valid head."""
         if len(buffer) >= self.max_head:
             self._refuse(self._too_large(buffer))
-        elif buffer != b"\r" and (
-            buffer[0] not in _TCHAR or end_of_line_broken(buffer, searched)
-        ):
+        elif buffer != b"\r" and (buffer[0] not in _TCHAR or end_of_line_broken(buffer, searched)):
             self._refuse(BAD_REQUEST_LINE)
         elif len(buffer) > MAX_TARGET and b"\r\n" not in buffer:
             self._refuse(TARGET_TOO_LONG)
@@ -264,12 +269,16 @@ class ResponseReader:
         """The backend broke the protocol; the connection is BROKEN."""
         raise NotImplementedError
 
+    def on_unsolicited(self) -> None:
+        """Bytes came while nothing was asked; the connection is BROKEN."""
+        raise NotImplementedError
+
     # What drives it.
 
     @property
-    def trailers(self) -> object:
+    def trailers(self) -> Fields:
         """The trailer fields of the body that has ended."""
-        return self._decoder.trailers if self._decoder is not None else None
+        return self._decoder.trailers if self._decoder is not None else EMPTY
 
     def expect(self, method: bytes) -> None:
         """A request with this method is being sent."""
@@ -301,7 +310,9 @@ class ResponseReader:
                 self.on_body(content, True)
                 return
             else:
-                self.state = BROKEN
+                if state is IDLE:
+                    self.state = BROKEN
+                    self.on_unsolicited()
                 return
 
     def end_of_input(self) -> bool:

@@ -37,7 +37,9 @@ PSEUDONYM = b"txrproxy"
 _PROXY_FIELDS = frozenset({b"forwarded", b"via", b"x-real-ip", b"x-request-id", b"x-forwarded"})
 # Fields that frame or route: an underscore alias of one (as WSGI and CGI would fold it) is dropped.
 _ALIASED = (
-    HOP_BY_HOP | _PROXY_FIELDS | {b"host", b"content-length", b"content-type", b"expect", b"trailer"}
+    HOP_BY_HOP
+    | _PROXY_FIELDS
+    | {b"host", b"content-length", b"content-type", b"expect", b"trailer"}
 )
 _MAX_DERIVED = 16  # rule sets remembered for one block
 
@@ -106,10 +108,11 @@ RequestBlock = tuple[bytes, bytes, bool]
 class RequestRules:
     """What one route does to the fields of a request. One object each for trusted and untrusted.
 
-    ``host`` is the Host sent on, None to preserve the client's. ``websocket`` lets upgrades pass.
+    ``host`` is the Host sent on, None to preserve the client's; with ``backend_host`` it is each
+    backend's own, and left to :func:`request_head`. ``websocket`` lets upgrades pass.
     """
 
-    __slots__ = ("_aliased", "_changes", "_dropped", "host", "trusted", "websocket")
+    __slots__ = ("_aliased", "_changes", "_dropped", "backend_host", "host", "trusted", "websocket")
 
     def __init__(
         self,
@@ -117,12 +120,14 @@ class RequestRules:
         host: bytes | None = None,
         websocket: bool = True,
         changes: Changes = Changes(),  # noqa: B008: immutable
+        backend_host: bool = False,
     ) -> None:
         self.trusted = trusted
         self.websocket = websocket
         for line in changes.set:
             if line[0] == b"host":
-                host = line[1]
+                host, backend_host = line[1], False
+        self.backend_host = backend_host
         self.host = host
         self._changes = Changes(
             tuple(line for line in changes.set if line[0] != b"host"),
@@ -146,7 +151,9 @@ class RequestRules:
         return made
 
     def _make(self, fields: Fields, facts: RequestFacts, authority: bytes) -> RequestBlock:
-        out = [b"Host: %b\r\n" % (authority if self.host is None else self.host)]
+        out = []
+        if not self.backend_host:
+            out.append(b"Host: %b\r\n" % (authority if self.host is None else self.host))
         out += [line[2] for line in fields.lines if self._passes(line[0], facts)]
         if facts.body:
             # What the reader understood is what is sent, in one spelling.
@@ -189,10 +196,15 @@ class RequestRules:
         return True
 
 
-def request_head(
-    method: bytes, target: bytes, block: RequestBlock, peer: Peer, request_id: bytes
+def request_head(  # noqa: PLR0917
+    method: bytes,
+    target: bytes,
+    host_line: bytes,
+    block: RequestBlock,
+    peer: Peer,
+    request_id: bytes,
 ) -> bytes:
-    """The head to send to a backend, ready for the wire."""
+    """The head to send to a backend, ready for the wire; ``host_line`` where the block has none."""
     fields, forwarded_for, tells_proto = block
     return b"".join(
         (
@@ -200,6 +212,7 @@ def request_head(
             b" ",
             target,
             b" HTTP/1.1\r\n",
+            host_line,
             fields,
             peer.forwarded,
             forwarded_for,

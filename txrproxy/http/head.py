@@ -20,6 +20,7 @@ from txrproxy.errors import (
     BAD_RESPONSE,
     BAD_VERSION,
     HOST_MISMATCH,
+    TARGET_TOO_LONG,
     VERSION_UNSUPPORTED,
     Reason,
 )
@@ -32,7 +33,13 @@ from txrproxy.http.fields import (
     split_list,
 )
 from txrproxy.http.framing import BadFraming, request_body
-from txrproxy.http.target import BadTarget, Target, parse_target, split_authority
+from txrproxy.http.target import (
+    BadTarget,
+    Target,
+    normalise_path,
+    parse_target,
+    split_authority,
+)
 
 METHODS = frozenset(
     {b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT"}
@@ -47,9 +54,11 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\
 # which the client speaks HTTP/2 to the backend past every rule of the proxy.
 _HOP_PROTOCOLS = (b"h2c", b"h2", b"http/", b"tls/")
 
+MAX_TARGET = 16 * 1024
+
 _MEMO_TARGETS = 4096
 _MEMO_TARGET_SIZE = 256
-_targets: dict[bytes, Target] = {}
+_targets: dict[bytes, tuple[Target, bytes]] = {}
 
 
 class BadHead(Exception):
@@ -131,15 +140,31 @@ def _expects_continue(fields: Fields, http_11: bool) -> bool:
 
 
 class RequestHead:
-    """One request line with its fields. ``facts`` and ``fields`` may be shared; do not change them."""
+    """One request line with its fields. ``facts`` and ``fields`` may be shared; do not change them.
 
-    __slots__ = ("facts", "fields", "method", "size", "target")
+    ``path`` is the normalised copy that routing matches on, ``host`` likewise; ``authority`` is
+    the host as the client wrote it, from the Host field or an absolute target, b"" without either.
+    ``size`` counts the bytes of the head.
+    """
 
-    def __init__(
-        self, method: bytes, target: Target, fields: Fields, facts: RequestFacts, size: int
+    __slots__ = ("authority", "facts", "fields", "host", "method", "path", "size", "target")
+
+    def __init__(  # noqa: PLR0917
+        self,
+        method: bytes,
+        target: Target,
+        path: bytes,
+        host: bytes,
+        authority: bytes,
+        fields: Fields,
+        facts: RequestFacts,
+        size: int,
     ) -> None:
         self.method = method
         self.target = target
+        self.path = path
+        self.host = host
+        self.authority = authority
         self.fields = fields
         self.facts = facts
         self.size = size
@@ -160,20 +185,24 @@ def request_facts(fields: Fields, http_11: bool) -> RequestFacts:
     return facts  # type: ignore[no-any-return]
 
 
-def _target(method: bytes, target: bytes) -> Target:
+def _target(method: bytes, target: bytes) -> tuple[Target, bytes]:
+    """The target taken apart, and its normalised path."""
     known = _targets.get(target)
-    if known is not None and method != b"CONNECT" and target != b"*":
+    if known is not None and method != b"CONNECT":
         return known
+    if len(target) > MAX_TARGET:
+        raise BadHead(TARGET_TOO_LONG)
     try:
         parsed = parse_target(method, target)
+        both = parsed, normalise_path(parsed.path)
     except BadTarget as error:
         raise BadHead(error.reason) from error
-    # Only forms that mean the same with every method are shared.
+    # Only the form that means the same with every method is shared.
     if parsed.form == "origin" and len(target) <= _MEMO_TARGET_SIZE:
         if len(_targets) >= _MEMO_TARGETS:
             _targets.clear()
-        _targets[target] = parsed
-    return parsed
+        _targets[target] = both
+    return both
 
 
 def parse_request_head(head: bytes) -> RequestHead:
@@ -197,7 +226,7 @@ def parse_request_head(head: bytes) -> RequestHead:
         if match[1] != b"1":
             raise BadHead(VERSION_UNSUPPORTED)
         http_11 = match[2] != b"0"
-    target = _target(method, raw_target)
+    target, path = _target(method, raw_target)
     try:
         fields = parse_fields(block)
     except BadFields as error:
@@ -205,26 +234,31 @@ def parse_request_head(head: bytes) -> RequestHead:
     facts = fields.derived.get(http_11)
     if facts is None:
         facts = request_facts(fields, http_11)
-    if target.authority is not None and facts.authority:
+    host, authority = facts.host, facts.authority
+    if target.authority is not None and target.form == "absolute":
         # RFC 9112 section 3.2.2 lets the target win; two readings are one too many.
-        if target.authority.lower() != facts.authority.lower():
+        if authority and target.authority.lower() != authority.lower():
             raise BadHead(HOST_MISMATCH)
-    return RequestHead(method, target, fields, facts, len(head) + 4)
+        if not authority:
+            authority = target.authority
+            host = split_authority(authority)[0]
+    return RequestHead(method, target, path, host, authority, fields, facts, len(head) + 4)
 
 
 class ResponseHead:
     """A status line with its fields, from a backend. May be shared; do not change it.
 
-    ``keep_alive`` is what the head says of the backend's connection.
+    ``status_line`` is the one to send on, in the proxy's own version; ``keep_alive`` is what the
+    head says of the backend's connection.
     """
 
-    __slots__ = ("fields", "http_11", "keep_alive", "options", "reason_phrase", "size", "status")
+    __slots__ = ("fields", "http_11", "keep_alive", "options", "size", "status", "status_line")
 
     def __init__(
         self, status: int, reason_phrase: bytes, http_11: bool, fields: Fields, size: int
     ) -> None:
         self.status = status
-        self.reason_phrase = reason_phrase
+        self.status_line = b"HTTP/1.1 %d %b\r\n" % (status, reason_phrase)
         self.http_11 = http_11
         self.fields = fields
         self.size = size

@@ -1,0 +1,474 @@
+"""The life of one request, readable from top to bottom.
+
+::
+
+    begin ─▶ plan.serve ─▶ proxy ─▶ attempt ─▶ on_connected ─▶ on_response ─▶ … ─▶ finish
+                 │                    ▲  backend.acquire            │
+                 │                    └──── fail(reason), retryable ┤
+                 └─▶ reply (redirect, respond, error page) ─────────┴─ fail(reason), final
+
+An exchange stands between one downstream and one upstream connection and owns neither: it is told
+what arrives on each and hands it to the other, and it says once, in :meth:`Exchange.finish`, how it
+ended. Memory is bounded by what the two transports hold, and by :data:`REPLAY_LIMIT` for a request
+body that may have to be sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from txrproxy.balance.backend import Backend
+from txrproxy.errors import (
+    BAD_RESPONSE,
+    BODY_TOO_LARGE,
+    METHOD_NOT_ALLOWED,
+    NO_BACKEND,
+    NO_ROUTE,
+    OK,
+    QUEUE_TIMEOUT,
+    RESPONDED,
+    UPGRADED,
+    Fault,
+    Reason,
+    Retry,
+)
+from txrproxy.http.body import encode_chunk, encode_last_chunk
+from txrproxy.http.errorpage import page
+from txrproxy.http.fields import EMPTY, Fields, Line, allowed_trailers, make_line, split_list
+from txrproxy.http.forward import (
+    PublicAddress,
+    ResponseBlock,
+    believed_request_id,
+    public_lines,
+    request_head,
+)
+from txrproxy.http.framing import UNTIL_CLOSE
+from txrproxy.http.head import IDEMPOTENT, RequestHead, ResponseHead
+from txrproxy.http.status import STATUS_LINES
+from txrproxy.routing.plan import Plan
+from txrproxy.transport.tunnel import Tunnel
+
+REPLAY_LIMIT = 64 * 1024  # bytes of a request body kept so that it can be sent again
+CLIENT_CLOSED = 499  # what the log says where no status could be sent, as nginx does
+
+
+class Exchange:
+    """One request and its response. ``site`` is what all exchanges of a process share.
+
+    The class holds the defaults, so that an exchange which never leaves the plain path sets little.
+    """
+
+    plan: Plan
+    client: bytes
+    pool: Any = None
+    backend: Backend | None = None
+    upstream: Any = None
+    upgrading = False
+    status = 0
+    bytes_in = 0
+    bytes_out = 0
+    connect: float | None = None  # seconds, of the last attempt
+    first_byte: float | None = None
+
+    _tried: tuple[Backend, ...] = ()
+    _attempt_at = 0.0
+    _over = False
+    _public: PublicAddress | None = None
+    _length = 0  # framing of the response
+
+    # The request body: what may have to be sent (again), and whether it has ended.
+    _held: list[bytes] | None = None
+    _held_size = 0
+    _replayable = True
+    _body_ended = False
+    _trailers: Fields = EMPTY
+    _waits_for_continue = False
+
+    def __init__(self, site: Any, downstream: Any, head: RequestHead, now: float) -> None:
+        self.site = site
+        self.downstream = downstream
+        self.head = head
+        self.started = now
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.head.method!r} {self.head.target.origin!r}>"
+
+    # 1: find the plan.
+
+    def begin(self) -> None:
+        """Settle whose request it is and which route takes it, and serve it."""
+        site, head, peer = self.site, self.head, self.downstream.peer
+        request_id = None
+        if peer.trusted:
+            request_id = believed_request_id(head.fields)
+            self.client = site.client_address(peer.address, head.fields)
+        else:
+            self.client = peer.address
+        self.request_id = request_id or site.request_id()
+        plan = None
+        for conditions, candidate in site.tree.candidates(head.host, head.path):
+            if conditions.unconditional or conditions.holds(
+                head.method, head.fields.all, head.target.query, self.client.decode("ascii")
+            ):
+                plan = candidate
+                break
+        if plan is None:
+            self.plan = site.nowhere
+            self.fail(NO_ROUTE)
+            return
+        self.plan = plan
+        if head.method in (b"CONNECT", b"TRACE") and not plan.takes_connect:
+            self.fail(METHOD_NOT_ALLOWED)
+            return
+        plan.serve(self)
+
+    # 2: to a backend.
+
+    def proxy(self) -> None:
+        """Send the request to a backend of the plan's pool."""
+        plan, head = self.plan, self.head
+        facts = head.facts
+        if facts.body:
+            limit = plan.body_limit
+            if limit is not None and facts.body > limit:
+                self.fail(BODY_TOO_LARGE)
+                return
+            self._held = []
+            self._waits_for_continue = facts.expects_continue
+        else:
+            self._body_ended = True
+            self.upgrading = bool(facts.upgrade) and plan.websocket
+        if head.method == b"OPTIONS" and head.fields.first(b"max-forwards") == b"0":
+            self.reply(204, (), b"", RESPONDED)  # RFC 9110 section 7.6.2
+            return
+        assert plan.pool is not None
+        self.pool = plan.pool()
+        self._attempt()
+
+    def _attempt(self, fresh: Backend | None = None) -> None:
+        """One try: a backend, and a connection to it; ``fresh`` asks for a new one to that."""
+        backend = fresh or self.pool.select(self._tried)
+        if backend is None:
+            self.fail(NO_BACKEND)
+            return
+        self.backend = backend
+        self._attempt_at = now = self.site.seconds()
+        upstream = backend.connections.acquire(self, fresh is not None)
+        if upstream is not None:
+            self._send(upstream, now)
+        elif self.backend is backend and not self._body_ended:
+            self.downstream.pause_body()
+
+    def on_connected(self, upstream: Any) -> None:
+        """A connection was opened, or became free."""
+        now = self.site.seconds()
+        self.connect = now - self._attempt_at
+        self._send(upstream, now)
+        if not self._body_ended:
+            self.downstream.resume_body()
+
+    def on_connect_failed(self, reason: Reason) -> None:
+        """No connection; ``reason`` says whether another backend may have one."""
+        self._failed(reason)
+
+    def queue_expired(self) -> None:
+        """No connection became free in time."""
+        assert self.backend is not None
+        self.backend.connections.leave(self)
+        self.fail(QUEUE_TIMEOUT)
+
+    def _send(self, upstream: Any, now: float) -> None:
+        self.upstream = upstream
+        plan, head, peer = self.plan, self.head, self.downstream.peer
+        facts = head.facts
+        rules = plan.trusted_rules if peer.trusted else plan.rules
+        target = head.target.origin
+        if plan.rewrite is not None:
+            target = plan.rewrite(target, head.path)
+        assert self.backend is not None
+        data = request_head(
+            head.method,
+            target,
+            self.backend.host_line if rules.backend_host else b"",
+            rules.block(head.fields, facts, head.authority),
+            peer,
+            self.request_id,
+        )
+        body = facts.body
+        if body == 0:
+            upstream.start(self, data, 0, now)
+            return
+        held = self._held
+        assert held is not None
+        if held:
+            content = b"".join(held)
+            data += encode_chunk(content) if body < 0 else content
+        upstream.start(self, data, body, now)
+        if self._body_ended:
+            upstream.end(now, self._trailers)
+        if self._held_size > REPLAY_LIMIT:
+            self._give_up_replay()
+
+    # 3: the request body.
+
+    def on_request_body(self, content: bytes, ended: bool, trailers: Fields) -> None:
+        """Content of the request body has arrived."""
+        self.bytes_in += len(content)
+        self._waits_for_continue = False
+        limit = self.plan.body_limit
+        if limit is not None and self.bytes_in > limit:
+            self.downstream.refuse_body()
+            self._drop_upstream()
+            self.fail(BODY_TOO_LARGE)
+            return
+        if ended:
+            self._body_ended = True
+            if trailers:
+                self._trailers = allowed_trailers(trailers)
+        upstream = self.upstream
+        if self._held is not None and content:
+            self._held.append(content)
+            self._held_size += len(content)
+            if upstream is not None and self._held_size > REPLAY_LIMIT:
+                self._give_up_replay()
+        if upstream is None:
+            return
+        if content:
+            upstream.send(content)
+        if ended:
+            upstream.end(self.site.seconds(), self._trailers)
+
+    def _give_up_replay(self) -> None:
+        """The body has grown too large to be kept: it can be sent only once."""
+        self._held = None
+        self._replayable = False
+
+    def on_bad_body(self, reason: Reason) -> None:
+        """The request body is broken, or stopped coming."""
+        self._drop_upstream()
+        self.fail(reason)
+
+    def pause_request(self) -> None:
+        """The backend does not take what is written to it."""
+        self.downstream.pause_body()
+
+    def resume_request(self) -> None:
+        """It does again."""
+        self.downstream.resume_body()
+
+    # 4: the response.
+
+    def on_informational(self, head: ResponseHead) -> None:
+        """1xx: to a client that can read it (RFC 9110 section 15.2)."""
+        if head.status == 100:
+            self._waits_for_continue = False
+        if self.head.facts.http_11:
+            self.downstream.informational(head.status_line, self.plan.response_rules.block(head))
+
+    def on_response(self, head: ResponseHead, length: int, content: bytes, ended: bool) -> None:
+        """The final head has arrived, with the beginning of the body or all of it."""
+        now = self.site.seconds()
+        self.first_byte = now - self._attempt_at
+        status = self.status = head.status
+        if ended:
+            self.upstream = None
+        block = self.plan.response_rules.block(head)
+        if block.names_backend:
+            block = ResponseBlock(public_lines(block.lines, self._public_address()))
+        downstream = self.downstream
+        if not self._body_ended and self._waits_for_continue:
+            # The client may never send the body that it asked about.
+            downstream.refuse_body()
+        self._length = length
+        self._held = None
+        self.bytes_out = downstream.respond(
+            self.head, status, head.status_line, block, self.request_id, length, content, ended
+        )
+        if ended:
+            self.finish(OK, now)
+
+    def on_response_body(self, content: bytes, ended: bool, trailers: Fields) -> None:
+        """More of the body."""
+        if ended:
+            self.upstream = None
+            if trailers:
+                trailers = allowed_trailers(trailers) if self.head.facts.trailers else EMPTY
+        self.bytes_out += self.downstream.body(content, ended, trailers)
+        if ended:
+            self.finish(OK, self.site.seconds())
+
+    def pause(self) -> None:
+        """The client does not take what is written to it."""
+        if self.upstream is not None:
+            self.upstream.pause()
+
+    def resume(self) -> None:
+        """It does again."""
+        if self.upstream is not None:
+            self.upstream.resume()
+
+    def _public_address(self) -> PublicAddress:
+        head, pool = self.head, self.pool
+        return PublicAddress(
+            self.downstream.peer.scheme, head.authority, head.host, pool.own, pool.own_hosts,
+            self.plan.mount,
+        )
+
+    # 5: after 101.
+
+    def on_switch(self, upstream: Any, head: ResponseHead, rest: bytes) -> None:
+        """The backend changes to the protocol that the client offered."""
+        now = self.site.seconds()
+        self.first_byte = now - self._attempt_at
+        offered = [p.lower() for p in split_list([self.head.facts.upgrade])]
+        chosen = split_list(head.fields.all(b"upgrade"))
+        if not chosen or any(protocol.lower() not in offered for protocol in chosen):
+            upstream.abandon()
+            self.upstream = None
+            self.fail(BAD_RESPONSE)
+            return
+        self.status = 101
+        lines = self.plan.response_rules.block(head).lines
+        block = ResponseBlock(
+            [
+                *lines,
+                make_line(b"Connection", b"upgrade"),
+                make_line(b"Upgrade", b", ".join(chosen)),
+                make_line(b"X-Request-Id", self.request_id),
+            ]
+        )
+        downstream = self.downstream
+        downstream.informational(head.status_line, block)
+        from_client = downstream.take_over()
+        tunnel = Tunnel(
+            downstream.transport,
+            upstream.transport,
+            self.plan.tunnel_idle,
+            self.site.seconds,
+            lambda reason, received, sent: self._tunnel_ended(upstream, reason, received, sent),
+        )
+        self.site.tunnels.add(tunnel)
+        self._tunnel = tunnel
+        tunnel.start(from_client, rest)
+
+    def _tunnel_ended(self, upstream: Any, reason: Reason, received: int, sent: int) -> None:
+        self.site.tunnels.discard(self._tunnel)
+        upstream.connections.discard(upstream)
+        self.bytes_in, self.bytes_out = received, sent
+        self.upstream = None
+        self._log(UPGRADED if reason is OK else reason, self.site.seconds())
+        self.downstream.service.lost(self.downstream)
+
+    # 6: when something goes wrong.
+
+    def on_upstream_failed(self, reason: Reason) -> None:
+        """The connection is gone before the response was whole."""
+        upstream, self.upstream = self.upstream, None
+        if self.status:
+            self.downstream.cut(abruptly=self._length == UNTIL_CLOSE and not self.head.facts.http_11)
+            self._log(reason, self.site.seconds())
+            return
+        # A kept connection may have been closed under the request: not the backend's failure, if
+        # sending the request again is safe (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
+        safe = self._replayable and self.head.method in IDEMPOTENT
+        if reason.retry is Retry.IF_SAFE and safe and upstream is not None and upstream.reused:
+            self._attempt(self.backend)
+            return
+        self._failed(reason)
+
+    def _failed(self, reason: Reason) -> None:
+        """An attempt failed: another backend, or the end."""
+        if reason.retry is Retry.ALWAYS and self.backend is not None:
+            self._tried = (*self._tried, self.backend)
+            if len(self._tried) < min(self.pool.attempts, len(self.pool.backends)):
+                self._attempt()
+                return
+        self.fail(reason)
+
+    def on_client_lost(self, reason: Reason) -> None:
+        """Nobody is left to answer: the backend is told by closing its connection."""
+        self._drop_upstream()
+        if self.backend is not None:
+            self.backend.connections.leave(self)
+        self.status = self.status or CLIENT_CLOSED
+        self._log(reason, self.site.seconds())
+
+    def _drop_upstream(self) -> None:
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            upstream.abandon()
+
+    def fail(self, reason: Reason) -> None:
+        """Answer with an error page, or cut a response that has begun."""
+        if self._over:
+            return
+        if self.status:
+            self.downstream.cut(abruptly=self._length == UNTIL_CLOSE and not self.head.facts.http_11)
+            self._log(reason, self.site.seconds())
+            return
+        accept = b", ".join(self.head.fields.all(b"accept")) or None
+        content_type, body = page(reason.status, reason.text, self.request_id, accept)
+        lines = [make_line(b"Content-Type", content_type), make_line(b"Cache-Control", b"no-store")]
+        if reason.status == 503:
+            lines.append(make_line(b"Retry-After", b"1"))
+        if reason is METHOD_NOT_ALLOWED:
+            lines.append(make_line(b"Allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"))
+        if reason.fault is Fault.CLIENT:
+            self.downstream.refuse_body()
+        self.reply(reason.status, lines, body, reason)
+
+    # 7: the proxy's own responses, and the end.
+
+    def reply(self, status: int, lines: Iterable[Line], body: bytes, reason: Reason) -> None:
+        """Answer without a backend."""
+        if self._waits_for_continue or self.head.facts.expects_continue and not self._body_ended:
+            self.downstream.refuse_body()
+        own = list(lines)
+        if status != 204:
+            own.append(make_line(b"Content-Length", b"%d" % len(body)))
+        block = self.plan.response_rules.own(own)
+        self.status = status
+        if self.head.method == b"HEAD":
+            body = b""
+        self.bytes_out = self.downstream.respond(
+            self.head, status, STATUS_LINES[status], block, self.request_id, len(body), body, True
+        )
+        self.finish(reason, self.site.seconds())
+
+    def finish(self, reason: Reason, now: float) -> None:
+        """The response has been written whole."""
+        self._log(reason, now)
+        self.downstream.finish()
+
+    def _log(self, reason: Reason, now: float) -> None:
+        self._over = True
+        site, head = self.site, self.head
+        log = site.log
+        if log.enabled:
+            fields = head.fields
+            pool, backend = self.pool, self.backend
+            log.append(
+                (
+                    site.wall(),
+                    self.client,
+                    head.method,
+                    head.target.origin,
+                    b"1.1" if head.facts.http_11 else b"1.0",
+                    head.authority,
+                    self.status,
+                    head.size + self.bytes_in,
+                    self.bytes_out,
+                    self.plan.name,
+                    pool.name if pool is not None else b"",
+                    backend.name if backend is not None else b"",
+                    self.connect,
+                    self.first_byte,
+                    now - self.started,
+                    reason.log_name,
+                    self.request_id,
+                    fields.first(b"user-agent"),
+                    fields.first(b"referer"),
+                )
+            )
+
