@@ -78,6 +78,20 @@ class TreeTests(SynchronousTestCase):
         tree = numbered(Conditions(paths=[b"/*"]), Conditions([b"a.com"], [b"/a"]))
         self.assertEqual(find(tree, b"a.com", b"/a"), 0)
 
+    def test_prefixes_of_one_and_of_many_lengths(self) -> None:
+        prefixes = (b"/bb*", b"/aa*", b"/b/*", b"/a*", b"/c/d/*")
+        tree = numbered(*[Conditions(paths=[prefix]) for prefix in prefixes])
+        for path, expected in (
+            (b"/aab", 1),
+            (b"/ab", 3),
+            (b"/bbb", 0),
+            (b"/b/b", 2),
+            (b"/c/d/", 4),
+            (b"/c/d", None),
+            (b"/", None),
+        ):
+            self.assertEqual(find(tree, b"a.com", path), expected, path)
+
     def test_wildcard_host_takes_one_or_more_labels(self) -> None:
         tree = numbered(Conditions([b"*.a.com"]))
         self.assertEqual(find(tree, b"b.a.com", b"/"), 0)

@@ -30,8 +30,8 @@ class Rewrite:
 
     ``strip_prefix`` ends at a segment boundary: ``/app`` is taken off ``/app`` and ``/app/x``, not
     off ``/apple``. ``replace`` is an RE2 pattern and what its matches become (the first 64 of a
-    path), with ``\\1`` and ``\\g<name>`` for groups. The query is never touched. Raises :class:`ValueError` for a value
-    that can not be compiled.
+    path), with ``\\1`` and ``\\g<name>`` for groups. The query is never touched. Raises
+    :class:`ValueError` for a value that can not be compiled.
     """
 
     __slots__ = ("_pattern", "_prefix", "_replacement", "_strip")
