@@ -52,7 +52,16 @@ def _escape(match: re.Match[bytes]) -> bytes:
 class Template:
     """A compiled template; make one with :meth:`compile`."""
 
-    __slots__ = ("_appends", "_authority", "_fragment", "_is_fixed", "_path", "_query", "_scheme")
+    __slots__ = (
+        "_appends",
+        "_asks_host",
+        "_asks_scheme",
+        "_authority",
+        "_fragment",
+        "_path",
+        "_query",
+        "_scheme",
+    )
 
     def __init__(self, text: str) -> None:
         if re.search(r"[\x00-\x20\x7f]", text):
@@ -72,12 +81,13 @@ class Template:
         scheme, authority = match["scheme"], match["authority"]
         self._scheme = _pieces(scheme + ":") if scheme else ()
         self._authority = _pieces(authority) if authority else ()
-        if not all(literal.isascii() for literal, _ in self._authority):
+        if authority and not authority.isascii():
             raise ValueError("write the host in its ASCII form (xn--...)")
-        self._path = _pieces(path)
+        self._path = _pieces(path) if path else ()
         self._query = _pieces(query)
         self._fragment = _pieces(hash_mark + fragment)
-        self._is_fixed = not any(name for _, name in self._scheme + self._authority)
+        named = {name for _, name in self._scheme + self._authority}
+        self._asks_host, self._asks_scheme = "host" in named, "scheme" in named
         bare = bool(mark) and not query
         in_arguments = {name for _, name in self._query + self._fragment}
         in_path = {name for _, name in self._path}
@@ -100,7 +110,10 @@ class Template:
         uri = raw_path if query is None else b"%b?%b" % (raw_path, query)
         values = {"path": path, "uri": uri, "query": query or b"", "host": host, "scheme": scheme}
         location = b""
-        if self._authority and (self._is_fixed or (_is_host(host) and _is_scheme(scheme))):
+        usable = (not self._asks_host or _is_host(host)) and (
+            not self._asks_scheme or _is_scheme(scheme)
+        )
+        if self._authority and usable:
             location = b"%b//%b" % (_join(self._scheme, values), _join(self._authority, values))
         arguments = _join_escaped(self._query, values).strip(b"&")
         fragment = _join_escaped(self._fragment, values)
@@ -111,7 +124,7 @@ class Template:
             literal + _in_path(_escape, values[name]) if name else literal
             for literal, name in self._path
         )
-        if place or not location:
+        if self._path or not location:
             location += b"/" + place.lstrip(b"/")
         if arguments:
             location += b"?" + arguments

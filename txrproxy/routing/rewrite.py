@@ -15,6 +15,10 @@ from typing import Any
 from txrproxy.http.target import keeps_segments, normalise_path, spell
 from txrproxy.routing.match import compile_regex
 
+# One match is found in linear time, so all of them in quadratic: a long path made for it would hold
+# up every other exchange.
+_MAX_MATCHES = 64
+
 _Replacement = tuple[tuple[bytes, int | None], ...]  # literal text, and the group behind it
 
 # What a replacement can not put into a path: it would end the path, or break an escape.
@@ -25,9 +29,9 @@ class Rewrite:
     """``strip_prefix``, then ``replace``, then ``prefix``; what is empty does nothing.
 
     ``strip_prefix`` ends at a segment boundary: ``/app`` is taken off ``/app`` and ``/app/x``, not
-    off ``/apple``. ``replace`` is an RE2 pattern and what every match of it becomes, with ``\\1``
-    and ``\\g<name>`` for groups. The query is never touched. Raises :class:`ValueError` for a value
-    that can not be compiled.
+    off ``/apple``. ``replace`` is an RE2 pattern and what its matches become (the first 64 of a
+    path), with ``\\1`` and ``\\g<name>`` for groups. The query is never touched. Raises
+    :class:`ValueError` for a value that can not be compiled.
     """
 
     __slots__ = ("_pattern", "_prefix", "_replacement", "_strip")
@@ -82,7 +86,7 @@ class Rewrite:
             if self._pattern.search(normalised) is None:
                 return path
             path = normalised
-        path = self._pattern.sub(self._expand, path)
+        path = self._pattern.sub(self._expand, path, _MAX_MATCHES)
         path = _to_escape(lambda match: b"%%%02X" % ord(match[0]), path)
         if path[:1] != b"/":
             path = b"/" + path
@@ -114,14 +118,10 @@ def _compile_replacement(pattern: Any, text: bytes) -> _Replacement:
         raise ValueError("a replacement is for the path: it has neither '?' nor '#'")
     pieces: list[tuple[bytes, int | None]] = []
     at = 0
-    for match in re.finditer(rb"\\(?:([0-9])|g<([^>]*)>|(\\)|)", text):
+    for match in re.finditer(rb"\\(?:([0-9])|g<([^>]*)>|)", text):
         literal = text[at : match.start()]
         at = match.end()
-        number, name, backslash = match.groups()
-        if backslash:
-            pieces.append((literal + backslash, None))
-            continue
-        reference = number or name or b""
+        reference = match[1] or match[2] or b""
         group = int(reference) if reference.isdigit() else pattern.groupindex.get(reference, -1)
         if not 0 <= group <= pattern.groups:
             raise ValueError(f"the pattern has no group for {match[0].decode(errors='replace')!r}")

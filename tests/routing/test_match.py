@@ -1,0 +1,186 @@
+"""Conditions one by one: what each accepts, and which values can not be compiled."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txrproxy.http.target import normalise_path
+from txrproxy.routing.match import (
+    ANY,
+    Conditions,
+    Networks,
+    Pattern,
+    compile_regex,
+    host_pattern,
+    path_pattern,
+)
+
+
+def holds(
+    conditions: Conditions,
+    method: bytes = b"GET",
+    fields: dict[bytes, list[bytes]] | None = None,
+    query: bytes | None = None,
+    client: str = "192.0.2.1",
+) -> bool:
+    return conditions.holds(method, lambda name: (fields or {}).get(name, ()), query, client)
+
+
+class PatternTests(SynchronousTestCase):
+    def test_hosts(self) -> None:
+        for text, expected in (
+            (b"Example.com", Pattern(b"example.com", False)),
+            (b"example.com.", Pattern(b"example.com", False)),
+            (b"*.Example.com", Pattern(b".example.com", True)),
+            (b"*", ANY),
+            (b"[::0:1]", Pattern(b"[::1]", False)),
+        ):
+            self.assertEqual(host_pattern(text), expected)
+
+    def test_paths(self) -> None:
+        for text, expected in (
+            (b"/", Pattern(b"/", False)),
+            (b"/a/../b", Pattern(b"/b", False)),
+            (b"/caf\xc3\xa9", Pattern(b"/caf%C3%A9", False)),
+            (b"/static/*", Pattern(b"/static/", True)),
+            (b"/stat*", Pattern(b"/stat", True)),
+            (b"/.*", Pattern(b"/.", True)),
+            (b"/*", ANY),
+            (b"*", ANY),
+            (b"/a*b", Pattern(b"/a*b", False)),
+        ):
+            self.assertEqual(path_pattern(text), expected)
+
+    def test_refused(self) -> None:
+        for text in (b"", b"a b", b"a:80", b"*.", b"a.*", b"**.a", b"*.*.a"):
+            self.assertRaises(ValueError, host_pattern, text)
+        for text in (b"", b"a", b"/a?b", b"/a#b", b"/..", b"/%zz", b"/%2*"):
+            self.assertRaises(ValueError, path_pattern, text)
+        for pattern in (b"(", "(", r"(?=a)", b"\xff"):
+            self.assertRaises(ValueError, compile_regex, pattern)
+
+
+class NetworksTests(SynchronousTestCase):
+    def test_contains(self) -> None:
+        networks = Networks(
+            map(
+                ip_network, ("10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32", "::ffff:172.16.0.0/108")
+            )
+        )
+        for client, expected in (
+            ("10.1.2.3", True),
+            ("11.1.2.3", False),
+            ("192.0.2.7", True),
+            ("192.0.2.8", False),
+            ("::ffff:10.0.0.1", True),
+            ("172.16.3.4", True),
+            ("172.32.3.4", False),
+            ("2001:db8:1::1", True),
+            ("2001:db9::1", False),
+            ("::a00:1", False),
+            ("", False),
+            ("unix", False),
+            ("1" * 1000, False),
+        ):
+            self.assertIs(client in networks, expected, client)
+
+    def test_everything(self) -> None:
+        self.assertIn("1.2.3.4", Networks([ip_network("0.0.0.0/0")]))
+        self.assertNotIn("1.2.3.4", Networks([ip_network("::/0")]))
+        self.assertIn("::1", Networks([ip_network("::/0")]))
+
+
+class ConditionsTests(SynchronousTestCase):
+    def test_none(self) -> None:
+        conditions = Conditions()
+        self.assertEqual((conditions.hosts, conditions.paths), ((ANY,), (ANY,)))
+        self.assertTrue(conditions.unconditional)
+        self.assertTrue(conditions.takes_all)
+        self.assertTrue(holds(conditions))
+
+    def test_unconditional(self) -> None:
+        self.assertTrue(Conditions([b"a"], [b"/a", b"/b*"]).takes_all)
+        regex = Conditions(path_regex="a")
+        self.assertTrue(regex.unconditional)
+        self.assertFalse(regex.takes_all)
+        for conditions in (
+            Conditions(methods=frozenset([b"GET"])),
+            Conditions(fields=[(b"a", frozenset([b"b"]))]),
+            Conditions(query=[(b"a", frozenset([b"b"]))]),
+            Conditions(clients=[ip_network("10.0.0.0/8")]),
+        ):
+            self.assertFalse(conditions.unconditional)
+            self.assertFalse(conditions.takes_all)
+
+    def test_patterns_given_twice_count_once(self) -> None:
+        conditions = Conditions([b"a", b"A", b"b"], [b"/x", b"/%78"])
+        self.assertEqual(conditions.hosts, (Pattern(b"a", False), Pattern(b"b", False)))
+        self.assertEqual(conditions.paths, (Pattern(b"/x", False),))
+
+    def test_method(self) -> None:
+        conditions = Conditions(methods=frozenset([b"GET", b"HEAD"]))
+        self.assertTrue(holds(conditions, b"HEAD"))
+        self.assertFalse(holds(conditions, b"POST"))
+        self.assertFalse(holds(conditions, b"get"))
+
+    def test_fields(self) -> None:
+        conditions = Conditions(fields=[(b"a", frozenset([b"1", b"2"])), (b"b", frozenset([b"3"]))])
+        self.assertTrue(holds(conditions, fields={b"a": [b"0", b"2"], b"b": [b"3"]}))
+        self.assertFalse(holds(conditions, fields={b"a": [b"2"]}))
+        self.assertFalse(holds(conditions, fields={b"a": [b"1,2"], b"b": [b"3"]}))
+
+    def test_query(self) -> None:
+        conditions = Conditions(
+            query=[(b"a b", frozenset([b"1+", b""])), (b"c", frozenset([b"d"]))]
+        )
+        for query, expected in (
+            (b"a+b=1%2b&c=d", True),
+            (b"x&c=%64&a%20b", True),
+            (b"c=e&a+b=&c=d", True),
+            (b"a+b=1+&c=d", False),
+            (b"a+b=", False),
+            (b"c=d", False),
+            (b"", False),
+            (None, False),
+        ):
+            self.assertIs(holds(conditions, query=query), expected, query)
+
+    def test_client(self) -> None:
+        conditions = Conditions(clients=[ip_network("10.0.0.0/8")])
+        self.assertTrue(holds(conditions, client="10.0.0.1"))
+        self.assertFalse(holds(conditions, client="192.0.2.1"))
+
+    def test_all_must_hold(self) -> None:
+        conditions = Conditions(
+            methods=frozenset([b"GET"]),
+            fields=[(b"a", frozenset([b"1"]))],
+            query=[(b"q", frozenset([b"1"]))],
+            clients=[ip_network("192.0.2.0/24")],
+        )
+        self.assertTrue(holds(conditions, fields={b"a": [b"1"]}, query=b"q=1"))
+        self.assertFalse(holds(conditions, fields={b"a": [b"1"]}, query=b"q=2"))
+
+    def test_wildcard(self) -> None:
+        conditions = Conditions(paths=[b"/old/*", b"/old/deep/*", b"/old/exact", b"/fi*"])
+        for raw, expected in (
+            (b"/old/", b""),
+            (b"/old/a/b", b"a/b"),
+            (b"/old/deep/a", b"a"),
+            (b"/old/exact", b""),
+            (b"/file/x", b"le/x"),
+            (b"/old/a%2fb%40", b"a%2fb%40"),
+            (b"/%6fld/a%2fb%40", b"a/b@"),
+            (b"/old//a", b"a"),
+            (b"/old/../old/a", b"a"),
+            (b"/x/../old/a", b"a"),
+        ):
+            self.assertEqual(conditions.wildcard(normalise_path(raw), raw), expected, raw)
+
+    def test_wildcard_of_everything(self) -> None:
+        for conditions in (Conditions(), Conditions(paths=[b"/*"])):
+            self.assertEqual(conditions.wildcard(b"/a/b", b"/a%2Fb"), b"a%2Fb")
+            self.assertEqual(conditions.wildcard(b"/a", b"//a"), b"a")
+            self.assertEqual(conditions.wildcard(b"/", b"/"), b"")
+            self.assertEqual(conditions.wildcard(b"*", b"*"), b"")
