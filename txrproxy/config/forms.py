@@ -496,7 +496,7 @@ FORMS: dict[Any, Form] = {
     Seconds: Form("duration", 'a duration such as "250ms", "2s", "5m"', seconds, write_seconds),
     Timeout: Form(
         "duration > 0",
-        'a duration over zero such as "250ms", "2s", "5m"',
+        'a duration such as "250ms", "2s", "5m"',
         timeout,
         write_seconds,
     ),

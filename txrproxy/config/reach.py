@@ -7,7 +7,6 @@ errs to one side: a route that several others cover only together is not reporte
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
 from typing import Any
 
 from txrproxy.config.schema import Match
