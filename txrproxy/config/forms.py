@@ -80,8 +80,8 @@ _RESOURCE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*
 _STATUSES = re.compile(r"[1-5][0-9]{2}(?:-[1-5][0-9]{2})?")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
-REDIRECT_PLACEHOLDERS = ("path", "query", "host", "scheme")
-"""What ``{...}`` may name in the target of a redirect; Redirect.to says what each stands for."""
+# What {...} may name in the target of a redirect; Redirect.to says what each stands for.
+_PLACEHOLDERS = ("path", "uri", "query", "host", "scheme")
 
 
 # Parsers: whatever TOML yielded in, a value out, or Unfit.
@@ -433,13 +433,11 @@ def _redirect_target(value: object) -> RedirectTarget:
     if not written or not written.isascii() or _CONTROL.search(written) or " " in written:
         raise Unfit
     for name in _PLACEHOLDER.findall(written):
-        if name not in REDIRECT_PLACEHOLDERS:
-            raise Unfit(
-                f"{{{name}}} is unknown; there are {{path}}, {{query}}, {{host}}, {{scheme}}"
-            )
+        if name not in _PLACEHOLDERS:
+            raise Unfit(f"{{{name}}} is unknown; there are {{{'}, {'.join(_PLACEHOLDERS)}}}")
     if set(_PLACEHOLDER.sub("", written)) & {"{", "}"}:
         raise Unfit("a brace is not closed")
-    if not written.startswith(("http://", "https://", "/", "{scheme}://")):
+    if not written.startswith(("http://", "https://", "{scheme}://", "/", "{uri}")):
         raise Unfit
     return RedirectTarget(written)
 
@@ -498,7 +496,7 @@ FORMS: dict[Any, Form] = {
     Seconds: Form("duration", 'a duration such as "250ms", "2s", "5m"', seconds, write_seconds),
     Timeout: Form(
         "duration > 0",
-        'a duration over zero such as "250ms", "2s", "5m"',
+        'a duration such as "250ms", "2s", "5m"',
         timeout,
         write_seconds,
     ),

@@ -512,9 +512,11 @@ class RouteCache:
 
 @frozen(kw_only=True)
 class Rewrite:
-    """Changes to the path before the backend gets it, in this order."""
+    """Changes to the path before the backend gets it: strip_prefix, then replace, then prefix."""
 
-    strip_prefix: str = option("", "taken off the front when it is there", example='"/api"')
+    strip_prefix: str = option(
+        "", "taken off the front, where it ends at a slash or the end", example='"/api"'
+    )
     prefix: str = option("", "put in front", example='"/v2"')
     replace: tuple[str, str] = option(
         ("", ""),
@@ -542,9 +544,10 @@ class Redirect:
     """Sends the client elsewhere."""
 
     to: RedirectTarget = required(
-        'URL or path. {path}: what the "*" of match.path stood for, else the path without its '
-        "first slash; {query}: with its question mark, or nothing; {host}; {scheme}. A query "
-        "that `to` does not mention is kept",
+        'URL or path. {path} is what the "*" of match.path stood for, empty for an exact path; '
+        "{uri} the path and query as they came; {query} without its question mark; {host}; "
+        "{scheme}. The request's query is appended unless `to` speaks of it or ends in a bare "
+        "question mark",
         example='"https://example.com/new/{path}"',
     )
     status: Literal[301, 302, 303, 307, 308] = option(

@@ -1,0 +1,151 @@
+"""The ``txrproxy`` command: what a person asks without starting the server.
+
+``twistd txrproxy`` runs it; see ``service/tap.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+
+from txrproxy import __version__
+from txrproxy.config.problems import ConfigErrors
+from txrproxy.config.schema import Config, Match, Route
+from txrproxy.config.toml import load_with_warnings
+
+_EPILOG = """\
+The server itself runs under twistd:
+
+  twistd -n txrproxy --config edge.toml
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit status of the process."""
+    options = _parser().parse_args(argv)
+    return int(options.run(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="txrproxy",
+        description="An HTTP reverse proxy on Twisted.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    check = commands.add_parser(
+        "check",
+        help="say what is wrong with a configuration, or what it means",
+        description=(
+            "Reads a configuration as the server would. Prints every problem and exits with 1, "
+            "or prints its listeners, pools and routes, and exits with 0."
+        ),
+    )
+    check.add_argument("file", metavar="FILE", help="the TOML file")
+    check.set_defaults(run=lambda options: _check(options.file))
+    version = commands.add_parser("version", help="print the version", description="The version.")
+    version.set_defaults(run=lambda _: _version())
+    return parser
+
+
+def _version() -> int:
+    print(f"txrproxy {__version__}")
+    return 0
+
+
+def _check(file: str) -> int:
+    try:
+        config, warnings = load_with_warnings(file)
+    except ConfigErrors as error:
+        print(error, file=sys.stderr)
+        count = len(error.problems)
+        print(f"\n{count} problem{'s' if count > 1 else ''}.", file=sys.stderr)
+        return 1
+    print(summary(config))
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return 0
+
+
+def summary(config: Config) -> str:
+    """What a configuration means, for a person to read."""
+    parts = [
+        ("listeners", _listeners(config)),
+        ("pools", _pools(config)),
+        ("routes, the first that matches wins", _routes(config)),
+    ]
+    return "\n\n".join(
+        "\n".join([title, *(f"  {line}" for line in _columns(rows))]) for title, rows in parts
+    )
+
+
+def _listeners(config: Config) -> Iterator[tuple[str, ...]]:
+    for name, listener in config.listeners.items():
+        notes = []
+        if listener.redirect_https is not False:
+            port = "" if listener.redirect_https is True else f" on port {listener.redirect_https}"
+            notes.append(f"redirects to https{port}")
+        if listener.proxy_protocol != "off":
+            notes.append(f"PROXY protocol {listener.proxy_protocol}")
+        yield name, ", ".join(map(str, listener.bind)), ", ".join(notes)
+
+
+def _pools(config: Config) -> Iterator[tuple[str, ...]]:
+    for name, pool in config.pools.items():
+        label, balance = str(name), str(pool.balance)
+        for backend in pool.backends:
+            notes = [f"weight {backend.weight}"] if backend.weight != 1 else []
+            if backend.max_connections:
+                notes.append(f"at most {backend.max_connections} connections")
+            yield label, balance, str(backend.url), ", ".join(notes)
+            label = balance = ""
+
+
+def _routes(config: Config) -> Iterator[tuple[str, ...]]:
+    for number, route in enumerate(config.routes, 1):
+        uses = f"use {', '.join(route.use)}" if route.use else ""
+        yield f"{number}", route.name, _conditions(route.match), "->", _target(route), uses
+
+
+def _conditions(match: Match) -> str:
+    conditions = [
+        *(_any_of(key, getattr(match, key)) for key in ("host", "path") if getattr(match, key)),
+        *([f"path ~ {match.path_regex}"] if match.path_regex is not None else []),
+        *(_any_of(key, getattr(match, key)) for key in ("method", "client") if getattr(match, key)),
+        *(_any_of(f"header {name}", values) for name, values in match.header.items()),
+        *(_any_of(f"query {name}", values) for name, values in match.query.items()),
+    ]
+    return " and ".join(conditions) or "everything"
+
+
+def _any_of(key: str, values: Iterable[object]) -> str:
+    return f"{key} {' | '.join(map(str, values))}"
+
+
+def _target(route: Route) -> str:
+    if route.pool is not None:
+        return f"pool {route.pool}"
+    if route.split:
+        total = sum(route.split.values())
+        shares = (f"{name} {100 * weight / total:.3g}%" for name, weight in route.split.items())
+        return f"split {', '.join(shares)}"
+    if route.redirect is not None:
+        return f"{route.redirect.status} {route.redirect.to}"
+    if route.respond is not None:
+        return f"respond {route.respond.status}"
+    return f"resource {route.resource}"
+
+
+def _columns(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Cells, each column as wide as its widest cell."""
+    table = list(rows)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
