@@ -23,7 +23,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from twisted.internet import epollreactor, main
+from twisted.internet import epollreactor, main, posixbase
 from twisted.logger import Logger
 from twisted.python import log
 
@@ -31,6 +31,7 @@ MAX_EVENTS = 512  # events taken from one epoll_wait
 
 _IN = epollreactor.EPOLLIN
 _OUT = epollreactor.EPOLLOUT
+_PLAIN = (_IN, _OUT)
 _logger = Logger()
 _unexpected = _logger.failureHandler("Unexpected error in main loop")
 _call_with_logger: Any = log.callWithLogger
@@ -47,15 +48,17 @@ class LeanReactor(epollreactor.EPollReactor):
             selectable = selectables.get(fd)
             if selectable is None:  # removed while an earlier event was served
                 continue
-            if event == _IN:
-                work = selectable.doRead
-            elif event == _OUT:
-                work = selectable.doWrite
-            else:
+            if event not in _PLAIN:
                 _call_with_logger(selectable, self._doReadOrWrite, selectable, fd, event)
                 continue
+            why: BaseException | None
             try:
-                why = work()
+                if selectable.fileno() == -1:  # closed behind the reactor's back
+                    why = posixbase._NO_FILEDESC
+                elif event == _IN:
+                    why = selectable.doRead()
+                else:
+                    why = selectable.doWrite()
             except BaseException as error:
                 _call_with_logger(selectable, log.err)
                 why = error
