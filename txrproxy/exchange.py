@@ -33,7 +33,7 @@ from txrproxy.errors import (
     Reason,
     Retry,
 )
-from txrproxy.http.body import encode_chunk, encode_last_chunk
+from txrproxy.http.body import encode_chunk
 from txrproxy.http.errorpage import page
 from txrproxy.http.fields import EMPTY, Fields, Line, allowed_trailers, make_line, split_list
 from txrproxy.http.forward import (
@@ -46,6 +46,7 @@ from txrproxy.http.forward import (
 from txrproxy.http.framing import UNTIL_CLOSE
 from txrproxy.http.head import IDEMPOTENT, RequestHead, ResponseHead
 from txrproxy.http.status import STATUS_LINES
+from txrproxy.http.target import BadTarget
 from txrproxy.routing.plan import Plan
 from txrproxy.transport.tunnel import Tunnel
 
@@ -179,18 +180,25 @@ class Exchange:
         self.fail(QUEUE_TIMEOUT)
 
     def _send(self, upstream: Any, now: float) -> None:
+        backend = self.backend
+        assert backend is not None
         self.upstream = upstream
         plan, head, peer = self.plan, self.head, self.downstream.peer
         facts = head.facts
         rules = plan.trusted_rules if peer.trusted else plan.rules
         target = head.target.origin
         if plan.rewrite is not None:
-            target = plan.rewrite(target, head.path)
-        assert self.backend is not None
+            try:
+                target = plan.rewrite(target)
+            except BadTarget as error:
+                backend.connections.release(upstream)
+                self.upstream = None
+                self.fail(error.reason)
+                return
         data = request_head(
             head.method,
             target,
-            self.backend.host_line if rules.backend_host else b"",
+            backend.host_line if rules.backend_host else b"",
             rules.block(head.fields, facts, head.authority),
             peer,
             self.request_id,
@@ -311,7 +319,11 @@ class Exchange:
     def _public_address(self) -> PublicAddress:
         head, pool = self.head, self.pool
         return PublicAddress(
-            self.downstream.peer.scheme, head.authority, head.host, pool.own, pool.own_hosts,
+            self.downstream.peer.scheme,
+            head.authority,
+            head.host,
+            pool.own,
+            pool.own_hosts,
             self.plan.mount,
         )
 
@@ -366,7 +378,9 @@ class Exchange:
         """The connection is gone before the response was whole."""
         upstream, self.upstream = self.upstream, None
         if self.status:
-            self.downstream.cut(abruptly=self._length == UNTIL_CLOSE and not self.head.facts.http_11)
+            self.downstream.cut(
+                abruptly=self._length == UNTIL_CLOSE and not self.head.facts.http_11
+            )
             self._log(reason, self.site.seconds())
             return
         # A kept connection may have been closed under the request: not the backend's failure, if
@@ -404,7 +418,9 @@ class Exchange:
         if self._over:
             return
         if self.status:
-            self.downstream.cut(abruptly=self._length == UNTIL_CLOSE and not self.head.facts.http_11)
+            self.downstream.cut(
+                abruptly=self._length == UNTIL_CLOSE and not self.head.facts.http_11
+            )
             self._log(reason, self.site.seconds())
             return
         accept = b", ".join(self.head.fields.all(b"accept")) or None
@@ -422,7 +438,7 @@ class Exchange:
 
     def reply(self, status: int, lines: Iterable[Line], body: bytes, reason: Reason) -> None:
         """Answer without a backend."""
-        if self._waits_for_continue or self.head.facts.expects_continue and not self._body_ended:
+        if self._waits_for_continue or (self.head.facts.expects_continue and not self._body_ended):
             self.downstream.refuse_body()
         own = list(lines)
         if status != 204:
@@ -471,4 +487,3 @@ class Exchange:
                     fields.first(b"referer"),
                 )
             )
-

@@ -35,7 +35,7 @@ class Plan:
     takes_connect: bool = False
     body_limit: int | None = None
     websocket: bool = True
-    rewrite: Callable[[bytes, bytes], bytes] | None = None
+    rewrite: Callable[[bytes], bytes] | None = None
     mount: bytes = b""
     pool: Callable[[], Any] | None = None
     connect: float = 2.0

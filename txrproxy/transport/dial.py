@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from zope.interface import implementer
-
 from twisted.internet import error
 from twisted.internet.interfaces import IHostResolution, IResolutionReceiver
 from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from txrproxy.errors import CONNECT_REFUSED, CONNECT_TIMEOUT, NAME_UNRESOLVED, Reason
 from txrproxy.transport.direct import connect_tcp, connect_unix

@@ -22,10 +22,9 @@ from collections.abc import Callable
 from typing import Any
 
 from attrs import define
-from zope.interface import implementer
-
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from txrproxy.errors import (
     BODY_TIMEOUT,
@@ -331,7 +330,11 @@ class Downstream(RequestReader):
                 self._chunked = True
                 parts.append(_CHUNKED)
                 if ended:
-                    content = encode_chunk(content) + encode_last_chunk(EMPTY) if content else b"0\r\n\r\n"
+                    content = (
+                        encode_chunk(content) + encode_last_chunk(EMPTY)
+                        if content
+                        else b"0\r\n\r\n"
+                    )
                 elif content:
                     content = encode_chunk(content)
             else:
@@ -416,7 +419,7 @@ class Downstream(RequestReader):
 
     def _close(self) -> None:
         """Close in order: what was written is sent, and what still comes does not reset it."""
-        unread = self.state is not HEAD and self.state is not BUSY or self.buffered
+        unread = (self.state is not HEAD and self.state is not BUSY) or self.buffered
         self.stop()
         if not unread:
             self._shut()

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from zope.interface import implementer
-
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from txrproxy.errors import OK, TUNNEL_IDLE, Reason
 from txrproxy.transport.deadlines import Queue

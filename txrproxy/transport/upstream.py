@@ -17,11 +17,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from zope.interface import implementer
-
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocol, IPushProducer
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from txrproxy.errors import (
     BACKEND_WRITE_TIMEOUT,
@@ -156,6 +155,11 @@ class Upstream(ResponseReader):
         """Nothing moved in time: no byte of the response, or none of the request was taken."""
         began = self.state is BODY
         self._fail(UPSTREAM_IDLE_TIMEOUT if began else BACKEND_WRITE_TIMEOUT)
+
+    def kept_long_enough(self) -> None:
+        """Nobody needed the connection while it was kept."""
+        self.connections.discard(self)
+        self.transport.loseConnection()
 
     def _fail(self, reason: Reason) -> None:
         exchange = self.exchange

@@ -1,0 +1,320 @@
+"""From the configuration to live objects: the only place that wires.
+
+Everything that the configuration decides is decided here and bound into plans, rules and queues, so
+that a request only follows them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import define, field
+from twisted.python.reflect import namedAny
+
+from txrproxy import actions
+from txrproxy.balance.backend import Backend
+from txrproxy.balance.pool import Pool
+from txrproxy.balance.select import Cycle
+from txrproxy.config import schema
+from txrproxy.config.problems import ConfigErrors, Problem
+from txrproxy.config.values import BackendUrl, Bind
+from txrproxy.http.fields import make_line
+from txrproxy.http.forward import Changes, RequestRules, ResponseRules
+from txrproxy.routing.match import Conditions
+from txrproxy.routing.plan import Plan
+from txrproxy.routing.redirect import Template
+from txrproxy.routing.rewrite import Rewrite
+from txrproxy.routing.tree import Tree
+from txrproxy.site import ProxySite, request_ids
+from txrproxy.transport.connections import Connections
+from txrproxy.transport.deadlines import Deadlines
+from txrproxy.transport.dial import NameDialer, TcpDialer, UnixDialer
+from txrproxy.transport.downstream import Downstream, Service
+from txrproxy.transport.limit import ConnectionLimit
+from txrproxy.transport.upstream import Upstream
+
+LINGER = 5.0  # seconds that a closing connection still reads, so that its last response arrives
+
+
+@define(eq=False)
+class Graph:
+    """The live objects of one configuration. ``sites`` has each address with what serves it."""
+
+    sites: list[tuple[Bind, ProxySite]]
+    pools: dict[str, Pool]
+    log: Any
+    limit: ConnectionLimit
+    deadlines: Deadlines = field(repr=False)
+
+    def drain(self) -> None:
+        """Close what is idle, and everything else after its exchange."""
+        for _, site in self.sites:
+            site.drain()
+
+    def abort(self) -> None:
+        """End everything now."""
+        for _, site in self.sites:
+            site.abort()
+
+    def close(self) -> None:
+        """Let go of the connections to backends, and stop the clockwork."""
+        for pool in self.pools.values():
+            for backend in pool.backends:
+                backend.connections.close()
+        self.deadlines.close()
+
+    @property
+    def busy(self) -> int:
+        """Connections and tunnels that are still open."""
+        return sum(len(site.connections) for site in {id(s): s for _, s in self.sites}.values())
+
+
+def build(
+    config: schema.Config,
+    reactor: Any,
+    log: Any,
+    wall: Callable[[], float] = time.time,
+) -> Graph:
+    """The objects of a configuration that was loaded without errors.
+
+    ``log`` takes access log records. Raises :class:`ConfigErrors` for what only shows when it is
+    tried, such as a resource that can not be imported.
+    """
+    return _Builder(config, reactor, log, wall).graph()
+
+
+class _Builder:
+    def __init__(
+        self, config: schema.Config, reactor: Any, log: Any, wall: Callable[[], float]
+    ) -> None:
+        self.config = config
+        self.reactor = reactor
+        self.log = log
+        self.wall = wall
+        self.deadlines = Deadlines(reactor)
+        self.seconds = reactor.seconds
+
+    def graph(self) -> Graph:
+        config = self.config
+        pools = {name: self.pool(name, pool) for name, pool in config.pools.items()}
+        tree = Tree([self.route(route, pools) for route in config.routes])
+        limit = ConnectionLimit(config.server.max_connections)
+        request_id = request_ids()
+        sites = []
+        for listener in config.listeners.values():
+            site = ProxySite(
+                self.to_https(listener) if listener.redirect_https else tree,
+                log=self.log,
+                seconds=self.seconds,
+                wall=self.wall,
+                trusted=config.server.trusted_proxies,
+                limit=limit,
+                request_id=request_id,
+            )
+            site.serve(self.service(site, listener))
+            site.proxy_protocol = listener.proxy_protocol
+            sites += [(address, site) for address in listener.bind]
+        return Graph(sites, pools, self.log, limit, self.deadlines)
+
+    def service(self, site: ProxySite, listener: schema.Listener) -> Service:
+        queue = self.deadlines.queue
+        return Service(
+            begin=site.begin,
+            refuse=site.refuse,
+            lost=site.lost,
+            seconds=self.seconds,
+            wall=self.wall,
+            idle=queue(listener.idle_timeout, Downstream.idle_expired),
+            head=queue(listener.head_timeout, Downstream.head_expired),
+            body=queue(listener.body_timeout, Downstream.body_expired),
+            write=queue(listener.write_timeout, Downstream.write_expired),
+            linger=queue(LINGER, Downstream.linger_expired),
+            max_head=listener.max_head,
+            max_fields=listener.max_fields,
+            keepalive_requests=listener.keepalive_requests,
+        )
+
+    def to_https(self, listener: schema.Listener) -> Tree[Plan]:
+        """The tree of a listener that sends everyone to https."""
+        port = listener.redirect_https
+        named = "" if port is True or port == 443 else f":{port}"
+        template = Template.compile("https://{host}" + named + "{uri}")
+        conditions = Conditions()
+        rules = self.rules((), None)
+        plan = Plan(name=b"", serve=actions.redirect(template, 308, conditions), **rules)
+        return Tree([(conditions, plan)])
+
+    # Pools.
+
+    def pool(self, name: str, pool: schema.Pool) -> Pool:
+        attempts = 1 + (pool.retry.attempts if pool.retry is not None else 2)
+        backends = [self.backend(backend, pool) for backend in pool.backends]
+        aliases = {pool.host.lower().encode()} - {b"preserve", b"backend"}
+        return Pool(name.encode(), backends, attempts, aliases)
+
+    def backend(self, backend: schema.Backend, pool: schema.Pool) -> Backend:
+        url = backend.url
+        made = Backend(
+            str(url).removeprefix("http://").encode(),
+            _authority(url),
+            backend.weight,
+            backend.max_connections,
+        )
+        keepalive = pool.keepalive
+        made.connections = Connections(
+            made,
+            self.dialer(url, pool),
+            self.seconds,
+            self.deadlines.queue(keepalive.timeout, Upstream.kept_long_enough),
+            keepalive.idle,
+            keepalive.requests,
+        )
+        return made
+
+    def dialer(self, url: BackendUrl, pool: schema.Pool) -> Any:
+        if url.scheme == "unix":
+            return UnixDialer(self.reactor, str(self.config.resolve(url.path)))
+        try:
+            ipaddress.ip_address(url.host)
+        except ValueError:
+            return NameDialer(self.reactor, url.host, url.port, pool.resolve)
+        return TcpDialer(self.reactor, url.host, url.port)
+
+    # Routes.
+
+    def route(self, route: schema.Route, pools: Mapping[str, Pool]) -> tuple[Conditions, Plan]:
+        match = route.match
+        conditions = Conditions(
+            [host.encode() for host in match.host],
+            [path.encode() for path in match.path],
+            methods=frozenset(m.encode() for m in match.method) or None,
+            fields=[
+                (name.lower().encode(), frozenset(v.encode() for v in values))
+                for name, values in match.header.items()
+            ],
+            query=[
+                (name.encode(), frozenset(v.encode() for v in values))
+                for name, values in match.query.items()
+            ],
+            path_regex=match.path_regex,
+            clients=match.client,
+        )
+        policies = [self.config.policies[name] for name in route.use]
+        limits = [policy.body_limit for policy in policies]
+        rewrite = Rewrite(
+            route.rewrite.strip_prefix.encode(),
+            route.rewrite.prefix.encode(),
+            (route.rewrite.replace[0].encode(), route.rewrite.replace[1].encode()),
+        )
+        plan = Plan(
+            name=route.name.encode(),
+            serve=self.serve(route, conditions),
+            takes_connect=bool({"CONNECT", "TRACE"} & set(match.method)) and not self._pools(route),
+            body_limit=min(limits) if limits else None,
+            websocket=route.websocket,
+            rewrite=rewrite.apply if rewrite else None,
+            mount=route.rewrite.strip_prefix.rstrip("/").encode(),
+            **self.rules(policies, route),
+        )
+        self._towards_pools(plan, route, pools)
+        return conditions, plan
+
+    @staticmethod
+    def _pools(route: schema.Route) -> dict[str, int]:
+        return {route.pool: 1} if route.pool else dict(route.split)
+
+    def _towards_pools(self, plan: Plan, route: schema.Route, pools: Mapping[str, Pool]) -> None:
+        shares = self._pools(route)
+        if not shares:
+            return
+        names = list(shares)
+        if len(names) == 1:
+            pool = pools[names[0]]
+            plan.pool = lambda: pool
+        else:
+            plan.pool = Cycle([pools[name] for name in names], list(shares.values())).next
+        # Of a split, the first pool has the say where the route has not.
+        timeouts = self.config.pools[names[0]].timeouts
+        over = route.timeouts
+        queue = self.deadlines.queue
+        plan.connect = over.connect or timeouts.connect
+        plan.first_byte = queue(over.first_byte or timeouts.first_byte, Upstream.first_byte_expired)
+        idle = over.idle or timeouts.idle
+        plan.idle = queue(idle, Upstream.idle_expired)
+        plan.tunnel_idle = queue(idle, _expire)
+        plan.queue = queue(over.queue or timeouts.queue, actions.Exchange.queue_expired)
+
+    def rules(
+        self, policies: Sequence[schema.Policy], route: schema.Route | None
+    ) -> dict[str, Any]:
+        """What happens to the fields of requests and responses."""
+        requests = _changes([policy.request_headers for policy in policies])
+        responses = _changes([policy.response_headers for policy in policies])
+        hide = [name.encode() for policy in policies for name in policy.hide]
+        host, backend_host = None, False
+        shares = self._pools(route) if route is not None else {}
+        if shares:
+            wanted = self.config.pools[next(iter(shares))].host
+            backend_host = wanted == "backend"
+            host = None if wanted in ("preserve", "backend") else wanted.encode()
+        websocket = route is not None and route.websocket
+        made = [
+            RequestRules(trusted, host, websocket, requests, backend_host)
+            for trusted in (True, False)
+        ]
+        return {
+            "trusted_rules": made[0],
+            "rules": made[1],
+            "response_rules": ResponseRules(hide, responses),
+        }
+
+    def serve(self, route: schema.Route, conditions: Conditions) -> Any:
+        if route.redirect is not None:
+            template = Template.compile(route.redirect.to)
+            return actions.redirect(template, route.redirect.status, conditions)
+        if route.respond is not None:
+            lines = [
+                make_line(name.encode(), value.encode())
+                for name, value in route.respond.headers.items()
+            ]
+            return actions.respond(route.respond.status, route.respond.body.encode(), lines)
+        if route.resource is not None:
+            return self.resource(route, conditions)
+        return actions.proxy
+
+    def resource(self, route: schema.Route, conditions: Conditions) -> Any:
+        from txrproxy.foreign import serve_resource  # noqa: PLC0415: twisted.web, only if used
+
+        assert route.resource is not None
+        module, _, name = route.resource.partition(":")
+        try:
+            found = namedAny(f"{module}.{name}")
+        except Exception as error:
+            raise ConfigErrors(
+                [Problem("", 0, f"routes.{route.name}.resource", f"{route.resource}: {error}")]
+            ) from error
+        return serve_resource(found, conditions, self.reactor)
+
+
+def _expire(tunnel: Any) -> None:
+    tunnel.expire()
+
+
+def _changes(parts: Sequence[schema.FieldChanges]) -> Changes:
+    return Changes(
+        tuple(make_line(n.encode(), v.encode()) for part in parts for n, v in part.set.items()),
+        tuple(make_line(n.encode(), v.encode()) for part in parts for n, v in part.add.items()),
+        frozenset(name.lower().encode() for part in parts for name in part.remove),
+    )
+
+
+def _authority(url: BackendUrl) -> bytes:
+    """What Host says of a backend: its port only where it is not the scheme's own."""
+    if url.scheme == "unix":
+        return b"localhost"
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    default = {"http": 80, "https": 443}[url.scheme]
+    return (host if url.port == default else f"{host}:{url.port}").encode()

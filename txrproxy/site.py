@@ -1,0 +1,178 @@
+"""The HTTP server factory: accepts connections, and knows what every exchange on them needs.
+
+One site serves one listener. It walks the tree of routes natively: a proxied request never becomes
+a ``twisted.web.http.Request``, which spools whole bodies and cannot answer before they end.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.interfaces import IAddress, IProtocolFactory
+from zope.interface import implementer
+
+from txrproxy.errors import Reason
+from txrproxy.exchange import Exchange
+from txrproxy.http.fields import EMPTY
+from txrproxy.http.forward import (
+    Network,
+    Peer,
+    RequestRules,
+    ResponseRules,
+    client_address,
+    is_trusted,
+)
+from txrproxy.http.head import RequestFacts, RequestHead
+from txrproxy.http.target import Target
+from txrproxy.routing.plan import Plan
+from txrproxy.routing.tree import Tree
+from txrproxy.transport.downstream import Downstream, Service
+from txrproxy.transport.limit import ConnectionLimit
+
+MAX_PEERS = 1024  # clients whose rendered address is remembered
+
+# What stands in for a request that could not be read.
+_UNREADABLE = RequestHead(
+    b"-",
+    Target("origin", b"-", None, b"-"),
+    b"-",
+    b"",
+    b"",
+    EMPTY,
+    RequestFacts(EMPTY, False),
+    0,
+)
+_UNREADABLE.facts.http_11 = True
+
+
+def nowhere() -> Plan:
+    """The plan of a request that no route takes."""
+    return Plan(
+        name=b"",
+        serve=lambda exchange: None,
+        trusted_rules=RequestRules(True),
+        rules=RequestRules(False),
+        response_rules=ResponseRules(),
+    )
+
+
+def request_ids() -> Callable[[], bytes]:
+    """A source of request ids: 64 random bits for the process, then a count."""
+    prefix = os.urandom(8).hex().encode("ascii")
+    count = itertools.count(1).__next__
+    return lambda: b"%b%08x" % (prefix, count())
+
+
+@implementer(IProtocolFactory)
+class ProxySite:
+    """The factory of one listener's connections.
+
+    ``tree`` leads from a request to its plan, and may be swapped at any time: exchanges in progress
+    keep the plan they have. ``trusted`` are the networks of proxies whose word is believed.
+    ``log`` takes access log records. ``seconds`` is a monotonic clock, ``wall`` unix time.
+    """
+
+    def __init__(
+        self,
+        tree: Tree[Plan],
+        *,
+        log: Any,
+        seconds: Callable[[], float],
+        wall: Callable[[], float],
+        trusted: Sequence[Network] = (),
+        scheme: bytes = b"http",
+        limit: ConnectionLimit | None = None,
+        request_id: Callable[[], bytes] | None = None,
+    ) -> None:
+        self.tree = tree
+        self.log = log
+        self.seconds = seconds
+        self.wall = wall
+        self.request_id = request_id or request_ids()
+        self.nowhere = nowhere()
+        self.tunnels: set[Any] = set()
+        self.connections: set[Downstream] = set()
+        self.service: Service  # set by ``serve``
+        self._trusted = trusted
+        self._scheme = scheme
+        self._limit = limit or ConnectionLimit(0)
+        self._peers: dict[str, Peer] = {}
+
+    def serve(self, service: Service) -> None:
+        """Bind what connections share: limits and deadlines."""
+        self.service = service
+
+    # What Twisted asks of a factory.
+
+    def doStart(self) -> None:
+        """Nothing to begin: the site is whole when it is built."""
+
+    def doStop(self) -> None:
+        """Nothing to end: a stopped port leaves its connections alone."""
+
+    def buildProtocol(self, addr: IAddress) -> Any:
+        address = getattr(addr, "host", "unknown")
+        return self.connection(self.peer(address))
+
+    def connection(self, peer: Peer) -> Downstream:
+        """A protocol for a connection from this peer."""
+        downstream = Downstream(self.service, peer)
+        self.connections.add(downstream)
+        self._limit.opened()
+        return downstream
+
+    def lost(self, downstream: Downstream) -> None:
+        """A connection is gone."""
+        self.connections.discard(downstream)
+        self._limit.closed()
+
+    def peer(self, address: str) -> Peer:
+        """The peer with this address (IP text); shared between its connections."""
+        peer = self._peers.get(address)
+        if peer is None:
+            if len(self._peers) >= MAX_PEERS:
+                self._peers.clear()
+            text = address.removeprefix("::ffff:") if "." in address else address
+            trusted = is_trusted(text, self._trusted)
+            peer = self._peers[address] = Peer(text.encode("ascii"), self._scheme, trusted)
+        return peer
+
+    # What a connection asks.
+
+    def begin(self, downstream: Downstream, head: RequestHead) -> None:
+        """A request has arrived."""
+        exchange = Exchange(self, downstream, head, self.seconds())
+        downstream.exchange = exchange
+        exchange.begin()
+
+    def refuse(self, downstream: Downstream, reason: Reason) -> None:
+        """Something has arrived that is no request."""
+        exchange = Exchange(self, downstream, _UNREADABLE, self.seconds())
+        downstream.exchange = exchange
+        exchange.client = downstream.peer.address
+        exchange.request_id = self.request_id()
+        exchange.plan = self.nowhere
+        exchange.fail(reason)
+
+    def client_address(self, peer: bytes, fields: Any) -> bytes:
+        """The client behind a trusted proxy."""
+        return client_address(peer, fields, self._trusted)
+
+    # Ending.
+
+    def drain(self) -> None:
+        """Close what is idle, and everything else after its exchange."""
+        self.service.draining = True
+        for downstream in list(self.connections):
+            downstream.close_when_idle()
+
+    def abort(self) -> None:
+        """End every connection now."""
+        for tunnel in list(self.tunnels):
+            tunnel.close()
+        for downstream in list(self.connections):
+            if downstream.transport is not None:
+                downstream.transport.abortConnection()

@@ -1,0 +1,41 @@
+"""A bound on client connections: beyond it, new ones wait in the kernel's backlog."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ConnectionLimit:
+    """Counts connections over several ports, and stops accepting on all at ``most`` (0: no bound).
+
+    A port accepts a few at a time, so the bound may be passed by as many.
+    """
+
+    __slots__ = ("_paused", "_ports", "count", "most")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.count = 0
+        self._ports: list[Any] = []
+        self._paused = False
+
+    def add(self, port: Any) -> None:
+        """Watch over a listening port."""
+        self._ports.append(port)
+
+    def opened(self) -> None:
+        """A connection was accepted."""
+        self.count += 1
+        if not self._paused and 0 < self.most <= self.count:
+            self._paused = True
+            for port in self._ports:
+                port.stopReading()
+
+    def closed(self) -> None:
+        """A connection is gone."""
+        self.count -= 1
+        if self._paused and self.count < self.most:
+            self._paused = False
+            for port in self._ports:
+                if port.connected:
+                    port.startReading()
