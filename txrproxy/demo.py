@@ -1,0 +1,412 @@
+"""Two small origins to put the proxy in front of: ``make run``, or ``python -m txrproxy.demo``.
+
+Both serve the same things under different names, so that a person (or a script) can see balancing,
+streaming, WebSockets, slow answers and rewriting at work; the second one is slow now and then. They
+are stock ``twisted.web`` sites on loopback and no example of a fast server.
+
+:func:`service_for` starts them inside the proxy's own process when the configuration has a pool
+``demo`` with exactly these two as its backends, as ``etc/demo.toml`` does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IPullProducer, IPushProducer
+from twisted.internet.task import LoopingCall
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+from zope.interface import implementer
+
+from txrproxy.demo_websocket import upgrade
+
+HOST = "127.0.0.1"
+PORTS = (8081, 8082)
+NAMES = ("Alder", "Birch")
+MAX_BYTES = 1 << 30
+MAX_SECONDS = 60.0
+
+_SLOW_EVERY = 5  # the second origin keeps every fifth reader of its page waiting
+_SLOW_SECONDS = 1.5
+_PIECE = bytes(range(256)) * 256
+
+_TRY = (
+    ("/", "which of the two origins answers; Birch is slow now and then"),
+    ("/headers", "what the origin gets to see, as JSON"),
+    ("/slow?seconds=2", "an answer that takes its time"),
+    ("/bytes/10000000", "a stream of bytes; up to 1 GiB"),
+    ("/events", "server-sent events, one a second (curl -N)"),
+    ("/ws", "a WebSocket echo"),
+    ("/upload", "POST anything: its length and SHA-256"),
+    ("/status/404", "any status"),
+    ("/redirect", "names the origin's own address; the proxy makes it public"),
+    ("/static/demo.css", "something cacheable"),
+)
+
+_CSS = b"""\
+:root { color-scheme: light dark }
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 48rem; margin: 3rem auto; padding: 0 1rem }
+table { border-collapse: collapse } td { padding: .1rem 1rem .1rem 0; overflow-wrap: anywhere }
+"""
+
+_PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{name}</title>
+<link rel="stylesheet" href="/static/demo.css">
+<h1>{name} answered</h1>
+<p>Reload, and the other one does. Event: <output id="event">-</output>.
+WebSocket: <output id="echo">-</output>.</p>
+<h2>Try</h2>
+<ul>
+{links}
+</ul>
+<h2>The request, as it came here</h2>
+<table>
+{fields}
+</table>
+<script>
+const show = (id, text) => document.getElementById(id).textContent = text
+new EventSource("/events").onmessage = event => show("event", event.data)
+const socket = new WebSocket(location.origin.replace("http", "ws") + "/ws")
+socket.onopen = () => socket.send("echoed")
+socket.onmessage = message => show("echo", message.data)
+</script>
+</html>
+"""
+
+
+class _Request(Request):
+    """Hashes a body as it arrives and keeps none of it, so that any size needs no memory."""
+
+    def gotLength(self, length: int | None) -> None:
+        self.content = BytesIO()
+        self.body_size = 0
+        self.body_hash = hashlib.sha256()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self.body_size += len(data)
+        self.body_hash.update(data)
+
+
+class _Site(Site):
+    noisy = False
+
+    def log(self, request: Any) -> None:
+        """The proxy's access log is the one to look at."""
+
+
+class _Leaf(Resource):
+    isLeaf = True
+
+    def __init__(self, answer: Callable[[Any], bytes | int]) -> None:
+        super().__init__()
+        self._answer = answer
+
+    def render(self, request: Any) -> bytes | int:
+        return self._answer(request)
+
+
+class _Connections(WrappingFactory):
+    """Knows the open connections, to end them when the origin stops."""
+
+    noisy = False
+    protocols: dict[ProtocolWrapper, int]
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self._ended: Deferred[None] | None = None
+
+    def unregisterProtocol(self, protocol: ProtocolWrapper) -> None:
+        super().unregisterProtocol(protocol)
+        if self._ended is not None and not self.protocols:
+            self._ended.callback(None)
+
+    def end(self) -> Deferred[None]:
+        ended: Deferred[None] = Deferred()
+        self._ended = ended
+        for protocol in list(self.protocols):
+            protocol.abortConnection()
+        if not self.protocols:
+            ended.callback(None)
+        return ended
+
+
+class Origin(Service):
+    """One origin. ``port`` 0 takes any free one; ``address`` tells which when it runs."""
+
+    def __init__(self, reactor: Any, name: str, port: int, slow: bool = False) -> None:
+        self.title = name
+        self._reactor = reactor
+        self._number = port
+        self._slow = slow
+        self._pages = 0
+        root = Resource()
+        for path, answer in (
+            (b"", self.page),
+            (b"headers", self.headers),
+            (b"slow", self.slow),
+            (b"bytes", self.stream),
+            (b"events", self.events),
+            (b"ws", upgrade),
+            (b"upload", self.upload),
+            (b"status", self.status),
+            (b"redirect", self.redirect),
+            (b"static", self.static),
+        ):
+            leaf: Any = _Leaf(answer)
+            root.putChild(path, leaf)
+        site = _Site(root, requestFactory=_Request, reactor=reactor)
+        site.displayTracebacks = False
+        self._connections = _Connections(site)
+
+    def startService(self) -> None:
+        super().startService()
+        self._port = self._reactor.listenTCP(self._number, self._connections, interface=HOST)
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        closed: Deferred[Any] = maybeDeferred(self._port.stopListening)
+        return closed.addCallback(lambda _: self._connections.end())
+
+    @property
+    def address(self) -> str:
+        return f"{HOST}:{self._port.getHost().port}"
+
+    # What it serves.
+
+    def page(self, request: Any) -> bytes | int:
+        links = (
+            f'<li><a href="{html.escape(path)}"><code>{html.escape(path)}</code></a>: {text}'
+            for path, text in _TRY
+        )
+        fields = (
+            f"<tr><td>{html.escape(name)}<td>{html.escape(value)}"
+            for name, value in _fields(request)
+        )
+        text = _PAGE.format(name=self.title, links="\n".join(links), fields="\n".join(fields))
+        body = text.encode("utf-8")
+        request.setHeader(b"content-type", b"text/html; charset=utf-8")
+        request.setHeader(b"x-origin", self.title.encode())
+        self._pages += 1
+        if self._slow and self._pages % _SLOW_EVERY == 0:
+            return self._later(request, _SLOW_SECONDS, body)
+        return body
+
+    def headers(self, request: Any) -> bytes:
+        return _json(
+            request,
+            origin=self.title,
+            method=request.method.decode("latin-1"),
+            target=request.uri.decode("latin-1"),
+            version=request.clientproto.decode("latin-1"),
+            headers=_fields(request),
+        )
+
+    def slow(self, request: Any) -> bytes | int:
+        try:
+            seconds = float(request.args.get(b"seconds", [b"2"])[0])
+        except ValueError:
+            seconds = -1.0
+        if not 0 <= seconds <= MAX_SECONDS:
+            return _refuse(request, f"seconds goes from 0 to {MAX_SECONDS:.0f}")
+        return self._later(request, seconds, f"{self.title}, after {seconds:g} s\n".encode())
+
+    def _later(self, request: Any, seconds: float, body: bytes) -> int:
+        def answer() -> None:
+            request.setHeader(b"content-length", b"%d" % len(body))
+            request.write(body)
+            request.finish()
+
+        call = self._reactor.callLater(seconds, answer)
+        request.notifyFinish().addErrback(lambda _: call.cancel())
+        return NOT_DONE_YET
+
+    def stream(self, request: Any) -> bytes | int:
+        size = _number(request)
+        if size is None or size > MAX_BYTES:
+            return _refuse(request, f"/bytes/N: N goes up to {MAX_BYTES}")
+        request.setHeader(b"content-type", b"application/octet-stream")
+        request.setHeader(b"content-length", b"%d" % size)
+        if request.method == b"HEAD":
+            return b""
+        _Bytes(request, size)
+        return NOT_DONE_YET
+
+    def events(self, request: Any) -> int:
+        request.setHeader(b"content-type", b"text/event-stream")
+        request.setHeader(b"cache-control", b"no-store")
+        _Events(self._reactor, request, self.title)
+        return NOT_DONE_YET
+
+    def upload(self, request: Any) -> bytes:
+        if request.method not in {b"POST", b"PUT"}:
+            request.setResponseCode(405)
+            request.setHeader(b"allow", b"POST, PUT")
+            return b"POST a body.\n"
+        return _json(
+            request,
+            origin=self.title,
+            length=request.body_size,
+            sha256=request.body_hash.hexdigest(),
+        )
+
+    def status(self, request: Any) -> bytes:
+        status = _number(request)
+        if status is None or not 200 <= status <= 599:
+            return _refuse(request, "/status/NNN: NNN goes from 200 to 599")
+        request.setResponseCode(status)
+        return f"{self.title} says {status}\n".encode()
+
+    def redirect(self, request: Any) -> bytes:
+        request.setResponseCode(302)
+        request.setHeader(b"location", f"http://{self.address}/headers".encode())
+        return b""
+
+    def static(self, request: Any) -> bytes | int:
+        if request.postpath != [b"demo.css"]:
+            request.setResponseCode(404)
+            return b"There is only demo.css.\n"
+        request.setHeader(b"content-type", b"text/css")
+        request.setHeader(b"cache-control", b"public, max-age=60")
+        caching = request.setETag(b'"%s"' % hashlib.sha256(_CSS).hexdigest()[:16].encode())
+        return b"" if caching else _CSS
+
+
+@implementer(IPullProducer)
+class _Bytes:
+    """Writes ``size`` bytes as fast as they are taken."""
+
+    def __init__(self, request: Any, size: int) -> None:
+        self._request = request
+        self._left = size
+        request.registerProducer(self, False)
+
+    def resumeProducing(self) -> None:
+        piece = _PIECE[: self._left]
+        self._left -= len(piece)
+        self._request.write(piece)
+        if not self._left:
+            self._request.unregisterProducer()
+            self._request.finish()
+
+    def stopProducing(self) -> None:
+        self._left = 0
+
+
+@implementer(IPushProducer)
+class _Events:
+    """One event a second for as long as the client listens; those it can not take are skipped."""
+
+    def __init__(self, reactor: Any, request: Any, name: str) -> None:
+        self._request = request
+        self._name = name
+        self._count = 0
+        self._paused = False
+        self._clock = LoopingCall(self._tick)
+        self._clock.clock = reactor
+        request.notifyFinish().addBoth(lambda _: self._clock.stop())
+        request.registerProducer(self, True)
+        self._clock.start(1.0)
+
+    def _tick(self) -> None:
+        self._count += 1
+        if not self._paused:
+            text = f"id: {self._count}\ndata: {self._name} {self._count}\n\n"
+            self._request.write(text.encode())
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+
+    def stopProducing(self) -> None:
+        self._paused = True
+
+
+def _fields(request: Any) -> list[tuple[str, str]]:
+    return [
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, values in request.requestHeaders.getAllRawHeaders()
+        for value in values
+    ]
+
+
+def _json(request: Any, **content: Any) -> bytes:
+    request.setHeader(b"content-type", b"application/json")
+    return json.dumps(content, indent=1).encode() + b"\n"
+
+
+def _number(request: Any) -> int | None:
+    """The number after the resource's own path, when there is exactly one of few digits."""
+    (digits,) = request.postpath if len(request.postpath) == 1 else (b"",)
+    return int(digits) if digits.isdigit() and len(digits) < 12 else None
+
+
+def _refuse(request: Any, text: str) -> bytes:
+    request.setResponseCode(400)
+    return f"{text}\n".encode()
+
+
+def demo_service(reactor: Any, ports: tuple[int, int] = PORTS) -> MultiService:
+    """Both origins; its children are :class:`Origin`, the second one slow now and then."""
+    service = MultiService()
+    for name, port, slow in zip(NAMES, ports, (False, True), strict=True):
+        Origin(reactor, name, port, slow).setServiceParent(service)
+    return service
+
+
+def service_for(config: Any, reactor: Any = None) -> MultiService | None:
+    """The origins, when ``config`` has them as the backends of a pool ``demo``; else None.
+
+    ``config`` is a :class:`txrproxy.config.schema.Config`.
+    """
+    pool = config.pools.get("demo")
+    wanted = sorted(f"http://{HOST}:{port}" for port in PORTS)
+    if pool is None or sorted(str(backend.url) for backend in pool.backends) != wanted:
+        return None
+    if reactor is None:
+        from twisted.internet import reactor  # noqa: PLC0415 - installs one, so not at import
+    return demo_service(reactor)
+
+
+def banner(config: Any) -> str:
+    """URLs to try, on the first TCP listener of ``config``; empty when there is none."""
+    for listener in config.listeners.values():
+        for bind in listener.bind:
+            if bind.kind == "tcp":
+                host = {"0.0.0.0": HOST, "::": "[::1]"}.get(bind.host, bind.host)
+                host = f"[{host}]" if ":" in host and host[0] != "[" else host
+                return _urls(f"http://{host}:{bind.port}")
+    return ""
+
+
+def _urls(base: str) -> str:
+    width = max(len(path) for path, _ in _TRY) + len(base)
+    return "Try:\n" + "".join(f"  {base + path:{width}}  {text}\n" for path, text in _TRY)
+
+
+def main() -> None:
+    from twisted.internet import reactor  # noqa: PLC0415 - see service_for
+
+    service = demo_service(reactor)
+    service.startService()
+    loop: Any = reactor
+    loop.addSystemEventTrigger("before", "shutdown", service.stopService)
+    print("".join(_urls(f"http://{HOST}:{port}") for port in PORTS), flush=True)
+    loop.run()
+
+
+if __name__ == "__main__":
+    main()
