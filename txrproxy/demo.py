@@ -377,7 +377,7 @@ def service_for(config: Any, reactor: Any = None) -> MultiService | None:
     if pool is None or sorted(str(backend.url) for backend in pool.backends) != wanted:
         return None
     if reactor is None:
-        from twisted.internet import reactor  # noqa: PLC0415 - installs one, so not at import
+        from twisted.internet import reactor
     return demo_service(reactor)
 
 
@@ -398,7 +398,7 @@ def _urls(base: str) -> str:
 
 
 def main() -> None:
-    from twisted.internet import reactor  # noqa: PLC0415 - see service_for
+    from twisted.internet import reactor
 
     service = demo_service(reactor)
     service.startService()

@@ -434,6 +434,12 @@ class Exchange:
             self.downstream.refuse_body()
         self.reply(reason.status, lines, body, reason)
 
+    def _cut(self, reason: Reason) -> None:
+        """End a response that has begun and can not be completed."""
+        framed = self._length != UNTIL_CLOSE or self.head.facts.http_11
+        self.downstream.cut(abruptly=not framed)
+        self._log(reason, self.site.seconds())
+
     # 7: the proxy's own responses, and the end.
 
     def reply(self, status: int, lines: Iterable[Line], body: bytes, reason: Reason) -> None:

@@ -85,6 +85,7 @@ class ProxySite:
         trusted: Sequence[Network] = (),
         scheme: bytes = b"http",
         limit: ConnectionLimit | None = None,
+        proxy_protocol: str = "off",
         request_id: Callable[[], bytes] | None = None,
     ) -> None:
         self.tree = tree
@@ -98,6 +99,7 @@ class ProxySite:
         self.service: Service  # set by ``serve``
         self._trusted = trusted
         self._scheme = scheme
+        self._proxy_protocol = proxy_protocol
         self._limit = limit or ConnectionLimit(0)
         self._peers: dict[str, Peer] = {}
 

@@ -75,7 +75,7 @@ class RoundRobin:
         self._cycle = Cycle(backends, [backend.weight for backend in backends])
 
     def select(self, tried: Collection[Backend] = ()) -> Backend | None:
-        """A backend that was not tried, one with room before one that is full; None if none is left."""
+        """A backend that was not tried, or None; one with room comes before one that is full."""
         cycle = self._cycle
         if not len(cycle):
             return None

@@ -21,6 +21,7 @@ from txrproxy.balance.select import Cycle
 from txrproxy.config import schema
 from txrproxy.config.problems import ConfigErrors, Problem
 from txrproxy.config.values import BackendUrl, Bind
+from txrproxy.exchange import Exchange
 from txrproxy.http.fields import make_line
 from txrproxy.http.forward import Changes, RequestRules, ResponseRules
 from txrproxy.routing.match import Conditions
@@ -44,7 +45,7 @@ class Graph:
     """The live objects of one configuration. ``sites`` has each address with what serves it."""
 
     sites: list[tuple[Bind, ProxySite]]
-    pools: dict[str, Pool]
+    pools: Mapping[Any, Pool]
     log: Any
     limit: ConnectionLimit
     deadlines: Deadlines = field(repr=False)
@@ -112,10 +113,10 @@ class _Builder:
                 wall=self.wall,
                 trusted=config.server.trusted_proxies,
                 limit=limit,
+                proxy_protocol=listener.proxy_protocol,
                 request_id=request_id,
             )
             site.serve(self.service(site, listener))
-            site.proxy_protocol = listener.proxy_protocol
             sites += [(address, site) for address in listener.bind]
         return Graph(sites, pools, self.log, limit, self.deadlines)
 
@@ -185,7 +186,7 @@ class _Builder:
 
     # Routes.
 
-    def route(self, route: schema.Route, pools: Mapping[str, Pool]) -> tuple[Conditions, Plan]:
+    def route(self, route: schema.Route, pools: Mapping[Any, Pool]) -> tuple[Conditions, Plan]:
         match = route.match
         conditions = Conditions(
             [host.encode() for host in match.host],
@@ -223,10 +224,10 @@ class _Builder:
         return conditions, plan
 
     @staticmethod
-    def _pools(route: schema.Route) -> dict[str, int]:
-        return {route.pool: 1} if route.pool else dict(route.split)
+    def _pools(route: schema.Route) -> dict[Any, int]:
+        return {route.pool: 1} if route.pool else {**route.split}
 
-    def _towards_pools(self, plan: Plan, route: schema.Route, pools: Mapping[str, Pool]) -> None:
+    def _towards_pools(self, plan: Plan, route: schema.Route, pools: Mapping[Any, Pool]) -> None:
         shares = self._pools(route)
         if not shares:
             return
@@ -245,7 +246,7 @@ class _Builder:
         idle = over.idle or timeouts.idle
         plan.idle = queue(idle, Upstream.idle_expired)
         plan.tunnel_idle = queue(idle, _expire)
-        plan.queue = queue(over.queue or timeouts.queue, actions.Exchange.queue_expired)
+        plan.queue = queue(over.queue or timeouts.queue, Exchange.queue_expired)
 
     def rules(
         self, policies: Sequence[schema.Policy], route: schema.Route | None

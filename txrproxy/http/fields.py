@@ -31,7 +31,7 @@ _MEMO_BLOCK_SIZE = 4096  # longer blocks are parsed each time: the memo stays be
 _MEMO_LINES = 4096
 _MEMO_LINE_SIZE = 256
 
-# Fields that speak of one connection only (RFC 9110 section 7.6.1); what Connection lists joins them.
+# Fields that speak of one connection only (RFC 9110 section 7.6.1), beside what Connection lists.
 HOP_BY_HOP = frozenset(
     {
         b"connection",

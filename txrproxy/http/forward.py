@@ -196,7 +196,7 @@ class RequestRules:
         return True
 
 
-def request_head(  # noqa: PLR0917
+def request_head(
     method: bytes,
     target: bytes,
     host_line: bytes,
@@ -236,7 +236,7 @@ def believed_request_id(fields: Fields) -> bytes | None:
 
 
 def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
-    """Whether the address (IP text) lies in one of the networks; IPv4-mapped IPv6 counts as IPv4."""
+    """Whether the address (IP text) lies in one of the networks; mapped IPv6 counts as IPv4."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -319,7 +319,7 @@ class ResponseRules:
             if len(derived) >= _MAX_DERIVED:
                 derived.clear()
             derived[self, head.status] = known
-        return known  # type: ignore[no-any-return]
+        return known
 
     def _make(self, head: ResponseHead) -> list[Line]:
         dropped = self._dropped | head.options

@@ -149,7 +149,7 @@ class RequestHead:
 
     __slots__ = ("authority", "facts", "fields", "host", "method", "path", "size", "target")
 
-    def __init__(  # noqa: PLR0917
+    def __init__(
         self,
         method: bytes,
         target: Target,
@@ -182,7 +182,7 @@ def request_facts(fields: Fields, http_11: bool) -> RequestFacts:
         except BadFraming as error:
             raise BadHead(error.reason) from error
         fields.derived[http_11] = facts
-    return facts  # type: ignore[no-any-return]
+    return facts
 
 
 def _target(method: bytes, target: bytes) -> tuple[Target, bytes]:

@@ -41,7 +41,7 @@ class Tree(Generic[T]):
         self._young: dict[tuple[bytes, bytes], tuple[tuple[Conditions, T], ...]] = {}
         self._old: dict[tuple[bytes, bytes], tuple[tuple[Conditions, T], ...]] = {}
 
-    def find(  # noqa: PLR0917  (the parts of a request; keywords would cost on the hot path)
+    def find(
         self,
         host: bytes,
         path: bytes,

@@ -28,7 +28,7 @@ class CannotListen(Exception):
     """An address of the configuration is not to be had; the text says why and what to do."""
 
 
-class Edge(Service):  # type: ignore[misc]
+class Edge(Service):
     """One configuration, served. Sockets are bound while the process still has its privileges."""
 
     def __init__(self, config: Config, reactor: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from twisted.application.service import IService
+from twisted.application.service import IService, MultiService
 from twisted.python import usage
 
 from txrproxy.config.problems import ConfigErrors
@@ -14,7 +14,7 @@ from txrproxy.config.toml import load_with_warnings
 from txrproxy.transport.reactor import install_unless_chosen
 
 
-class Options(usage.Options):  # type: ignore[misc]
+class Options(usage.Options):
     """The command line of ``twistd txrproxy``."""
 
     optParameters = [["config", "c", None, "The configuration, a TOML file (required)."]]
@@ -42,7 +42,15 @@ def makeService(options: Options) -> IService:
     """The service of a loaded configuration."""
     from twisted.internet import reactor  # noqa: PLC0415: Options has chosen it
 
+    from txrproxy import demo
     from txrproxy.service.edge import Edge  # noqa: PLC0415: imports the reactor's modules
 
-    made: Any = Edge(options.loaded, reactor)
-    return made  # type: ignore[no-any-return]
+    edge: Any = Edge(options.loaded, reactor)
+    origins = demo.service_for(options.loaded)
+    if origins is None:
+        return edge  # type: ignore[no-any-return]
+    print(demo.banner(options.loaded), flush=True)
+    both: Any = MultiService()
+    for service in (origins, edge):
+        service.setServiceParent(both)
+    return both  # type: ignore[no-any-return]

@@ -25,8 +25,11 @@ stock transports in place, which work the same and cost more.
 
 from __future__ import annotations
 
+import fcntl
 import inspect
 import socket
+import sys
+import termios
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, TypeVar
 
@@ -50,6 +53,7 @@ class _Direct(tcp.Connection):
     """The two fast paths, to be mixed in before a stock transport class."""
 
     read_size = READ  # bytes asked of each recv; an instance may change it at any time
+    bufferSize = 0  # a push producer is paused by the first byte queued, resumed when all are gone
     protocol: Any
 
     def write(self, data: Data) -> None:
@@ -118,7 +122,7 @@ class DirectServer(_Direct, tcp.Server):
 
     logstr = "DirectServer"
 
-    def __init__(  # noqa: PLR0917
+    def __init__(
         self,
         sock: socket.socket,
         protocol: Any,
@@ -199,6 +203,16 @@ def connect_unix(reactor: Any, path: str, factory: Any, timeout: float | None) -
     else:
         connector = reactor.connectUNIX(path, factory, timeout)
     return connector  # type: ignore[no-any-return]
+
+
+def unsent(transport: Any) -> int:
+    """Bytes written that the peer has not acknowledged: the transport's queue and the kernel's."""
+    waiting = int(len(transport.dataBuffer) + transport._tempDataLen)
+    try:
+        packed = fcntl.ioctl(transport.fileno(), termios.TIOCOUTQ, bytes(4))
+    except OSError:
+        return waiting
+    return waiting + int.from_bytes(packed, sys.byteorder)
 
 
 def direct_port(port: PortT) -> PortT:

@@ -33,7 +33,7 @@ from txrproxy.errors import (
     WRITE_TIMEOUT,
     Reason,
 )
-from txrproxy.http.body import encode_chunk, encode_last_chunk
+from txrproxy.http.body import LAST_CHUNK, encode_chunk, encode_last_chunk
 from txrproxy.http.connection import BODY, BUSY, DISCARD, HEAD, RequestReader
 from txrproxy.http.date import http_date_line
 from txrproxy.http.fields import EMPTY, Fields
@@ -170,7 +170,7 @@ class Downstream(RequestReader):
         self.service.lost(self)
 
     def readConnectionLost(self) -> None:
-        """The client closed, or only its half: that can not be told apart, and is taken as the first.
+        """The client closed, or only its half: nobody can tell, and it is taken as the first.
 
         What has been answered is still sent; an exchange in progress is given up.
         """
@@ -305,7 +305,7 @@ class Downstream(RequestReader):
         """Send a 1xx response."""
         self.transport.write(b"%b%b\r\n" % (status_line, block.block))
 
-    def respond(  # noqa: PLR0917
+    def respond(
         self,
         head: RequestHead,
         status: int,
@@ -329,14 +329,10 @@ class Downstream(RequestReader):
             if head.facts.http_11:
                 self._chunked = True
                 parts.append(_CHUNKED)
-                if ended:
-                    content = (
-                        encode_chunk(content) + encode_last_chunk(EMPTY)
-                        if content
-                        else b"0\r\n\r\n"
-                    )
-                elif content:
+                if content:
                     content = encode_chunk(content)
+                if ended:
+                    content += LAST_CHUNK
             else:
                 self._keep = False
         if not self._keep:
