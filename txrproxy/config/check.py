@@ -217,7 +217,7 @@ def _reference(
         return
     hint = did_you_mean(name, names)
     if not hint and names:
-        hint = f"; there are {', '.join(map(quote, sorted(names)[:10]))}"
+        hint = f"; known: {', '.join(map(quote, sorted(names)[:10]))}"
     elif not names:
         hint = f"; there are no {table}"
     yield Finding(path, f"unknown {what} {quote(name)}{hint}", also=((table,), (table, name)))

@@ -99,6 +99,7 @@ class _Reader:
     places: dict[KeyPath, Place] = attrs.Factory(dict)
     problems: list[Problem] = attrs.Factory(list)
     files: dict[str, int] = attrs.Factory(dict)  # names in the order of reading
+    incomplete: bool = False  # a file could not be read
 
     def read(self, path: Path, name: str) -> _File | None:
         try:
@@ -147,6 +148,7 @@ class _Reader:
                 read.add(path.resolve())
                 if not is_glob and not path.is_file():
                     self._at(("include", index), f"found {quote(pattern)}, which is not a file")
+                    self.incomplete = True
                 elif part := self.read(path, str(path)):
                     self.merge(part)
 
@@ -205,7 +207,8 @@ class _Reader:
         self.problems += map(self._locate, unfit)
         if config is None:
             config = mended(self.tree, unfit)
-        if config is not None:
+        # A file that could not be read may define what others refer to.
+        if config is not None and not self.incomplete:
             config = attrs.evolve(config, base=base)
             more = [*errors(config), *(refusals(config) if available else ())]
             self.problems += map(self._locate, without_echoes(more, unfit))
@@ -224,6 +227,7 @@ class _Reader:
         return Problem(file, line, spell(path), message)
 
     def _problem(self, file: str, line: int, message: str) -> None:
+        self.incomplete = True
         self.problems.append(Problem(file, line, "", message))
 
     def _at(self, path: KeyPath, message: str) -> None:
