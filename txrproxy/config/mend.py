@@ -36,10 +36,13 @@ def without_echoes(findings: Iterable[Finding], unfit: Iterable[Finding]) -> Ite
     gone = {finding.path for finding in unfit}
     # A table from which a key was taken is not blamed for what it lacks.
     parents = {path[:-1] for path in gone}
+    above = {path[:length] for path in gone for length in range(1, len(path))}
     for finding in findings:
-        concerned = (finding.path, finding.first, *finding.also)
-        if finding.path not in parents and not any(_within(path, gone) for path in concerned):
-            yield finding
+        if finding.path in parents or _within(finding.path, gone):
+            continue
+        if any(path in above or _within(path, gone) for path in (finding.first, *finding.also)):
+            continue
+        yield finding
 
 
 def _within(path: KeyPath, tops: set[KeyPath]) -> bool:
