@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import datetime
+import tomllib
+from collections.abc import Iterator
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.config.samples import MINIMAL, problems, with_route
+from tests.config.samples import CONTRACT, MINIMAL, problems, with_route
+from txrproxy.config import mend
+from txrproxy.config.check import errors, warnings
+from txrproxy.config.mend import mended
+from txrproxy.config.structure import structure
 
 
 class AllAtOnce(SynchronousTestCase):
@@ -55,3 +65,40 @@ class AllAtOnce(SynchronousTestCase):
             ":1: routes[0]",
             ':1: routes[1].pool: unknown pool "ap"',
         )
+
+
+ODD: list[Any] = [5, -1.5, True, "", "x", [], ["x"], [5, "/"], {}, {"x": 5}, datetime.date.min]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a tree where something else could stand."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for name, item in items:
+        yield (*path, name)
+        if isinstance(item, dict | list):
+            yield from places(item, (*path, name))
+
+
+class Anything(SynchronousTestCase):
+    def test_any_value_at_any_place(self) -> None:
+        """Whatever stands where, all the rest is still checked."""
+        contract = tomllib.loads(CONTRACT)
+        for path in places(contract):
+            for odd in ODD:
+                tree = copy.deepcopy(contract)
+                holder: Any = tree
+                for name in path[:-1]:
+                    holder = holder[name]
+                holder[path[-1]] = copy.deepcopy(odd)
+                config, unfit = structure(tree)
+                if config is None:
+                    self.assertTrue(unfit)
+                    config = mended(tree, unfit)
+                assert config is not None, (path, odd)
+                list(errors(config))
+                list(warnings(config))
+
+    def test_giving_up(self) -> None:
+        """Should it take too long, the problems so far are all there is."""
+        self.patch(mend, "_ROUNDS", 0)
+        self.assertEqual(len(problems("version = 2")), 1)

@@ -644,7 +644,7 @@ class Config:
     """A whole configuration. :func:`txrproxy.config.toml.load` makes one of a file."""
 
     version: Literal[1] = required("of this file's format", example="1")
-    include: tuple[Text, ...] = option(
+    include: tuple[FilePath, ...] = option(
         (),
         "more files, as globs relative to this file; tables merge, a name defined twice is an "
         "error, routes and tests are appended in order",
