@@ -475,8 +475,8 @@ class Match:
     )
     path_regex: Regex | None = option(
         None,
-        "must match the whole path; RE2 syntax",
-        example="'/users/[0-9]+'",
+        "found anywhere in the path, unless ^ and $ anchor it; RE2 syntax",
+        example="'^/users/[0-9]+$'",
     )
     method: tuple[Method, ...] = option((), "case-sensitive", example='["GET", "HEAD"]')
     header: dict[FieldName, tuple[FieldValue, ...]] = option(
