@@ -20,6 +20,7 @@ from pathlib import Path
 from benchmarks.process import LOAD_CORE, on_core
 
 _SCRIPT = Path(__file__).with_name("wrk.lua")
+_OPEN_SECONDS = 120  # for all idle connections together
 _GRACE_SECONDS = 30  # beyond the asked time, before a generator counts as stuck
 
 # What a browser sends with a navigation; wrk adds Host and makes it 13 fields.
@@ -143,11 +144,14 @@ def _verify_once(port: int, path: str, want: bytes, body: bytes | None) -> None:
 def held_connections(port: int, path: str, count: int) -> Iterator[list[socket.socket]]:
     """Open ``count`` keep-alive connections, make one request on each, and keep them idle."""
     _raise_file_limit(count + 200)
+    deadline = time.monotonic() + _OPEN_SECONDS
     head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
     request = (head + "".join(f"{k}: {v}\r\n" for k, v in BROWSER.items()) + "\r\n").encode()
     with ExitStack() as stack:
         held = []
         for number in range(count):
+            if time.monotonic() > deadline:
+                raise LoadError(f"{number} of {count} connections after {_OPEN_SECONDS} s")
             try:
                 connection = socket.create_connection(("127.0.0.1", port), 10)
                 held.append(stack.enter_context(connection))

@@ -56,7 +56,7 @@ def _perf(program: str) -> Profiler:
             yield
 
     def read(folder: Path) -> str:
-        options = ["--stdio", "--sort", "dso,symbol", "-i", str(folder / "perf.data")]
+        options = ["--stdio", "-F", "overhead,dso,sym", "-i", str(folder / "perf.data")]
         done = subprocess.run(
             [program, "report", *options],
             capture_output=True,

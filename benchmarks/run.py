@@ -164,7 +164,11 @@ def _profile(
 
 
 def _versions(found: Mapping[Subject, str], nginx: str | None) -> dict[str, str]:
-    versions = {s.name: tell_version([program, *s.version]) for s, program in found.items()}
+    versions = {}
+    for subject, program in found.items():
+        versions[subject.name] = tell_version([program, *subject.version])
+        if subject.name == report.BASELINE != Path(program).name:  # builds differ by half
+            versions[subject.name] += f" ({Path(program).name})"
     if product := found.get(SUBJECTS[PRODUCT]):
         versions[PRODUCT] += f" ({_commit(product)})"
     for tool in ("wrk", "h2load"):
@@ -227,6 +231,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.venv = options.venv.absolute()  # what is started has another working directory
     options.peers = options.peers.absolute() if options.peers else None
+    if options.profile:
+        options.subjects = [options.profile]
     return options
 
 
