@@ -39,6 +39,7 @@ class Sample:
 
     cost: float
     peak_mib: float
+    answered: int  # requests, those of the warm-up included: as many lines belong in the log
     requests_per_second: float | None = None
     p50_ms: float | None = None
     p99_ms: float | None = None
@@ -79,7 +80,7 @@ class Loaded(Case):
 
     def _measure(self, pid: int, port: int, seconds: int) -> Sample:
         url = f"http://127.0.0.1:{port}{self.path}"
-        self.drive(url, WARM_UP_SECONDS)
+        warm_up = self.drive(url, WARM_UP_SECONDS)
         before = usage(pid)
         result = self.drive(url, seconds)
         after = usage(pid)
@@ -89,6 +90,7 @@ class Loaded(Case):
         return Sample(
             cost=spent / result.requests * 1e6,
             peak_mib=after.peak_kib / 1024,
+            answered=warm_up.requests + result.requests,
             requests_per_second=result.requests / result.seconds,
             p50_ms=result.p50_ms,
             p99_ms=result.p99_ms,
@@ -121,6 +123,7 @@ class Idle(Case):
         return Sample(
             cost=growth / self.connections,
             peak_mib=after.peak_kib / 1024,
+            answered=self.first + self.connections,
             errors={"closed": gone} if gone else {},
         )
 

@@ -25,7 +25,7 @@ def report() -> Report:
 
 
 def sample(cost: float, **errors: int) -> Sample:
-    return Sample(cost=cost, peak_mib=10, requests_per_second=1e6 / cost, errors=errors)
+    return Sample(cost=cost, peak_mib=10, answered=9, requests_per_second=1e6 / cost, errors=errors)
 
 
 class SummariseTests(SynchronousTestCase):
