@@ -47,7 +47,7 @@ http {{
 @contextmanager
 def origin(folder: Path, ports: tuple[int, ...], nginx: str | None) -> Iterator[None]:
     """Serve :data:`BODIES` on ``ports`` until the block ends."""
-    from benchmarks.process import LOAD_CORE, running  # noqa: PLC0415 - not when run on its own
+    from benchmarks.process import LOAD_CORE, running  # not when run on its own
 
     (folder / "www").mkdir(parents=True)
     for name, body in BODIES.items():
