@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 from typing import Any, ClassVar
 from unittest import mock
 
@@ -293,6 +294,30 @@ class DirectTests(Case):
         self.transport.registerProducer(producer, True)
         self.transport.write(HUGE)
         self.assertEqual(self.arrived(), HUGE + b"more")
+
+    def test_a_reset_seen_by_write_is_no_clean_end(self) -> None:
+        self.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.far.close()
+        self.transport.write(b"x")
+        self.assertIs(self.transport.doRead(), main.CONNECTION_LOST)
+        self.assertIs(self.transport.doWrite(), main.CONNECTION_LOST)
+
+    def test_the_end_is_clean_after_a_full_kernel(self) -> None:
+        for code in (errno.EAGAIN, errno.ENOBUFS):
+            self.transport.socket = FailingSocket(self.near, code)
+            self.transport.write(b"x")
+            self.transport.socket = self.near
+            self.transport.doWrite()
+        self.far.shutdown(socket.SHUT_WR)
+        self.assertIs(self.transport.doRead(), main.CONNECTION_DONE)
+
+    def test_what_came_before_a_reset_is_read(self) -> None:
+        self.far.sendall(b"413")
+        self.transport.socket = FailingSocket(self.near, errno.ECONNRESET)
+        self.transport.write(b"body")
+        self.transport.socket = self.near
+        self.assertIsNone(self.transport.doRead())
+        self.assertEqual(self.protocol.received, [b"413"])
 
     def test_read_size(self) -> None:
         spy = mock.Mock(wraps=self.near)
