@@ -11,6 +11,7 @@ A head is given without the empty line that ends it. Bounds on its size belong t
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from txrproxy.errors import (
     BAD_EXPECTATION,
@@ -33,6 +34,7 @@ from txrproxy.http.fields import (
     split_list,
 )
 from txrproxy.http.framing import BadFraming, request_body
+from txrproxy.http.memo import Memo
 from txrproxy.http.target import (
     BadTarget,
     Target,
@@ -55,10 +57,12 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\
 _HOP_PROTOCOLS = (b"h2c", b"h2", b"http/", b"tls/")
 
 MAX_TARGET = 16 * 1024
+MAX_METHOD = 64  # no registered method is half as long
+MAX_REQUEST_LINE = MAX_TARGET + MAX_METHOD + len("  HTTP/1.1\r\n")
 
-_MEMO_TARGETS = 4096
 _MEMO_TARGET_SIZE = 256
-_targets: dict[bytes, tuple[Target, bytes]] = {}
+_TARGET_WEIGHT = 400  # bytes that a parsed target takes beside its text
+_targets: Memo[tuple[Target, bytes]] = Memo(4 * 1024 * 1024)
 
 
 class BadHead(Exception):
@@ -74,11 +78,13 @@ class RequestFacts:
 
     ``host`` is normalised for routing (lower case, no port); ``authority`` is the Host field as it
     came. ``body`` is a length in bytes or ``CHUNKED``. ``upgrade`` holds the protocols the client
-    offers to change to, b"" for none that may pass.
+    offers to change to, b"" for none that may pass. ``blocks`` belongs to
+    :class:`~txrproxy.http.forward.RequestRules`: what each made of these facts and their fields.
     """
 
     __slots__ = (
         "authority",
+        "blocks",
         "body",
         "expects_continue",
         "host",
@@ -91,6 +97,7 @@ class RequestFacts:
 
     def __init__(self, fields: Fields, http_11: bool) -> None:
         self.http_11 = http_11
+        self.blocks: dict[Any, Any] = {}
         self.authority, self.host = _host(fields, http_11)
         self.body = request_body(fields, http_11)
         self.options = options = connection_options(fields)
@@ -199,9 +206,7 @@ def _target(method: bytes, target: bytes) -> tuple[Target, bytes]:
         raise BadHead(error.reason) from error
     # Only the form that means the same with every method is shared.
     if parsed.form == "origin" and len(target) <= _MEMO_TARGET_SIZE:
-        if len(_targets) >= _MEMO_TARGETS:
-            _targets.clear()
-        _targets[target] = both
+        _targets.remember(target, both, _TARGET_WEIGHT + 3 * len(target))
     return both
 
 
@@ -215,7 +220,7 @@ def parse_request_head(head: bytes) -> RequestHead:
     if len(parts) != 3:
         raise BadHead(BAD_REQUEST_LINE)
     method, raw_target, version = parts
-    if method not in METHODS and not is_token(method):
+    if method not in METHODS and (len(method) > MAX_METHOD or not is_token(method)):
         raise BadHead(BAD_METHOD)
     if version == b"HTTP/1.1":
         http_11 = True
@@ -236,12 +241,13 @@ def parse_request_head(head: bytes) -> RequestHead:
         facts = request_facts(fields, http_11)
     host, authority = facts.host, facts.authority
     if target.authority is not None and target.form == "absolute":
-        # RFC 9112 section 3.2.2 lets the target win; two readings are one too many.
-        if authority and target.authority.lower() != authority.lower():
-            raise BadHead(HOST_MISMATCH)
-        if not authority:
+        # RFC 9112 section 3.2.2 lets the target win; two readings are one too many. An HTTP/1.0
+        # client may leave Host out.
+        if b"host" not in fields:
             authority = target.authority
             host = split_authority(authority)[0]
+        elif target.authority.lower() != authority.lower():
+            raise BadHead(HOST_MISMATCH)
     return RequestHead(method, target, path, host, authority, fields, facts, len(head) + 4)
 
 
@@ -272,9 +278,9 @@ class ResponseHead:
         return f"<ResponseHead {self.status}>"
 
 
-_MEMO_RESPONSES = 512
 _MEMO_RESPONSE_SIZE = 4096
-_responses: dict[bytes, ResponseHead] = {}
+_RESPONSE_WEIGHT = 400  # bytes that a head takes beside its text and its fields
+_responses: Memo[ResponseHead] = Memo(4 * 1024 * 1024)
 
 
 def parse_response_head(head: bytes) -> ResponseHead:
@@ -295,7 +301,6 @@ def parse_response_head(head: bytes) -> ResponseHead:
         raise BadHead(BAD_RESPONSE) from error
     parsed = ResponseHead(int(match[2]), match[3] or b"", match[1] != b"0", fields, len(head) + 4)
     if len(head) <= _MEMO_RESPONSE_SIZE:
-        if len(_responses) >= _MEMO_RESPONSES:
-            _responses.clear()
-        _responses[head] = parsed
+        weight = _RESPONSE_WEIGHT * (2 + len(fields)) + 4 * len(head)
+        _responses.remember(head, parsed, weight)
     return parsed
