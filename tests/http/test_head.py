@@ -293,7 +293,9 @@ class FactsTests(SynchronousTestCase):
         fields = parse_fields(b"X-Facts: 2")
         for _ in range(2):
             self.assertRaises(BadHead, request_facts, fields, True)
-        self.assertEqual(request_facts(fields, False).host, b"")
+        facts = request_facts(fields, False)
+        self.assertEqual(facts.host, b"")
+        self.assertIs(request_facts(fields, False), facts)
 
 
 class ResponseHeadTests(SynchronousTestCase):
