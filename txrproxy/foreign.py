@@ -505,7 +505,8 @@ def _host(exchange: Exchange, secure: bool) -> Any:
     local = exchange.downstream.transport.getHost()
     host = getattr(local, "host", "localhost")
     authority = exchange.head.authority
-    port = split_authority(authority)[1] if authority else None
-    if port is None:
-        port = 443 if secure else 80
+    if authority:
+        port = split_authority(authority)[1] or (443 if secure else 80)
+    else:
+        port = getattr(local, "port", 0)
     return (IPv6Address if ":" in host else IPv4Address)("TCP", host, port)
