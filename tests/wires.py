@@ -26,13 +26,22 @@ class Wire(Protocol):
     """A peer on bytes; ``lost`` fires when the connection is gone."""
 
     def __init__(self):
-        self.data = b""
+        self._data = bytearray()
         self.gone = None  # why it is gone
         self.lost = Deferred()
         self._waiting = None
 
+    @property
+    def data(self):
+        """What has arrived and was not taken off."""
+        return bytes(self._data)
+
+    @property
+    def size(self):
+        return len(self._data)
+
     def dataReceived(self, data):
-        self.data += data
+        self._data += data
         self._look()
 
     def connectionLost(self, reason):
@@ -53,10 +62,12 @@ class Wire(Protocol):
         return found
 
     def _look(self):
-        if self._waiting is not None and self._waiting[0] in self.data:
+        if self._waiting is not None and self._waiting[0] in self._data:
             (end, found), self._waiting = self._waiting, None
-            text, _, self.data = self.data.partition(end)
-            found.callback(text + end)
+            stop = self._data.index(end) + len(end)
+            text = bytes(self._data[:stop])
+            del self._data[:stop]
+            found.callback(text)
 
 
 class Response:
