@@ -458,6 +458,15 @@ class Exchange:
         )
         self.finish(reason, self.site.seconds())
 
+    def respond(self, head: ResponseHead, length: int, content: bytes) -> None:
+        """Begin a response that is made in this process; its maker sends the rest and finishes."""
+        self.status = head.status
+        self._length = length
+        block = self.plan.response_rules.block(head)
+        self.bytes_out = self.downstream.respond(
+            self.head, head.status, head.status_line, block, self.request_id, length, content, False
+        )
+
     def finish(self, reason: Reason, now: float) -> None:
         """The response has been written whole."""
         self._log(reason, now)
