@@ -11,7 +11,10 @@ import socket
 import stat
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.twistd import (
@@ -26,6 +29,9 @@ from tests.twistd import (
     run,
     wait_until,
 )
+from txrproxy.config.toml import load_with_warnings
+from txrproxy.observe.errorlog import ErrorLog
+from txrproxy.service.edge import CannotStart, Edge
 
 CONFIG = """\
 version = 1
@@ -224,6 +230,51 @@ class RefusalTests(EdgeCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("cannot write the access log", done.stderr)
         self.assertNotIn("Traceback", done.stderr + done.stdout)
+
+
+class ReopenTests(EdgeCase):
+    """What reopening does inside the process."""
+
+    def edge(self) -> tuple[Edge, ErrorLog]:
+        config, _ = load_with_warnings(str(self.config()))
+        log = ErrorLog(str(self.folder / "logs" / "error.log"))
+        edge = Edge(config, MemoryReactorClock(), log)
+        edge.graph = SimpleNamespace(log=SimpleNamespace(reopen=lambda: self.reopened.append(1)))
+        return edge, log
+
+    def setUp(self) -> None:
+        super().setUp()
+        (self.folder / "logs").mkdir()
+        self.reopened: list[object] = []
+
+    def test_fails(self) -> None:
+        """The error log says that it could not be opened again, where it was."""
+        edge, log = self.edge()
+        (self.folder / "logs").rename(self.folder / "moved")
+        with capturedLogs() as events:
+            edge.reopen()
+        self.assertEqual(self.reopened, [1])
+        (event,) = events
+        self.assertEqual(
+            formatEvent(event),
+            f"cannot open {log.path} again, keeping the old file: No such file or directory",
+        )
+
+    def test_without_error_log(self) -> None:
+        """twistd logs by itself: there is nothing of ours to open."""
+        edge, _ = self.edge()
+        edge._error_log = None
+        edge.reopen()
+        self.assertEqual(self.reopened, [1])
+
+
+class CannotStartTests(SynchronousTestCase):
+    def test_both(self) -> None:
+        """twistd takes it for an error that a waiting parent is told of, Python for an exit."""
+        error = CannotStart("no")
+        self.assertIsInstance(error, Exception)
+        self.assertIsInstance(error, SystemExit)
+        self.assertEqual((error.code, str(error)), (1, "no"))
 
 
 class DaemonTests(EdgeCase):

@@ -148,10 +148,13 @@ class Edge(Service):
         if not hasattr(self, "graph"):
             done.callback(None)
             return done
-        self.graph.drain()
-        deadline = self._reactor.seconds() + self.config.server.drain_timeout
-        DeferredList(closing).addCallback(lambda _: self._wait(deadline, done))
+        # A client that is told to go elsewhere must not be able to come back here.
+        DeferredList(closing).addCallback(lambda _: self._drain(done))
         return done
+
+    def _drain(self, done: Deferred[None]) -> None:
+        self.graph.drain()
+        self._wait(self._reactor.seconds() + self.config.server.drain_timeout, done)
 
     def _wait(self, deadline: float, done: Deferred[None]) -> None:
         if self.graph.busy and self._reactor.seconds() < deadline:
