@@ -463,6 +463,10 @@ class Exchange:
         self._log(reason, now)
         self.downstream.finish()
 
+    def note(self, reason: Reason) -> None:
+        """Log an end to which no response belongs."""
+        self._log(reason, self.site.seconds())
+
     def _log(self, reason: Reason, now: float) -> None:
         self._over = True
         site, head = self.site, self.head

@@ -35,6 +35,7 @@ from txrproxy.transport.deadlines import Deadlines
 from txrproxy.transport.dial import NameDialer, TcpDialer, UnixDialer
 from txrproxy.transport.downstream import Downstream, Service
 from txrproxy.transport.limit import ConnectionLimit
+from txrproxy.transport.proxied import HeaderReader
 from txrproxy.transport.upstream import Upstream
 
 LINGER = 5.0  # seconds that a closing connection still reads, so that its last response arrives
@@ -113,12 +114,20 @@ class _Builder:
                 wall=self.wall,
                 trusted=config.server.trusted_proxies,
                 limit=limit,
-                proxy_protocol=listener.proxy_protocol,
+                proxy_headers=self.proxy_headers(listener),
                 request_id=request_id,
             )
             site.serve(self.service(site, listener))
             sites += [(address, site) for address in listener.bind]
         return Graph(sites, pools, self.log, limit, self.deadlines)
+
+    def proxy_headers(self, listener: schema.Listener) -> Any:
+        if listener.proxy_protocol == "off":
+            return None
+        return (
+            listener.proxy_protocol,
+            self.deadlines.queue(listener.head_timeout, HeaderReader.expired),
+        )
 
     def service(self, site: ProxySite, listener: schema.Listener) -> Service:
         queue = self.deadlines.queue

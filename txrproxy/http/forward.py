@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from attrs import frozen
 
 from txrproxy.http.fields import (
+    EMPTY,
     HOP_BY_HOP,
     Fields,
     Line,
@@ -41,6 +42,8 @@ _ALIASED = (
     | _PROXY_FIELDS
     | {b"host", b"content-length", b"content-type", b"expect", b"trailer"}
 )
+# What a request never carries on as it came: its hop's, and what is rendered anew.
+_NOT_SENT_ON = HOP_BY_HOP | {b"content-length"}
 _MAX_DERIVED = 16  # rule sets remembered for one block
 
 
@@ -112,7 +115,15 @@ class RequestRules:
     backend's own, and left to :func:`request_head`. ``websocket`` lets upgrades pass.
     """
 
-    __slots__ = ("_aliased", "_changes", "_dropped", "backend_host", "host", "trusted", "websocket")
+    __slots__ = (
+        "_aliased",
+        "_changes",
+        "_removed",
+        "backend_host",
+        "host",
+        "trusted",
+        "websocket",
+    )
 
     def __init__(
         self,
@@ -135,7 +146,7 @@ class RequestRules:
             changes.remove,
         )
         configured = changes.replaced | {line[0] for line in changes.add}
-        self._dropped = HOP_BY_HOP | {b"host", b"content-length"} | self._changes.replaced
+        self._removed = self._changes.replaced | {b"host"}
         self._aliased = _ALIASED | configured
 
     def block(self, fields: Fields, facts: RequestFacts, authority: bytes) -> RequestBlock:
@@ -151,10 +162,36 @@ class RequestRules:
         return made
 
     def _make(self, fields: Fields, facts: RequestFacts, authority: bytes) -> RequestBlock:
-        out = []
+        removed = self._removed
+        if facts.plain:
+            # Only Host is not sent on as it came, and what takes its place is known for the host.
+            made = facts.derived.get(self)
+            if made is None:
+                made = self._frame(EMPTY, facts, authority)
+                if len(facts.derived) >= _MAX_DERIVED:
+                    facts.derived.clear()
+                facts.derived[self] = made
+            passed = [line[2] for line in fields.lines if line[0] not in removed]
+        else:
+            made = self._frame(fields, facts, authority)
+            removed = removed | facts.options
+            passes = self._passes
+            passed = [
+                line[2]
+                for line in fields.lines
+                if line[0] not in removed and (not line[3] or passes(line[0], facts))
+            ]
+        host, rest, forwarded_for, tells_proto = made
+        return b"%b%b%b" % (host, b"".join(passed), rest), forwarded_for, tells_proto
+
+    def _frame(
+        self, fields: Fields, facts: RequestFacts, authority: bytes
+    ) -> tuple[bytes, bytes, bytes, bool]:
+        """What stands around the lines that pass: Host before them, the proxy's own after."""
+        host = b""
         if not self.backend_host:
-            out.append(b"Host: %b\r\n" % (authority if self.host is None else self.host))
-        out += [line[2] for line in fields.lines if self._passes(line[0], facts)]
+            host = b"Host: %b\r\n" % (authority if self.host is None else self.host)
+        out = []
         if facts.body:
             # What the reader understood is what is sent, in one spelling.
             if facts.body > 0:
@@ -175,14 +212,14 @@ class RequestRules:
         if authority and not (believed and b"x-forwarded-host" in fields):
             out.append(b"X-Forwarded-Host: %b\r\n" % authority)
         earlier = b"".join(v + b", " for v in fields.all(b"forwarded")) if believed else b""
-        host = b'host="%b";' % authority if authority else b""
-        out.append(b"Forwarded: " + earlier + host)
+        element = b'host="%b";' % authority if authority else b""
+        out.append(b"Forwarded: " + earlier + element)
         earlier = b"".join(v + b", " for v in fields.all(b"x-forwarded-for")) if believed else b""
         tells_proto = not (believed and b"x-forwarded-proto" in fields)
-        return b"".join(out), b"X-Forwarded-For: " + earlier, tells_proto
+        return host, b"".join(out), b"X-Forwarded-For: " + earlier, tells_proto
 
     def _passes(self, name: bytes, facts: RequestFacts) -> bool:
-        if name in self._dropped or name in facts.options:
+        if name in _NOT_SENT_ON:
             return False
         if b"_" in name:
             folded = name.replace(b"_", b"-")
@@ -363,7 +400,7 @@ def public_lines(lines: Iterable[Line], public: PublicAddress) -> list[Line]:
 
 
 def _public_line(line: Line, public: PublicAddress) -> Line:
-    name, value, whole = line
+    name, value, whole, marked = line
     if name == b"set-cookie":
         changed = _DOMAIN.sub(lambda m: _public_domain(m, public), value)
     elif name == b"refresh":
@@ -375,7 +412,7 @@ def _public_line(line: Line, public: PublicAddress) -> Line:
         changed = _public_url(value, public)
     if changed == value:
         return line
-    return name, changed, whole[: len(name)] + b": " + changed + b"\r\n"
+    return name, changed, whole[: len(name)] + b": " + changed + b"\r\n", marked
 
 
 def _public_domain(match: re.Match[bytes], public: PublicAddress) -> bytes:
