@@ -23,7 +23,7 @@ import txrproxy
 from txrproxy.config.build import build
 from txrproxy.config.toml import load_with_warnings
 
-CALLS = 49  # for a GET with the fields of a browser; raise it only for something worth its price
+CALLS = 51  # for a GET with the fields of a browser; raise it only for something worth its price
 
 CONFIG = """\
 version = 1

@@ -11,7 +11,7 @@ the same rank. ``tests/test_layers.py`` reads this table and fails on an import 
     2  balance                              which backend gets it
     2  filters                              what is done to it on the way
     3  transport                            Twisted's edge: sockets, deadlines, kept connections
-    4  exchange actions site foreign resource        the life of one request; the resource tree
+    4  exchange actions site wiring foreign resource     the life of a request; the resource tree
     5  observe                              the access log and the error log
     6  config                               TOML to schema; schema to live objects (build)
     7  demo demo_websocket                  the origins of the demonstration
