@@ -6,19 +6,22 @@ A listener on port 0 gets a port from the system, and the log tells which.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import stat
+import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs, formatEvent
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.twistd import (
     PATIENCE,
+    TREE,
     Twistd,
     ask,
     connect,
@@ -289,6 +292,27 @@ class DaemonTests(EdgeCase):
         end(pid)
         self.assertEqual(self.access_log(), ["/hello"])
         self.assertFalse((self.folder / "pid").exists())
+
+
+class PrivilegeTests(EdgeCase):
+    NOBODY = 65534
+
+    def test_shed(self) -> None:
+        """Sockets are bound by root; the access log belongs to the user that serves."""
+        if os.geteuid() != 0:
+            raise SkipTest("only root can become somebody else")
+        for path in (Path(sys.prefix), Path(sys.base_prefix), TREE):
+            if not all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.parents)):
+                raise SkipTest(f"nobody else can read {path}")
+        self.folder.chmod(0o777)
+        proxy = self.start(self.config(), "--uid", str(self.NOBODY), "--gid", str(self.NOBODY))
+        port = proxy.port()
+        self.assertIn(b"hello", get(port, "/hello"))
+        status = Path(f"/proc/{proxy.process.pid}/status").read_text()
+        self.assertRegex(status, rf"\nUid:(\t{self.NOBODY}){{4}}\n")
+        proxy.end()
+        self.assertEqual((self.folder / "access.log").stat().st_uid, self.NOBODY)
+        self.assertEqual(self.access_log(), ["/hello"])
 
 
 class UnixTests(EdgeCase):
