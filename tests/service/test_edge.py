@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import stat
-import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +20,6 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.twistd import (
     PATIENCE,
-    TREE,
     Twistd,
     ask,
     connect,
@@ -298,12 +296,12 @@ class PrivilegeTests(EdgeCase):
     NOBODY = 65534
 
     def test_shed(self) -> None:
-        """Sockets are bound by root; the access log belongs to the user that serves."""
+        """Sockets are bound by root; the access log belongs to the user that serves.
+
+        That user may not be able to read the installation: all that is needed is loaded by then.
+        """
         if os.geteuid() != 0:
             raise SkipTest("only root can become somebody else")
-        for path in (Path(sys.prefix), Path(sys.base_prefix), TREE):
-            if not all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.parents)):
-                raise SkipTest(f"nobody else can read {path}")
         self.folder.chmod(0o777)
         proxy = self.start(self.config(), "--uid", str(self.NOBODY), "--gid", str(self.NOBODY))
         port = proxy.port()
