@@ -43,7 +43,6 @@ from txrproxy.http.forward import (
     public_lines,
     request_head,
 )
-from txrproxy.http.framing import UNTIL_CLOSE
 from txrproxy.http.head import IDEMPOTENT, RequestHead, ResponseHead
 from txrproxy.http.status import STATUS_LINES
 from txrproxy.http.target import BadTarget
@@ -378,10 +377,7 @@ class Exchange:
         """The connection is gone before the response was whole."""
         upstream, self.upstream = self.upstream, None
         if self.status:
-            self.downstream.cut(
-                abruptly=self._length == UNTIL_CLOSE and not self.head.facts.http_11
-            )
-            self._log(reason, self.site.seconds())
+            self._cut(reason)
             return
         # A kept connection may have been closed under the request: not the backend's failure, if
         # sending the request again is safe (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
@@ -418,10 +414,7 @@ class Exchange:
         if self._over:
             return
         if self.status:
-            self.downstream.cut(
-                abruptly=self._length == UNTIL_CLOSE and not self.head.facts.http_11
-            )
-            self._log(reason, self.site.seconds())
+            self._cut(reason)
             return
         accept = b", ".join(self.head.fields.all(b"accept")) or None
         content_type, body = page(reason.status, reason.text, self.request_id, accept)
@@ -436,7 +429,7 @@ class Exchange:
 
     def _cut(self, reason: Reason) -> None:
         """End a response that has begun and can not be completed."""
-        framed = self._length != UNTIL_CLOSE or self.head.facts.http_11
+        framed = self._length >= 0 or self.head.facts.http_11
         self.downstream.cut(abruptly=not framed)
         self._log(reason, self.site.seconds())
 
