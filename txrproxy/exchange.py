@@ -399,8 +399,6 @@ class Exchange:
     def on_client_lost(self, reason: Reason) -> None:
         """Nobody is left to answer: the backend is told by closing its connection."""
         self._drop_upstream()
-        if self.backend is not None:
-            self.backend.connections.leave(self)
         self.status = self.status or CLIENT_CLOSED
         self._log(reason, self.site.seconds())
 
@@ -408,6 +406,8 @@ class Exchange:
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.abandon()
+        elif self.backend is not None:
+            self.backend.connections.leave(self)  # one may be on its way
 
     def fail(self, reason: Reason) -> None:
         """Answer with an error page, or cut a response that has begun."""
