@@ -113,13 +113,12 @@ class Exchange:
             ):
                 plan = candidate
                 break
-        if plan is None:
-            self.plan = site.nowhere
-            self.fail(NO_ROUTE)
-            return
-        self.plan = plan
-        if head.method in (b"CONNECT", b"TRACE") and not plan.takes_connect:
+        self.plan = plan or site.nowhere
+        if head.method in (b"CONNECT", b"TRACE") and not self.plan.takes_connect:
             self.fail(METHOD_NOT_ALLOWED)
+            return
+        if plan is None:
+            self.fail(NO_ROUTE)
             return
         plan.serve(self)
 
@@ -157,16 +156,16 @@ class Exchange:
         upstream = backend.connections.acquire(self, fresh is not None)
         if upstream is not None:
             self._send(upstream, now)
-        elif self.backend is backend and not self._body_ended:
+        elif self.backend is backend and not self._body_ended and not self._over:
             self.downstream.pause_body()
 
     def on_connected(self, upstream: Any) -> None:
         """A connection was opened, or became free."""
         now = self.site.seconds()
         self.connect = now - self._attempt_at
-        self._send(upstream, now)
         if not self._body_ended:
-            self.downstream.resume_body()
+            self.downstream.resume_body()  # before the backend may say that it takes no more
+        self._send(upstream, now)
 
     def on_connect_failed(self, reason: Reason) -> None:
         """No connection; ``reason`` says whether another backend may have one."""

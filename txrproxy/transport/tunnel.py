@@ -117,11 +117,14 @@ class TunnelEnd:
         """Required of a producer; ``connectionLost`` says the same."""
 
     def readConnectionLost(self) -> None:
+        # A paused producer would keep the other transport from closing.
+        self.other.transport.unregisterProducer()
         self.other.transport.loseWriteConnection()
 
     def writeConnectionLost(self) -> None:
         """The other side has closed its half, and this one knows."""
 
     def connectionLost(self, reason: Failure) -> None:
+        self.other.transport.unregisterProducer()
         self.other.transport.loseConnection()
         self._tunnel.ended()
