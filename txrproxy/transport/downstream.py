@@ -416,7 +416,13 @@ class Downstream(RequestReader):
 
     def _close(self) -> None:
         """Close in order: what was written is sent, and what still comes does not reset it."""
-        unread = (self.state is not HEAD and self.state is not BUSY) or self.buffered
+        if self.state is BUSY:
+            # A client that did not ask for the end may have sent its next requests already.
+            service = self.service
+            ours = service.draining or self.served >= service.keepalive_requests
+            unread = ours or self.buffered > 0
+        else:
+            unread = self.state is not HEAD or self.buffered > 0
         self.stop()
         if not unread:
             self._shut()
