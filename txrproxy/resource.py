@@ -353,7 +353,7 @@ class _StockDownstream:
         if not block.needs_date:
             headers.removeHeader(b"Date")
         fields: dict[bytes, list[bytes]] = {}
-        for name, value, _ in block.lines:
+        for name, value, *_ in block.lines:
             fields.setdefault(name, []).append(value)
         for name, values in fields.items():
             headers.setRawHeaders(name, values)

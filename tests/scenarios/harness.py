@@ -21,8 +21,8 @@ import socket
 
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred, maybeDeferred
-from twisted.internet.task import deferLater
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from tests.scenarios.wire import PATIENCE, Changing, ClientWire, Origin
@@ -34,10 +34,27 @@ GET = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
 EMPTY_OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 MIB = 1024 * 1024
 
-_NAMES = (
-    "time client method target version host status bytes_in bytes_out route pool backend connect"
-    " first_byte total reason request_id user_agent referer"
-).split()
+_NAMES = [
+    "time",
+    "client",
+    "method",
+    "target",
+    "version",
+    "host",
+    "status",
+    "bytes_in",
+    "bytes_out",
+    "route",
+    "pool",
+    "backend",
+    "connect",
+    "first_byte",
+    "total",
+    "reason",
+    "request_id",
+    "user_agent",
+    "referer",
+]
 
 
 def ok(body=b"", *fields):
@@ -243,5 +260,3 @@ class Refusing:
 
     def close(self):
         self._socket.close()
-
-

@@ -288,9 +288,7 @@ class CutShortTests(Scenario):
 
     async def test_garbage_at_once_is_502(self):
         origin, proxy, client = await self.pair()
-        _, response = await self.exchange(
-            client, origin, GET, CHUNKED_OK + b"\r\ngarbage\r\n"
-        )
+        _, response = await self.exchange(client, origin, GET, CHUNKED_OK + b"\r\ngarbage\r\n")
         self.assertEqual(response.status, 502)
 
     async def test_no_response_at_all_is_502(self):

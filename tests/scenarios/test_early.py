@@ -1,6 +1,6 @@
 """Responses that do not wait for the end of the request body."""
 
-from tests.scenarios.harness import EMPTY_OK, GET, MIB, Refusing, Scenario
+from tests.scenarios.harness import GET, MIB, Refusing, Scenario
 from tests.scenarios.wire import CLOSED
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"

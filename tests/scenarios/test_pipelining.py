@@ -59,8 +59,10 @@ class PipeliningTests(Scenario):
         origin, proxy, client = await self.mixed()
         post = b"POST /%d HTTP/1.1\r\nHost: a\r\n"
         client.send(
-            post % 1 + b"Content-Length: 3\r\n\r\nabc"
-            + post % 2 + b"Transfer-Encoding: chunked\r\n\r\n3\r\ndef\r\n0\r\n\r\n"
+            post % 1
+            + b"Content-Length: 3\r\n\r\nabc"
+            + post % 2
+            + b"Transfer-Encoding: chunked\r\n\r\n3\r\ndef\r\n0\r\n\r\n"
             + get(b"/3")
         )
         for body in (b"abc", b"def", b""):

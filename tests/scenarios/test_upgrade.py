@@ -1,7 +1,7 @@
 """After 101: a tunnel, whoever is slow or leaves first. And streams of events, which need none."""
 
-from tests.scenarios.harness import EMPTY_OK, GET, MIB, Scenario, ok
-from tests.scenarios.wire import CLOSED, RESET
+from tests.scenarios.harness import GET, MIB, Scenario, ok
+from tests.scenarios.wire import CLOSED
 
 ASK = (
     b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\n"

@@ -23,7 +23,9 @@ from twisted.internet.protocol import Factory as ProtocolFactory
 from twisted.internet.protocol import Protocol
 from zope.interface import implementer
 
-PATIENCE = float(os.environ.get('SCENARIO_PATIENCE', '20'))  # seconds before a scenario gives up waiting; never a measure of anything
+PATIENCE = float(
+    os.environ.get("SCENARIO_PATIENCE", "20")
+)  # seconds before a scenario gives up waiting; never a measure of anything
 
 CLOSED, RESET = "closed", "reset"
 

@@ -254,7 +254,7 @@ class _Builder:
         return actions.proxy
 
     def resource(self, route: schema.Route, conditions: Conditions) -> Any:
-        from txrproxy.foreign import serve_resource  # noqa: PLC0415: twisted.web, only if used
+        from txrproxy.foreign import serve_resource  # twisted.web, only if used
 
         assert route.resource is not None
         module, _, name = route.resource.partition(":")

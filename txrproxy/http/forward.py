@@ -131,7 +131,7 @@ class RequestRules:
         trusted: bool,
         host: bytes | None = None,
         websocket: bool = True,
-        changes: Changes = Changes(),  # noqa: B008: immutable
+        changes: Changes = Changes(),
         backend_host: bool = False,
     ) -> None:
         self.trusted = trusted
@@ -364,7 +364,7 @@ class ResponseRules:
     def __init__(
         self,
         hide: Iterable[bytes] = (),
-        changes: Changes = Changes(),  # noqa: B008: immutable
+        changes: Changes = Changes(),
     ) -> None:
         self._changes = changes
         hidden = frozenset(name.lower() for name in hide)
