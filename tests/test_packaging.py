@@ -66,7 +66,11 @@ def copy_of_source(folder: Path) -> Path:
     for name in ("docs", "etc", "tests", "twisted", "txrproxy"):
         shutil.copytree(TREE / name, source / name, ignore=leave)
     for path in TREE.iterdir():
-        if path.is_file() and path.suffix in {".cfg", ".toml", ".md", ".in", ""}:
+        if (
+            path.is_file()
+            and path.name[0] != "."
+            and path.suffix in {".cfg", ".toml", ".md", ".in", ""}
+        ):
             shutil.copy(path, source)
     return source
 
