@@ -330,6 +330,8 @@ class MemoTests(SynchronousTestCase):
     def test_an_absolute_target_is_not_remembered(self) -> None:
         rules = RequestRules(False)
         fields = b"X-Case: absolute"
+        for _ in range(2):  # what comes once is not kept
+            parse(fields, b"GET / HTTP/1.0")
         absolute = parse(fields, b"GET http://evil.example/ HTTP/1.0")
         made = rules.block(absolute.fields, absolute.facts, absolute.authority)
         self.assertIn(b"Host: evil.example\r\n", made[0])
@@ -508,12 +510,12 @@ class ResponseTests(SynchronousTestCase):
         rules = ResponseRules()
         heads = [
             parse_response_head(b"HTTP/1.1 %d X\r\nContent-Length: 5\r\nX-Case: status" % status)
-            for status in (200, 204, 200)
+            for status in (200, 200, 204, 200)  # what comes once is not kept
         ]
         blocks = [rules.block(head) for head in heads]
-        self.assertIs(blocks[0], blocks[2])
-        self.assertNotIn(b"Content-Length", blocks[1].block)
-        self.assertIn(b"Content-Length", blocks[2].block)
+        self.assertIs(blocks[1], blocks[3])
+        self.assertNotIn(b"Content-Length", blocks[2].block)
+        self.assertIn(b"Content-Length", blocks[3].block)
 
     def test_what_the_block_says(self) -> None:
         for block, needs_date, names_backend in (

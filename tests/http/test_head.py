@@ -275,6 +275,7 @@ class FactsTests(SynchronousTestCase):
 
     def test_remembered_by_fields_and_version_alone(self) -> None:
         block = b"Host: facts.example\r\nConnection: keep-alive"
+        get(block)  # what comes once is not kept
         first = get(block)
         other = parse_request_head(b"DELETE /other?x HTTP/1.1\r\n" + block)
         self.assertIs(other.facts, first.facts)
@@ -354,6 +355,7 @@ class ResponseHeadTests(SynchronousTestCase):
 
     def test_remembered(self) -> None:
         small = b"HTTP/1.1 200 OK\r\nX-Memo: response"
+        parse_response_head(small)  # what comes once is not kept
         self.assertIs(parse_response_head(small), parse_response_head(bytes(bytearray(small))))
         large = b"HTTP/1.1 200 OK\r\nX-Memo: " + b"x" * 5000
         self.assertIsNot(parse_response_head(large), parse_response_head(large))
