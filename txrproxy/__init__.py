@@ -9,7 +9,6 @@ the same rank. ``tests/test_layers.py`` reads this table and fails on an import 
     1  http                                 RFC 9110 and 9112 on bytes
     2  routing                              which route takes a request, and what is done with it
     2  balance                              which backend gets it
-    2  filters                              what is done to it on the way
     3  transport                            Twisted's edge: sockets, deadlines, kept connections
     4  exchange actions site wiring foreign resource     the life of a request; the resource tree
     5  observe                              the access log and the error log
