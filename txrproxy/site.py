@@ -14,7 +14,7 @@ from typing import Any
 from twisted.internet.interfaces import IAddress, IProtocolFactory
 from zope.interface import implementer
 
-from txrproxy.errors import Reason
+from txrproxy.errors import BAD_PROXY_HEADER, Reason
 from txrproxy.exchange import Exchange
 from txrproxy.http.fields import EMPTY
 from txrproxy.http.forward import (
@@ -29,8 +29,11 @@ from txrproxy.http.head import RequestFacts, RequestHead
 from txrproxy.http.target import Target
 from txrproxy.routing.plan import Plan
 from txrproxy.routing.tree import Tree
+from txrproxy.transport.deadlines import Queue
 from txrproxy.transport.downstream import Downstream, Service
 from txrproxy.transport.limit import ConnectionLimit
+from txrproxy.transport.proxied import HeaderReader
+from txrproxy.transport.proxyprotocol import Mode
 
 MAX_PEERS = 1024  # clients whose rendered address is remembered
 
@@ -46,6 +49,18 @@ _UNREADABLE = RequestHead(
     0,
 )
 _UNREADABLE.facts.http_11 = True
+
+
+class _NoLog:
+    """Stands where nobody wants an access log."""
+
+    enabled = False
+
+    def append(self, record: Any) -> None:
+        """Forget it."""
+
+
+NO_LOG = _NoLog()
 
 
 def nowhere() -> Plan:
@@ -72,7 +87,8 @@ class ProxySite:
 
     ``tree`` leads from a request to its plan, and may be swapped at any time: exchanges in progress
     keep the plan they have. ``trusted`` are the networks of proxies whose word is believed.
-    ``log`` takes access log records. ``seconds`` is a monotonic clock, ``wall`` unix time.
+    ``proxy_headers`` says which PROXY headers trusted proxies send, and their deadline. ``log``
+    takes access log records. ``seconds`` is a monotonic clock, ``wall`` unix time.
     """
 
     def __init__(
@@ -85,7 +101,7 @@ class ProxySite:
         trusted: Sequence[Network] = (),
         scheme: bytes = b"http",
         limit: ConnectionLimit | None = None,
-        proxy_protocol: str = "off",
+        proxy_headers: tuple[Mode, Queue[HeaderReader]] | None = None,
         request_id: Callable[[], bytes] | None = None,
     ) -> None:
         self.tree = tree
@@ -95,11 +111,11 @@ class ProxySite:
         self.request_id = request_id or request_ids()
         self.nowhere = nowhere()
         self.tunnels: set[Any] = set()
-        self.connections: set[Downstream] = set()
+        self.connections: set[Any] = set()
         self.service: Service  # set by ``serve``
         self._trusted = trusted
         self._scheme = scheme
-        self._proxy_protocol = proxy_protocol
+        self._proxy_headers = proxy_headers
         self._limit = limit or ConnectionLimit(0)
         self._peers: dict[str, Peer] = {}
 
@@ -116,17 +132,34 @@ class ProxySite:
         """Nothing to end: a stopped port leaves its connections alone."""
 
     def buildProtocol(self, addr: IAddress) -> Any:
-        address = getattr(addr, "host", "unknown")
-        return self.connection(self.peer(address))
+        self._limit.opened()
+        peer = self.peer(getattr(addr, "host", "unknown"))
+        protocol: Any
+        # Where a PROXY header is expected, anyone but a trusted proxy is an ordinary client.
+        if self._proxy_headers is not None and peer.trusted:
+            mode, queue = self._proxy_headers
 
-    def connection(self, peer: Peer) -> Downstream:
-        """A protocol for a connection from this peer."""
+            def accepted(reader: HeaderReader, address: str | None) -> Downstream:
+                self.connections.discard(reader)
+                return self._downstream(peer if address is None else self.peer(address))
+
+            protocol = HeaderReader(mode, queue, self.seconds, accepted, self._header_ended)
+            self.connections.add(protocol)
+            return protocol
+        return self._downstream(peer)
+
+    def _downstream(self, peer: Peer) -> Downstream:
         downstream = Downstream(self.service, peer)
         self.connections.add(downstream)
-        self._limit.opened()
         return downstream
 
-    def lost(self, downstream: Downstream) -> None:
+    def _header_ended(self, reader: HeaderReader, refused: bool) -> None:
+        self.lost(reader)
+        if refused:
+            address = getattr(reader.transport.getPeer(), "host", "unknown")
+            self._unreadable(reader, self.peer(address)).note(BAD_PROXY_HEADER)
+
+    def lost(self, downstream: Any) -> None:
         """A connection is gone."""
         self.connections.discard(downstream)
         self._limit.closed()
@@ -144,20 +177,24 @@ class ProxySite:
 
     # What a connection asks.
 
-    def begin(self, downstream: Downstream, head: RequestHead) -> None:
+    def begin(self, downstream: Any, head: RequestHead) -> None:
         """A request has arrived."""
         exchange = Exchange(self, downstream, head, self.seconds())
         downstream.exchange = exchange
         exchange.begin()
 
-    def refuse(self, downstream: Downstream, reason: Reason) -> None:
+    def refuse(self, downstream: Any, reason: Reason) -> None:
         """Something has arrived that is no request."""
-        exchange = Exchange(self, downstream, _UNREADABLE, self.seconds())
-        downstream.exchange = exchange
-        exchange.client = downstream.peer.address
+        exchange = downstream.exchange = self._unreadable(downstream, downstream.peer)
+        exchange.fail(reason)
+
+    def _unreadable(self, connection: Any, peer: Peer) -> Exchange:
+        """An exchange for what is no request, to be answered or logged."""
+        exchange = Exchange(self, connection, _UNREADABLE, self.seconds())
+        exchange.client = peer.address
         exchange.request_id = self.request_id()
         exchange.plan = self.nowhere
-        exchange.fail(reason)
+        return exchange
 
     def client_address(self, peer: bytes, fields: Any) -> bytes:
         """The client behind a trusted proxy."""

@@ -47,7 +47,7 @@ class ParseLineTests(SynchronousTestCase):
             (b"!#$%&'*+-.^_`|~09: x", (b"!#$%&'*+-.^_`|~09", b"x", b"!#$%&'*+-.^_`|~09: x\r\n")),
         ]
         for line, expected in table:
-            self.assertEqual(parse_line(line), expected)
+            self.assertEqual(parse_line(line)[:3], expected)
 
     def test_refused(self) -> None:
         for line in (
@@ -219,3 +219,26 @@ def _interleave(first: list[bytes], second: list[bytes]) -> Iterator[bytes]:
     yield from second[:3]
     yield from first
     yield from second[3:]
+
+
+class MarkedTests(SynchronousTestCase):
+    def test_what_concerns_the_proxy_is_marked(self) -> None:
+        for name, marked in (
+            (b"Host", True),
+            (b"Content-Length", True),
+            (b"X-Forwarded-Anything", True),
+            (b"X_Real_IP", True),
+            (b"any_alias", True),
+            (b"Cookie", False),
+            (b"Accept", False),
+        ):
+            self.assertEqual(parse_line(name + b": 1")[3], marked, name)
+
+    def test_marked_and_plain_are_found_alike(self) -> None:
+        fields = parse_fields(b"Host: a\r\nAccept: b\r\naccept: c\r\nX-Real-IP: d")
+        self.assertEqual(fields.marked, {b"host", b"x-real-ip"})
+        self.assertEqual(fields.all(b"accept"), (b"b", b"c"))
+        self.assertEqual(fields.all(b"x-real-ip"), (b"d",))
+        self.assertIn(b"host", fields)
+        self.assertNotIn(b"via", fields)
+        self.assertNotIn(b"cookie", fields)

@@ -344,7 +344,8 @@ class MemoTests(SynchronousTestCase):
         head = parse(b"Host: bounded.example")
         for _ in range(100):
             RequestRules(False).block(head.fields, head.facts, head.authority)
-        self.assertLessEqual(len(head.facts.blocks), module._MAX_DERIVED)
+        self.assertLessEqual(len(head.facts.frames), module._MAX_DERIVED)
+        self.assertLessEqual(len(head.fields.derived), module._MAX_DERIVED)
         self.assertIs(parse(b"Host: bounded.example").facts, head.facts)
         response = parse_response_head(b"HTTP/1.1 200 OK\r\nX-Case: bounded")
         for _ in range(100):

@@ -465,7 +465,7 @@ class DifferentialTests(SynchronousTestCase):
             self.assertEqual(theirs.target, ours.target.origin)
         self.assertEqual(
             [(name, value) for name, value in theirs.headers if name not in _FRAMING],
-            [(name, value) for name, value, _ in ours.fields.lines if name not in _FRAMING],
+            [(name, value) for name, value, *_ in ours.fields.lines if name not in _FRAMING],
         )
         event = peer.next_event()
         if ours.facts.body:
@@ -504,5 +504,40 @@ class DifferentialTests(SynchronousTestCase):
         # Equal lengths become one there.
         self.assertEqual(
             [(name, value) for name, value in theirs.headers if name not in _FRAMING],
-            [(name, value) for name, value, _ in ours.fields.lines if name not in _FRAMING],
+            [(name, value) for name, value, *_ in ours.fields.lines if name not in _FRAMING],
         )
+
+
+class PlainTests(SynchronousTestCase):
+    """Facts that follow from Host alone are shared by all requests with nothing else to say."""
+
+    def test_shared(self) -> None:
+        one = parse_request_head(b"GET / HTTP/1.1\r\nHost: plain.example\r\nCookie: a=1")
+        two = parse_request_head(b"GET / HTTP/1.1\r\nHost: plain.example\r\nUser-Agent: b")
+        self.assertTrue(one.facts.plain)
+        self.assertIs(one.facts, two.facts)
+
+    def test_never_with_a_field_that_has_a_say(self) -> None:
+        for more in (
+            b"Content-Length: 5",
+            b"Connection: close",
+            b"Expect: 100-continue",
+            b"a_b: c",
+        ):
+            head = parse_request_head(b"GET / HTTP/1.1\r\nHost: plain.example\r\n" + more)
+            self.assertFalse(head.facts.plain, more)
+
+    def test_never_for_http_10(self) -> None:
+        head = parse_request_head(b"GET / HTTP/1.0\r\nHost: plain.example")
+        self.assertFalse(head.facts.plain)
+        self.assertFalse(head.facts.keep_alive)
+
+    def test_two_hosts_are_refused_however_often_the_first_was_seen(self) -> None:
+        parse_request_head(b"GET / HTTP/1.1\r\nHost: plain.example")
+        with self.assertRaises(BadHead):
+            parse_request_head(b"GET / HTTP/1.1\r\nHost: plain.example\r\nHost: plain.example")
+
+    def test_bounded(self) -> None:
+        for number in range(module._MEMO_HOSTS + 10):
+            parse_request_head(b"GET / HTTP/1.1\r\nHost: h%d.example" % number)
+        self.assertLessEqual(len(module._plain_facts), module._MEMO_HOSTS)

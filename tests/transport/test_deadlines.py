@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -171,6 +171,7 @@ class DeadlinesTests(SynchronousTestCase):
             with self.assertRaises(ValueError):
                 self.deadlines.queue(seconds, self.expire)
 
+    @settings(deadline=None)
     @given(
         st.lists(
             st.tuples(st.sampled_from([0.3, 1.0, 5.0]), st.floats(0, 3), st.booleans()), max_size=20

@@ -191,10 +191,10 @@ def _routes(config: Config) -> Iterator[Finding]:
 def _target(path: KeyPath, route: Route) -> Iterator[Finding]:
     given = [key for key in TARGETS if getattr(route, key)]
     if not given:
-        yield Finding(path, f"missing; expected exactly one of {', '.join(TARGETS)}")
+        expected = f"missing; expected exactly one of {', '.join(TARGETS)}"
+        yield Finding(path, expected, also=tuple((*path, key) for key in TARGETS))
     elif len(given) > 1:
-        also = tuple((*path, key) for key in given)
-        yield Finding(path, f"found {' and '.join(given)}, expected exactly one of them", also=also)
+        yield Finding(path, f"found {' and '.join(given)}, expected exactly one of them")
 
 
 def _references(path: KeyPath, route: Route, config: Config) -> Iterator[Finding]:
@@ -217,10 +217,10 @@ def _reference(
         return
     hint = did_you_mean(name, names)
     if not hint and names:
-        hint = f"; there are {', '.join(map(quote, sorted(names)[:10]))}"
+        hint = f"; known: {', '.join(map(quote, sorted(names)[:10]))}"
     elif not names:
         hint = f"; there are no {table}"
-    yield Finding(path, f"unknown {what} {quote(name)}{hint}", also=((table,), (table, name)))
+    yield Finding(path, f"unknown {what} {quote(name)}{hint}", also=((table, name),))
 
 
 def _conditions(path: KeyPath, route: Route) -> Iterator[Finding]:

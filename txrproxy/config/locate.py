@@ -154,10 +154,8 @@ class _Scanner:
         self.at = match.end()
         return match[0]
 
-    def _skip(self, token: re.Pattern[str]) -> int:
-        match = token.match(self.text, self.at)
-        if match is not None:  # both patterns match the empty string
-            self.at = match.end()
+    def _skip(self, blank: re.Pattern[str]) -> int:
+        self._take(blank)  # which may be empty, so it is always there
         return self.at
 
     def _note(self, path: KeyPath, line: int) -> None:

@@ -15,7 +15,7 @@ import attrs
 
 from txrproxy.config.problems import Finding, KeyPath
 from txrproxy.config.schema import Config
-from txrproxy.config.structure import structure
+from txrproxy.config.structure import is_table, structure
 
 _ROUNDS = 8  # one is enough unless a stand-in uncovers something below it
 
@@ -36,10 +36,13 @@ def without_echoes(findings: Iterable[Finding], unfit: Iterable[Finding]) -> Ite
     gone = {finding.path for finding in unfit}
     # A table from which a key was taken is not blamed for what it lacks.
     parents = {path[:-1] for path in gone}
+    above = {path[:length] for path in gone for length in range(1, len(path))}
     for finding in findings:
-        concerned = (finding.path, finding.first, *finding.also)
-        if finding.path not in parents and not any(_within(path, gone) for path in concerned):
-            yield finding
+        if finding.path in parents or _within(finding.path, gone):
+            continue
+        if any(path in above or _within(path, gone) for path in (finding.first, *finding.also)):
+            continue
+        yield finding
 
 
 def _within(path: KeyPath, tops: set[KeyPath]) -> bool:
@@ -55,15 +58,15 @@ def _mend(table: dict[str, Any], kind: Any, path: KeyPath) -> None:
         return
     value = table.get(name)
     inner = _without_none(field.type)
-    if rest and attrs.has(inner) and isinstance(value, dict):
+    if rest and is_table(inner) and isinstance(value, dict):
         _mend(value, inner, rest)
     elif rest and get_origin(inner) is dict and isinstance(value, dict):
         below = value.get(rest[0])
-        if rest[1:] and attrs.has(get_args(inner)[1]) and isinstance(below, dict):
+        if rest[1:] and is_table(get_args(inner)[1]) and isinstance(below, dict):
             _mend(below, get_args(inner)[1], rest[1:])
         else:
             value.pop(rest[0], None)
-    elif rest and attrs.has((get_args(inner) or (None,))[0]) and isinstance(value, list):
+    elif rest and is_table((get_args(inner) or (None,))[0]) and isinstance(value, list):
         item, index = get_args(inner)[0], int(rest[0])
         if rest[1:] and isinstance(value[index], dict):
             _mend(value[index], item, rest[1:])

@@ -102,8 +102,8 @@ without brackets. A `match` without keys takes every request.
   `"/*"` takes everything. It is compared to the path after percent-encoded unreserved characters
   are decoded and dot segments are resolved, so that `/a/%2e%2e/admin` is `/admin`. The backend
   gets the path as the client wrote it, unless `rewrite` changes it.
-- `path_regex` must match the whole of that path. It is RE2: no look-around, no backreferences, and
-  no pattern that takes exponential time.
+- `path_regex` is searched for in that path: anchor it with `^` and `$`. It is RE2: no look-around,
+  no backreferences, and no pattern that takes exponential time.
 - `header` and `query` compare exact values.
 - `client` is the address of the client, taken from `Forwarded` or `X-Forwarded-For` only when the
   connection comes from `server.trusted_proxies`.

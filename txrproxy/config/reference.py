@@ -21,6 +21,7 @@ from txrproxy.config.forms import FORMS
 from txrproxy.config.problems import ConfigErrors, quote
 from txrproxy.config.prose import FAULTY, INTRODUCTION, ROUTING, SAMPLE
 from txrproxy.config.schema import Config
+from txrproxy.config.structure import is_table
 from txrproxy.config.toml import loads
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +101,7 @@ def _class_in(kind: Any) -> Any:
         inner = get_args(inner)[0]
     elif get_origin(inner) is dict:
         inner = get_args(inner)[1]
-    return inner if attrs.has(inner) and inner not in FORMS else None
+    return inner if is_table(inner) else None
 
 
 def _without_none(kind: Any) -> Any:

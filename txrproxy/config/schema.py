@@ -475,8 +475,8 @@ class Match:
     )
     path_regex: Regex | None = option(
         None,
-        "must match the whole path; RE2 syntax",
-        example="'/users/[0-9]+'",
+        "found anywhere in the path, unless ^ and $ anchor it; RE2 syntax",
+        example="'^/users/[0-9]+$'",
     )
     method: tuple[Method, ...] = option((), "case-sensitive", example='["GET", "HEAD"]')
     header: dict[FieldName, tuple[FieldValue, ...]] = option(
@@ -644,7 +644,7 @@ class Config:
     """A whole configuration. :func:`txrproxy.config.toml.load` makes one of a file."""
 
     version: Literal[1] = required("of this file's format", example="1")
-    include: tuple[Text, ...] = option(
+    include: tuple[FilePath, ...] = option(
         (),
         "more files, as globs relative to this file; tables merge, a name defined twice is an "
         "error, routes and tests are appended in order",

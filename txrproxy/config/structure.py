@@ -59,6 +59,11 @@ def found(value: object, *, quoted: bool = True) -> str:
             return f"{value} (a date or time)"
 
 
+def is_table(kind: Any) -> bool:
+    """Whether a type is a class of the schema, and not one that a single value stands for."""
+    return attrs.has(kind) and kind not in FORMS
+
+
 # Hooks: one for each kind of type in the schema.
 
 
@@ -181,7 +186,7 @@ def _is_list(kind: Any) -> bool:
     return get_origin(kind) is tuple and get_args(kind)[-1] is ...
 
 
-def _is_table(kind: Any) -> bool:
+def _is_dict(kind: Any) -> bool:
     return get_origin(kind) is dict
 
 
@@ -195,9 +200,9 @@ def _is(kind: Any) -> Callable[[Any], bool]:
 
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
-    converter.register_structure_hook_factory(attrs.has, _class_hook)
+    converter.register_structure_hook_factory(is_table, _class_hook)
     converter.register_structure_hook_factory(_is_list, _list_hook)
-    converter.register_structure_hook_factory(_is_table, _table_hook)
+    converter.register_structure_hook_factory(_is_dict, _table_hook)
     converter.register_structure_hook_factory(_is_literal, _literal_hook)
     for kind, form in FORMS.items():
         if get_origin(kind) is tuple:  # cattrs takes generics by predicate only

@@ -12,6 +12,7 @@ were taken out are dropped: they would be echoes.
 from __future__ import annotations
 
 import glob
+import os
 import re
 import tomllib
 from collections.abc import Iterable
@@ -49,9 +50,11 @@ def load_with_warnings(
     path: str | Path, *, available: bool = True
 ) -> tuple[Config, tuple[Problem, ...]]:
     """As :func:`load`, and what is valid but likely a mistake."""
-    main = Path(path)
-    reader = _Reader()
-    return _load(reader, reader.read(main, str(path)), main.parent, available)
+    reader, file = _Reader(), Path(path)
+    if main := reader.read(file, str(path)):
+        reader.merge(main, main)
+        reader.include(file.parent, file)
+    return reader.config(file.parent, available)
 
 
 def loads(
@@ -66,16 +69,10 @@ def loads_with_warnings(
 ) -> tuple[Config, tuple[Problem, ...]]:
     """As :func:`load_with_warnings`, of a text."""
     reader = _Reader()
-    return _load(reader, reader.parse(text, name), Path(base), available)
-
-
-def _load(
-    reader: _Reader, main: _File | None, folder: Path, available: bool
-) -> tuple[Config, tuple[Problem, ...]]:
-    if main is not None:
+    if main := reader.parse(text, name):
         reader.merge(main, main)
-        reader.include(folder)
-    return reader.config(folder.resolve(), available)
+        reader.include(Path(base), None)
+    return reader.config(Path(base), available)
 
 
 Tree = dict[str, Any]
@@ -99,6 +96,7 @@ class _Reader:
     places: dict[KeyPath, Place] = attrs.Factory(dict)
     problems: list[Problem] = attrs.Factory(list)
     files: dict[str, int] = attrs.Factory(dict)  # names in the order of reading
+    incomplete: bool = False  # a file could not be read
 
     def read(self, path: Path, name: str) -> _File | None:
         try:
@@ -130,23 +128,24 @@ class _Reader:
             self._problem(name, 0, "lists or tables are nested too deeply")
         return None
 
-    def include(self, folder: Path) -> None:
-        """Adds the files that the main file's ``include`` names."""
+    def include(self, folder: Path, main: Path | None) -> None:
+        """Adds the files that the main file's ``include`` names, each once."""
         patterns = self.tree.get("include")
         if not isinstance(patterns, list):
             return  # structure() has a word on it
-        read: set[Path] = set()
+        read = {os.path.realpath(main)} if main else set()
         for index, pattern in enumerate(patterns):
-            if not isinstance(pattern, str):
+            if not isinstance(pattern, str) or not pattern or "\0" in pattern:
                 continue
             is_glob = _WILDCARD.search(pattern) is not None
             for path in self._included(folder, pattern, is_glob):
-                # A file that two patterns name is read once.
-                if path.resolve() in read:
+                identity = os.path.realpath(path)
+                if identity in read:
                     continue
-                read.add(path.resolve())
+                read.add(identity)
                 if not is_glob and not path.is_file():
                     self._at(("include", index), f"found {quote(pattern)}, which is not a file")
+                    self.incomplete = True
                 elif part := self.read(path, str(path)):
                     self.merge(part)
 
@@ -205,8 +204,9 @@ class _Reader:
         self.problems += map(self._locate, unfit)
         if config is None:
             config = mended(self.tree, unfit)
-        if config is not None:
-            config = attrs.evolve(config, base=base)
+        # A file that could not be read may define what others refer to.
+        if config is not None and not self.incomplete:
+            config = attrs.evolve(config, base=Path(os.path.realpath(base)))
             more = [*errors(config), *(refusals(config) if available else ())]
             self.problems += map(self._locate, without_echoes(more, unfit))
         if self.problems or config is None:
@@ -224,6 +224,7 @@ class _Reader:
         return Problem(file, line, spell(path), message)
 
     def _problem(self, file: str, line: int, message: str) -> None:
+        self.incomplete = True
         self.problems.append(Problem(file, line, "", message))
 
     def _at(self, path: KeyPath, message: str) -> None:

@@ -6,6 +6,10 @@ in front of it: one for whole blocks, one for single lines. A :class:`Fields` is
 can be shared between exchanges; what later rooms derive from one is kept in its ``derived`` and
 dies with it.
 
+Most lines concern nobody here: they are checked and passed on. The few that frame, route, or speak
+of a hop are marked when their line is parsed, so that a block that is new costs little more than
+one that is known.
+
 Grammar (RFC 9110 section 5, RFC 9112 section 5), the strict choice wherever there is one::
 
     field-line  = field-name ":" OWS field-value OWS
@@ -15,7 +19,7 @@ Grammar (RFC 9110 section 5, RFC 9112 section 5), the strict choice wherever the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any
 
 from txrproxy.errors import BAD_FIELD, Reason
@@ -24,8 +28,9 @@ from txrproxy.http.memo import Memo
 TCHAR = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CONTROLS = bytes(c for c in range(256) if (c < 0x20 and c != 0x09) or c == 0x7F)
 
-# A line is (lower-case name, value, the line as it is sent on with its CRLF).
-Line = tuple[bytes, bytes, bytes]
+# A line is (lower-case name, value, the line as it is sent on with its CRLF, whether the proxy
+# itself has to look at it: see ``is_marked``).
+Line = tuple[bytes, bytes, bytes, bool]
 
 _MEMO_BLOCK_SIZE = 4096  # longer ones are parsed each time
 _MEMO_LINE_SIZE = 256
@@ -88,30 +93,44 @@ class BadFields(Exception):
         self.reason = reason
 
 
+# The fields of which the proxy itself wants to know.
+_MARKED = HOP_BY_HOP | {
+    b"content-length",
+    b"expect",
+    b"forwarded",
+    b"host",
+    b"max-forwards",
+    b"referer",
+    b"user-agent",
+    b"via",
+    b"x-forwarded",
+    b"x-real-ip",
+    b"x-request-id",
+}
+
+
+def is_marked(name: bytes) -> bool:
+    """Whether a field with this lower-case name is more to the proxy than a line to pass on.
+
+    An underscore may alias a field of ours (``x_forwarded_for``), so those are looked at too.
+    """
+    return name in _MARKED or b"_" in name or name.startswith(b"x-forwarded-")
+
+
 class Fields:
     """The field lines of one message, in order, repetitions included. Immutable.
 
-    ``lines`` is a tuple of (lower-case name, value, line to send with CRLF). ``block`` is all of
-    them joined, ready to be sent. ``derived`` belongs to the rooms that compute something from the
-    fields alone and want to do so once; its keys are theirs.
+    ``lines`` is a tuple of :data:`Line`. ``derived`` belongs to the rooms that compute something
+    from the fields alone and want to do so once; its keys are theirs.
     """
 
-    __slots__ = ("_index", "block", "derived", "lines")
+    __slots__ = ("_index", "_marked", "derived", "lines")
 
     def __init__(self, lines: Iterable[Line]) -> None:
-        self.lines = tuple(lines)
-        self.block = b"".join([line[2] for line in self.lines])
+        self.lines = lines = tuple(lines)
         self.derived: dict[Any, Any] = {}
-        index: dict[bytes, tuple[bytes, ...]] = {}
-        repeated: dict[bytes, list[bytes]] = {}
-        for name, value, _ in self.lines:
-            if name in index:
-                repeated.setdefault(name, list(index[name])).append(value)
-            else:
-                index[name] = (value,)
-        for name, values in repeated.items():
-            index[name] = tuple(values)
-        self._index = index
+        self._marked = _by_name([line for line in lines if line[3]])
+        self._index: dict[bytes, tuple[bytes, ...]] | None = None  # of all lines, when asked
 
     def __repr__(self) -> str:
         return f"<Fields {self.block!r}>"
@@ -120,16 +139,44 @@ class Fields:
         return len(self.lines)
 
     def __contains__(self, name: bytes) -> bool:
-        return name in self._index
+        return bool(self.all(name))
+
+    @property
+    def marked(self) -> Set[bytes]:
+        """The names of the marked lines."""
+        return self._marked.keys()
+
+    @property
+    def block(self) -> bytes:
+        """All lines joined, ready to be sent."""
+        return b"".join([line[2] for line in self.lines])
 
     def all(self, name: bytes) -> tuple[bytes, ...]:
         """The values of every line with this lower-case name, in order."""
+        if name in _MARKED:
+            return self._marked.get(name, ())
+        if self._index is None:
+            self._index = _by_name(self.lines)
         return self._index.get(name, ())
 
     def first(self, name: bytes, default: bytes = b"") -> bytes:
         """The value of the first line with this lower-case name."""
-        values = self._index.get(name)
+        values = self.all(name)
         return values[0] if values else default
+
+
+def _by_name(lines: Iterable[Line]) -> dict[bytes, tuple[bytes, ...]]:
+    index: dict[bytes, tuple[bytes, ...]] = {}
+    repeated: dict[bytes, list[bytes]] = {}
+    for line in lines:
+        name = line[0]
+        if name in index:
+            repeated.setdefault(name, list(index[name])).append(line[1])
+        else:
+            index[name] = (line[1],)
+    for name, values in repeated.items():
+        index[name] = tuple(values)
+    return index
 
 
 EMPTY = Fields(())
@@ -149,7 +196,8 @@ def is_field_value(value: bytes) -> bool:
 
 def make_line(name: bytes, value: bytes) -> Line:
     """A line of our own making, for a name and value known to be valid."""
-    return name.lower(), value, name + b": " + value + b"\r\n"
+    lower = name.lower()
+    return lower, value, b"%b: %b\r\n" % (name, value), is_marked(lower)
 
 
 def parse_line(line: bytes) -> Line:
@@ -158,9 +206,6 @@ def parse_line(line: bytes) -> Line:
     Raises :class:`BadFields` for whatever RFC 9112 section 5 forbids: white space before the
     colon, a folded line, a name that is no token, a control character.
     """
-    known = _lines.get(line)
-    if known is not None:
-        return known
     name, colon, value = line.partition(b":")
     if not colon or not name or name.translate(None, TCHAR):
         raise BadFields(BAD_FIELD)
@@ -183,7 +228,8 @@ def parse_fields(block: bytes) -> Fields:
         return known
     if not block:
         return EMPTY
-    fields = Fields([parse_line(line) for line in block.split(b"\r\n")])
+    known_line = _lines.get
+    fields = Fields([known_line(line) or parse_line(line) for line in block.split(b"\r\n")])
     if len(block) <= _MEMO_BLOCK_SIZE:
         # The text is kept as the key, in the lines, joined, and as what rules make of it.
         _blocks.remember(block, fields, _LINE_WEIGHT * (2 + len(fields)) + 4 * len(block))

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from attrs import frozen
 
 from txrproxy.http.fields import (
+    EMPTY,
     HOP_BY_HOP,
     Fields,
     Line,
@@ -41,6 +42,8 @@ _ALIASED = (
     | _PROXY_FIELDS
     | {b"host", b"content-length", b"content-type", b"expect", b"trailer"}
 )
+# What a request never carries on as it came: its hop's, and what is rendered anew.
+_NOT_SENT_ON = HOP_BY_HOP | {b"content-length"}
 _MAX_DERIVED = 8  # rule sets remembered for one block
 _MAX_FORWARDS = 1000  # a larger one is lowered to this: no path has as many hops
 
@@ -113,14 +116,22 @@ class RequestRules:
     backend's own, and left to :func:`request_head`. ``websocket`` lets upgrades pass.
     """
 
-    __slots__ = ("_aliased", "_changes", "_dropped", "backend_host", "host", "trusted", "websocket")
+    __slots__ = (
+        "_aliased",
+        "_changes",
+        "_removed",
+        "backend_host",
+        "host",
+        "trusted",
+        "websocket",
+    )
 
     def __init__(
         self,
         trusted: bool,
         host: bytes | None = None,
         websocket: bool = True,
-        changes: Changes = Changes(),  # noqa: B008: immutable
+        changes: Changes = Changes(),
         backend_host: bool = False,
     ) -> None:
         self.trusted = trusted
@@ -136,28 +147,57 @@ class RequestRules:
             changes.remove,
         )
         configured = changes.replaced | {line[0] for line in changes.add}
-        self._dropped = HOP_BY_HOP | {b"host", b"content-length"} | self._changes.replaced
+        self._removed = self._changes.replaced | {b"host"}
         self._aliased = _ALIASED | configured
 
     def block(self, fields: Fields, facts: RequestFacts, authority: bytes) -> RequestBlock:
-        """The fields to send on; remembered when ``authority`` is that of the fields."""
-        known = facts.blocks.get(self)
-        if known is not None and authority is facts.authority:
+        """The fields to send on; remembered for the common version and the authority of Host."""
+        known = fields.derived.get(self)
+        common = facts.http_11 and authority is facts.authority
+        if known is not None and common:
             return known  # type: ignore[no-any-return]
         made = self._make(fields, facts, authority)
-        if authority is facts.authority:
-            if len(facts.blocks) >= _MAX_DERIVED:
-                facts.blocks.clear()
-            facts.blocks[self] = made
+        if common:
+            if len(fields.derived) >= _MAX_DERIVED:
+                fields.derived.clear()
+            fields.derived[self] = made
         return made
 
     def _make(self, fields: Fields, facts: RequestFacts, authority: bytes) -> RequestBlock:
-        out = []
+        removed = self._removed
+        if facts.plain and authority is facts.authority:
+            # Only Host is not sent on as it came, and what takes its place is known for the host.
+            frame = facts.frames.get(self)
+            if frame is None:
+                frame = self._frame(EMPTY, (), facts, authority)
+                if len(facts.frames) >= _MAX_DERIVED:
+                    facts.frames.clear()
+                facts.frames[self] = frame
+            passed = [line[2] for line in fields.lines if line[0] not in removed]
+        else:
+            removed = removed | facts.options
+            passes = self._passes
+            passing = [
+                line
+                for line in fields.lines
+                if line[0] not in removed and (not line[3] or passes(line[0], facts))
+            ]
+            frame = self._frame(fields, passing, facts, authority)
+            passed = [
+                _one_less(line) if line[0] == b"max-forwards" else line[2] for line in passing
+            ]
+        host, rest, forwarded_for, tells_proto = frame
+        return b"%b%b%b" % (host, b"".join(passed), rest), forwarded_for, tells_proto
+
+    def _frame(
+        self, fields: Fields, passing: Sequence[Line], facts: RequestFacts, authority: bytes
+    ) -> tuple[bytes, bytes, bytes, bool]:
+        """What stands around the lines that pass: Host before them, the proxy's own after."""
+        host = b""
         if not self.backend_host:
-            out.append(b"Host: %b\r\n" % (authority if self.host is None else self.host))
-        passing = [line for line in fields.lines if self._passes(line[0], facts)]
+            host = b"Host: %b\r\n" % (authority if self.host is None else self.host)
         told = {line[0] for line in passing} | self._changes.replaced
-        out += [line[2] if line[0] != b"max-forwards" else _one_less(line) for line in passing]
+        out = []
         if facts.body:
             # What the reader understood is what is sent, in one spelling.
             if facts.body > 0:
@@ -176,10 +216,10 @@ class RequestRules:
             out.append(b"Via: %b%b%b\r\n" % (self._earlier(fields, b"via"), version, PSEUDONYM))
         if authority and b"x-forwarded-host" not in told:
             out.append(b"X-Forwarded-Host: %b\r\n" % authority)
-        host = b'host="%b";' % authority if authority else b""
-        out.append(b"Forwarded: " + self._earlier(fields, b"forwarded") + host)
+        element = b'host="%b";' % authority if authority else b""
+        out.append(b"Forwarded: " + self._earlier(fields, b"forwarded") + element)
         forwarded_for = b"X-Forwarded-For: " + self._earlier(fields, b"x-forwarded-for")
-        return b"".join(out), forwarded_for, b"x-forwarded-proto" not in told
+        return host, b"".join(out), forwarded_for, b"x-forwarded-proto" not in told
 
     def _earlier(self, fields: Fields, name: bytes) -> bytes:
         """The list that a trusted proxy began, open for one member more."""
@@ -188,7 +228,7 @@ class RequestRules:
         return b"".join(value + b", " for value in fields.all(name) if value)
 
     def _passes(self, name: bytes, facts: RequestFacts) -> bool:
-        if name in self._dropped or name in facts.options:
+        if name in _NOT_SENT_ON:
             return False
         if b"_" in name:
             folded = name.replace(b"_", b"-")
@@ -204,7 +244,7 @@ class RequestRules:
 
 def _one_less(line: Line) -> bytes:
     """A Max-Forwards line to send on (RFC 9110 section 7.6.2)."""
-    _, value, whole = line
+    _, value, whole, _ = line
     if not value.isdigit():
         return whole
     digits = value.lstrip(b"0")
@@ -324,7 +364,7 @@ class ResponseRules:
     def __init__(
         self,
         hide: Iterable[bytes] = (),
-        changes: Changes = Changes(),  # noqa: B008: immutable
+        changes: Changes = Changes(),
     ) -> None:
         self._changes = changes
         hidden = frozenset(name.lower() for name in hide)
@@ -385,7 +425,7 @@ def public_lines(lines: Iterable[Line], public: PublicAddress) -> list[Line]:
 
 
 def _public_line(line: Line, public: PublicAddress) -> Line:
-    name, value, whole = line
+    name, value, whole, marked = line
     if name == b"set-cookie":
         changed = _DOMAIN.sub(lambda m: _public_domain(m, public), value)
     elif name == b"refresh":
@@ -397,7 +437,7 @@ def _public_line(line: Line, public: PublicAddress) -> Line:
         changed = _public_url(value, public)
     if changed == value:
         return line
-    return name, changed, whole[: len(name)] + b": " + changed + b"\r\n"
+    return name, changed, whole[: len(name)] + b": " + changed + b"\r\n", marked
 
 
 def _public_domain(match: re.Match[bytes], public: PublicAddress) -> bytes:

@@ -64,6 +64,11 @@ _MEMO_TARGET_SIZE = 256
 _TARGET_WEIGHT = 400  # bytes that a parsed target takes beside its text
 _targets: Memo[tuple[Target, bytes]] = Memo(4 * 1024 * 1024)
 
+# With no marked field but these, everything about a request follows from its Host: browsers' GETs.
+_NO_SAY = frozenset({b"host", b"referer", b"user-agent"})
+_MEMO_HOSTS = 1024
+_plain_facts: dict[bytes, RequestFacts] = {}
+
 
 class BadHead(Exception):
     """The head is refused; ``reason`` says with which status and why."""
@@ -78,39 +83,43 @@ class RequestFacts:
 
     ``host`` is normalised for routing (lower case, no port); ``authority`` is the Host field as it
     came. ``body`` is a length in bytes or ``CHUNKED``. ``upgrade`` holds the protocols the client
-    offers to change to, b"" for none that may pass. ``blocks`` belongs to
-    :class:`~txrproxy.http.forward.RequestRules`: what each made of these facts and their fields.
+    offers to change to, b"" for none that may pass. ``plain`` says that nothing but Host had a say
+    in any of this, so that the facts are shared by all such requests; ``frames`` belongs to
+    :class:`~txrproxy.http.forward.RequestRules`: what each makes of plain facts.
     """
 
     __slots__ = (
         "authority",
-        "blocks",
         "body",
         "expects_continue",
+        "frames",
         "host",
         "http_11",
         "keep_alive",
         "options",
+        "plain",
         "trailers",
         "upgrade",
     )
 
     def __init__(self, fields: Fields, http_11: bool) -> None:
+        self.frames: dict[Any, Any] = {}
+        self.plain = http_11 and fields.marked <= _NO_SAY
         self.http_11 = http_11
-        self.blocks: dict[Any, Any] = {}
         self.authority, self.host = _host(fields, http_11)
         self.body = request_body(fields, http_11)
         self.options = options = connection_options(fields)
-        if http_11:
-            self.keep_alive = b"close" not in options
-        else:
-            self.keep_alive = b"keep-alive" in options and b"close" not in options
         self.expects_continue = _expects_continue(fields, http_11)
+        self.keep_alive = http_11
+        self.trailers = False
+        self.upgrade = b""
+        if not options:
+            return
+        self.keep_alive = b"close" not in options and (http_11 or b"keep-alive" in options)
         self.trailers = b"te" in options and b"trailers" in [
             coding.lower() for coding in split_list(fields.all(b"te"))
         ]
         # An upgrade with a body is legal and useless: it would leave two readers of one stream.
-        self.upgrade = b""
         if http_11 and b"upgrade" in options and self.body == 0:
             offered = split_list(fields.all(b"upgrade"))
             self.upgrade = b", ".join(p for p in offered if not is_hop_protocol(p))
@@ -131,10 +140,9 @@ def _host(fields: Fields, http_11: bool) -> tuple[bytes, bytes]:
         # An empty Host is what a client without an authority must send; it names no site.
         return b"", b""
     try:
-        host, _ = split_authority(authority)
+        return authority, split_authority(authority)[0]
     except BadTarget as error:
         raise BadHead(BAD_HOST) from error
-    return authority, host
 
 
 def _expects_continue(fields: Fields, http_11: bool) -> bool:
@@ -182,13 +190,23 @@ class RequestHead:
 
 def request_facts(fields: Fields, http_11: bool) -> RequestFacts:
     """The facts of these fields, remembered with them. Raises :class:`BadHead`."""
-    facts = fields.derived.get(http_11)
+    facts: RequestFacts | None = fields.derived.get(http_11)
+    if facts is not None:
+        return facts
+    host = fields.first(b"host")
+    plain = http_11 and fields.marked <= _NO_SAY
+    if plain and len(fields.all(b"host")) == 1:
+        facts = _plain_facts.get(host)
     if facts is None:
         try:
             facts = RequestFacts(fields, http_11)
         except BadFraming as error:
             raise BadHead(error.reason) from error
-        fields.derived[http_11] = facts
+        if plain:
+            if len(_plain_facts) >= _MEMO_HOSTS:
+                _plain_facts.clear()
+            _plain_facts[host] = facts
+    fields.derived[http_11] = facts
     return facts
 
 
@@ -236,9 +254,7 @@ def parse_request_head(head: bytes) -> RequestHead:
         fields = parse_fields(block)
     except BadFields as error:
         raise BadHead(error.reason) from error
-    facts = fields.derived.get(http_11)
-    if facts is None:
-        facts = request_facts(fields, http_11)
+    facts = fields.derived.get(http_11) or request_facts(fields, http_11)
     host, authority = facts.host, facts.authority
     if target.authority is not None and target.form == "absolute":
         # RFC 9112 section 3.2.2 lets the target win; two readings are one too many. An HTTP/1.0

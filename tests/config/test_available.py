@@ -1,0 +1,116 @@
+"""Each feature that is not available yet is refused where it is used, and nowhere else."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.config.samples import MINIMAL, problems
+from txrproxy.config.available import NOT_YET
+
+BACKENDS = 'backends = ["http://a"]\n'
+POOL = f"[pools.b]\n{BACKENDS}"
+ROUTE = '[[routes]]\nname = "b"\npool = "app"\n'
+
+# For each row of the table: a use of it, and the place that is named.
+USES = {
+    "server.workers": ("[server]\nworkers = 2", "server.workers"),
+    "admin": ("[admin]", "admin"),
+    "listeners.*.tls": (
+        '[listeners.b]\nbind = ["127.0.0.1:1"]\n[listeners.b.tls]\nself_signed = true',
+        "listeners.b.tls",
+    ),
+    "listeners.*.bind.*": (
+        '[listeners.b]\nbind = ["127.0.0.1:1", "fd:web"]',
+        "listeners.b.bind[1]",
+    ),
+    "pools.*.balance": (POOL + 'balance = "ewma"', "pools.b.balance"),
+    "pools.*.sticky": (POOL + 'sticky = { cookie = "c" }', "pools.b.sticky"),
+    "pools.*.slow_start": (POOL + 'slow_start = "1s"', "pools.b.slow_start"),
+    "pools.*.health": (POOL + "health = {}", "pools.b.health"),
+    "pools.*.outlier": (POOL + "outlier = {}", "pools.b.outlier"),
+    "pools.*.retry": (POOL + "[pools.b.retry]", "pools.b.retry"),
+    "pools.*.tls": (POOL + "tls = { verify = false }", "pools.b.tls"),
+    "pools.*.backends.*.url": (
+        '[pools.b]\nbackends = ["http://a", "https://b"]',
+        "pools.b.backends[1].url",
+    ),
+    "pools.*.backends.*.priority": (
+        '[pools.b]\nbackends = [{ url = "http://a", priority = 1 }]',
+        "pools.b.backends[0].priority",
+    ),
+    "caches.*": ("[caches.c]", "caches.c"),
+    "routes.*.cache": (
+        '[caches.c]\n[[routes]]\nname = "b"\npool = "app"\ncache = { store = "c" }',
+        "routes[1].cache",
+    ),
+    "policies.*.allow": ('[policies.p]\nallow = ["::/0"]', "policies.p.allow"),
+    "policies.*.deny": ('[policies.p]\ndeny = ["::/0"]', "policies.p.deny"),
+    "policies.*.rate_limit": (
+        '[policies.p]\nrate_limit = { rate = "1/s" }',
+        "policies.p.rate_limit",
+    ),
+    "policies.*.connection_limit": (
+        "[policies.p]\nconnection_limit = { limit = 1 }",
+        "policies.p.connection_limit",
+    ),
+    "policies.*.basic_auth": (
+        '[policies.p]\nbasic_auth = { users = "file:u" }',
+        "policies.p.basic_auth",
+    ),
+    "policies.*.forward_auth": (
+        '[policies.p]\nforward_auth = { url = "http://a/" }',
+        "policies.p.forward_auth",
+    ),
+    "policies.*.waf": ("[policies.p]\nwaf = {}", "policies.p.waf"),
+    "policies.*.security_headers": (
+        '[policies.p]\nsecurity_headers = "basic"',
+        "policies.p.security_headers",
+    ),
+    "tests.*": ('[[tests]]\nrequest = { url = "http://a/" }\nexpect = {}', "tests[0]"),
+}
+
+PASSES = """
+[server]
+workers = {workers}
+[listeners.b]
+bind = ["127.0.0.1:1"]
+redirect_https = 8443
+protocols = ["http/1.1"]
+[pools.b]
+backends = [{{ url = "http://a", weight = 5, priority = 0 }}]
+balance = "round_robin"
+slow_start = "0s"
+hash_key = "uri"
+tls = {{ verify = true, ca = "system", server_name = "auto", cert = "", key = "" }}
+[policies.p]
+allow = []
+deny = []
+security_headers = "off"
+body_limit = "1GiB"
+hide = []
+request_headers = {{ set = {{ x = "1" }} }}
+[[routes]]
+name = "b"
+pool = "b"
+use = ["p"]
+match = {{ client = "10.0.0.0/8" }}
+"""
+
+
+class NotYet(SynchronousTestCase):
+    def test_every_row_has_a_use(self) -> None:
+        self.assertEqual({row.key for row in NOT_YET}, set(USES))
+
+    def test_refused(self) -> None:
+        for row in NOT_YET:
+            text, place = USES[row.key]
+            what = f"{row.what} is " if row.what else ""
+            self.assertIn(
+                f" {place}: {what}not available yet in this version",
+                [line[line.index(" ") :] for line in problems(MINIMAL + text)],
+            )
+            self.assertEqual(problems(MINIMAL + text, available=False), [])
+
+    def test_defaults_and_available_features_pass(self) -> None:
+        for workers in ('"auto"', 0, 1):
+            self.assertEqual(problems(MINIMAL + PASSES.format(workers=workers)), [])

@@ -1,0 +1,259 @@
+"""What only the whole can tell: the exact words, each beside the least text that earns it."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.config.samples import MINIMAL, problems, with_route
+from txrproxy.config.toml import loads_with_warnings
+
+LISTENER = '[listeners.b]\nbind = ["127.0.0.1:1"]\n'
+BACKENDS = 'backends = ["http://a"]\n'
+ROUTE = 'name = "b"\npool = "app"\n'
+
+ERRORS = [
+    (
+        '[admin]\nlisten = "0.0.0.0:9900"',
+        ":9: admin: missing; expected token, as others can connect to 0.0.0.0:9900",
+    ),
+    (
+        '[admin]\nlisten = "fd:admin"',
+        ':10: admin.listen: found "fd:NAME", expected "host:port" or "unix:PATH"',
+    ),
+    (
+        "[listeners.b]\nbind = []",
+        ":10: listeners.b.bind: found an empty list, expected at least one address",
+    ),
+    (
+        '[listeners.b]\nbind = ["[::1]:1", "127.0.0.1:8080"]',
+        ':10: listeners.b.bind[1]: "127.0.0.1:8080" is bound already; first at :3',
+    ),
+    (
+        LISTENER + 'max_head = "1023B"',
+        ':11: listeners.b.max_head: less than any request needs, expected "1KiB" or more',
+    ),
+    (
+        LISTENER + "tls = {}",
+        ":11: listeners.b.tls: missing; expected certificates, or self_signed = true",
+    ),
+    (
+        LISTENER + "protocols = []\ntls = { self_signed = true }",
+        ":11: listeners.b.protocols: found an empty list, expected at least one protocol",
+    ),
+    (
+        LISTENER + 'tls = { self_signed = true, client_auth = "required" }',
+        ':11: listeners.b.tls.client_auth: found "required" without client_ca, the authorities to '
+        "check against",
+    ),
+    (
+        "[pools.b]\nbackends = []",
+        ":10: pools.b.backends: found an empty list, expected at least one backend",
+    ),
+    (
+        '[pools.b]\nbackends = [{ url = "http://a", weight = 0 }]',
+        ":10: pools.b.backends: every weight is 0: no backend would get a request",
+    ),
+    (
+        "[pools.b]\n" + BACKENDS + 'tls = { cert = "c.pem" }',
+        ":11: pools.b.tls.cert: found cert without key, expected both or neither",
+    ),
+    (
+        "[pools.b]\n" + BACKENDS + 'tls = { key = "env:K" }',
+        ":11: pools.b.tls.key: found key without cert, expected both or neither",
+    ),
+    (
+        '[policies.p.request_headers]\nset = { Host = "x" }',
+        ':10: policies.p.request_headers.set.Host: found "Host", which only the proxy itself sets',
+    ),
+    (
+        '[policies.p.response_headers]\nadd = { Transfer-Encoding = "chunked" }',
+        ':10: policies.p.response_headers.add.Transfer-Encoding: found "Transfer-Encoding", which '
+        "only the proxy itself sets",
+    ),
+    (
+        '[policies.p.response_headers]\nremove = ["x", "Content-Length"]',
+        ':10: policies.p.response_headers.remove[1]: found "Content-Length", which only the proxy '
+        "itself sets",
+    ),
+    (
+        '[policies.p.response_headers.set]\nX-A = "1"\nx-a = "2"',
+        ':11: policies.p.response_headers.set.x-a: "x-a" is the same header as "X-A": names '
+        "ignore case; first at :10",
+    ),
+]
+
+ROUTES = [
+    (
+        'name = "all"\npool = "app"',
+        ':10: routes[1].name: "all" is the name of another route; first at :7',
+    ),
+    (
+        'name = "b"',
+        ":9: routes[1]: missing; expected exactly one of pool, split, redirect, respond, resource",
+    ),
+    (
+        ROUTE + "respond = {}",
+        ":9: routes[1]: found pool and respond, expected exactly one of them",
+    ),
+    (
+        'name = "b"\npool = "apq"',
+        ':11: routes[1].pool: unknown pool "apq"; did you mean "app"?',
+    ),
+    (
+        'name = "b"\nsplit = { app = 1, zzz = 1 }',
+        ':11: routes[1].split.zzz: unknown pool "zzz"; known: "app"',
+    ),
+    (
+        ROUTE + 'use = ["p"]',
+        ':12: routes[1].use[0]: unknown policy "p"; there are no policies',
+    ),
+    (
+        ROUTE + 'cache = { store = "c" }',
+        ':12: routes[1].cache.store: unknown cache "c"; there are no caches',
+    ),
+    (
+        ROUTE + "match = { path_regex = '/(?=x)' }",
+        ':12: routes[1].match.path_regex: found "/(?=x)", not a regular expression of RE2: '
+        "invalid perl operator: (?=",
+    ),
+    (
+        ROUTE + 'match = { header = { A = "1", a = "2" } }',
+        ':12: routes[1].match.header.a: "a" is the same header as "A": names ignore case; '
+        "first at :12",
+    ),
+    (
+        ROUTE + 'rewrite = { strip_prefix = "api" }',
+        ':12: routes[1].rewrite.strip_prefix: found "api", expected a path that begins with "/"',
+    ),
+    (
+        ROUTE + 'rewrite = { prefix = "/a b" }',
+        ':12: routes[1].rewrite.prefix: found "/a b", expected a path that begins with "/"',
+    ),
+    (
+        ROUTE + 'rewrite = { replace = ["", "x"] }',
+        ":12: routes[1].rewrite.replace: found a replacement for an empty pattern",
+    ),
+    (
+        ROUTE + 'rewrite = { replace = ["(", "x"] }',
+        ':12: routes[1].rewrite.replace[0]: found "(", not a regular expression of RE2: missing ): '
+        "(",
+    ),
+    (
+        ROUTE + 'rewrite = { replace = ["x", "y?z"] }',
+        ':12: routes[1].rewrite.replace[1]: found "y?z", expected part of a path, without white '
+        'space, query or "#"',
+    ),
+    (
+        ROUTE + "rewrite = { replace = ['(x)', '\\1\\2'] }",
+        ':12: routes[1].rewrite.replace[1]: found "\\\\1\\\\2", where \\2 is no group of the '
+        "pattern",
+    ),
+    (
+        ROUTE + "rewrite = { replace = ['(?P<n>x)', '\\g<n>\\g<m>\\g<1>\\\\'] }",
+        ':12: routes[1].rewrite.replace[1]: found "\\\\g<n>\\\\g<m>\\\\g<1>\\\\\\\\", where \\g<m> '
+        "is no group of the pattern",
+    ),
+    (
+        ROUTE + "rewrite = { replace = ['x', 'a\\'] }",
+        ':12: routes[1].rewrite.replace[1]: found "a\\\\", where \\ is no group of the pattern',
+    ),
+    (
+        'name = "b"\nrespond = { status = 204, body = "x" }',
+        ":11: routes[1].respond.body: 204 has no body",
+    ),
+    (
+        'name = "b"\nrespond = { headers = { content-length = "1" } }',
+        ':11: routes[1].respond.headers.content-length: found "content-length", which only the '
+        "proxy itself sets",
+    ),
+]
+
+TESTS = [
+    ('route = "al"', 'route: unknown route "al"; did you mean "all"?'),
+    ('pool = "x"', 'pool: unknown pool "x"; known: "app"'),
+    ('policy = "x"', 'policy: unknown policy "x"; there are no policies'),
+]
+
+WARNINGS = [
+    (
+        LISTENER + 'proxy_protocol = "v2"',
+        ":11: listeners.b.proxy_protocol: no connection will be accepted: server.trusted_proxies "
+        "is empty",
+    ),
+    ("[pools.b]\n" + BACKENDS, ":9: pools.b: no route uses this pool"),
+    ("[policies.p]", ":9: policies.p: no route uses this policy"),
+    (
+        '[[routes]]\nname = "b"\nmatch = { path = "/x" }\npool = "app"',
+        ':9: routes[1]: never matches: route "all" before it takes everything that it would; '
+        "first at :6",
+    ),
+]
+
+
+class Errors(SynchronousTestCase):
+    def test_words(self) -> None:
+        for text, expected in ERRORS:
+            found = problems(MINIMAL + text, available=False)
+            self.assertEqual(found, [expected], text)
+
+    def test_words_of_routes(self) -> None:
+        for text, expected in ROUTES:
+            found = problems(with_route(text), available=False)
+            self.assertEqual(found, [expected], text)
+
+    def test_words_of_tests(self) -> None:
+        for expect, expected in TESTS:
+            text = (
+                f'{MINIMAL}[[tests]]\nrequest = {{ url = "http://a/" }}\n[tests.expect]\n{expect}'
+            )
+            found = problems(text, available=False)
+            self.assertEqual(found, [f":12: tests[0].expect.{expected}"])
+
+    def test_one_port_zero_is_not_another(self) -> None:
+        self.assertEqual(
+            problems(MINIMAL + '[listeners.b]\nbind = ["127.0.0.1:0", "127.0.0.1:0"]'), []
+        )
+
+    def test_local_admin_needs_no_token(self) -> None:
+        for listen in ("127.0.0.1:1", "unix:admin.sock"):
+            text = f'{MINIMAL}[admin]\nlisten = "{listen}"'
+            self.assertEqual(problems(text, available=False), [])
+        text = f'{MINIMAL}[admin]\nlisten = "0.0.0.0:1"\ntoken = "env:T"'
+        self.assertEqual(problems(text, available=False), [])
+
+    def test_good_rewrites(self) -> None:
+        for replace in ("['^/a(.*)', '/b\\1']", "['x', '']", "['(?P<n>a)', '\\g<n>\\0']"):
+            text = with_route(f"{ROUTE}rewrite = {{ replace = {replace} }}")
+            self.assertEqual(problems(text), [], replace)
+
+
+class Warnings(SynchronousTestCase):
+    def warnings(self, text: str) -> list[str]:
+        return [str(warning) for warning in loads_with_warnings(text, "")[1]]
+
+    def test_none(self) -> None:
+        self.assertEqual(self.warnings(MINIMAL), [])
+
+    def test_words(self) -> None:
+        for text, expected in WARNINGS:
+            self.assertEqual(self.warnings(MINIMAL + text), [expected], text)
+
+    def test_a_backend_twice(self) -> None:
+        text = MINIMAL.replace('"http://127.0.0.1:3000"', '"http://a",\n{ url = "http://a:80" }')
+        self.assertEqual(
+            self.warnings(text),
+            [
+                ':6: pools.app.backends[1]: "http://a:80" is in this pool already; weight counts '
+                "it more; first at :5"
+            ],
+        )
+
+    def test_keys_without_effect(self) -> None:
+        text = MINIMAL.replace('pool = "app"', "respond = {}\nrewrite = { prefix = '/x' }")
+        self.assertEqual(
+            self.warnings(text),
+            [
+                ":4: pools.app: no route uses this pool",
+                ":9: routes[0].rewrite: without effect: the route has no pool",
+            ],
+        )

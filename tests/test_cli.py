@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import sys
+from io import StringIO
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.config.samples import MINIMAL
+from txrproxy import __version__
+from txrproxy.cli import main
+
+WHOLE = """\
+version = 1
+[server]
+trusted_proxies = ["10.0.0.0/8"]
+[listeners.web]
+bind = ["0.0.0.0:80", "[::]:80"]
+redirect_https = true
+[listeners.internal]
+bind = ["unix:web.sock"]
+redirect_https = 8443
+proxy_protocol = "any"
+[pools.app]
+backends = [
+  "http://10.0.0.1:3000",
+  { url = "http://10.0.0.2", weight = 3, max_connections = 9 },
+]
+[pools.next]
+backends = ["unix:/run/next.sock"]
+[policies.public]
+[[routes]]
+name = "api"
+pool = "app"
+use = ["public"]
+[routes.match]
+host = ["a.example", "*.a.example"]
+path = "/api/*"
+path_regex = "/api/[a-z]+"
+method = ["GET", "HEAD"]
+client = "10.0.0.0/8"
+header = { x-beta = ["1", "2"] }
+query = { v = "1" }
+[[routes]]
+name = "canary"
+match = { path = "/c/*" }
+split = { app = 2, next = 1 }
+[[routes]]
+name = "moved"
+match = { path = "/old/*" }
+redirect = { to = "/new/{path}" }
+[[routes]]
+name = "down"
+match = { path = "/down" }
+respond = { status = 503 }
+[[routes]]
+name = "docs"
+match = { path = "/docs/*" }
+resource = "pkg.mod:site"
+[[routes]]
+name = "rest"
+pool = "app"
+"""
+
+SUMMARY = """\
+listeners
+  web       0.0.0.0:80, [::]:80  redirects to https
+  internal  unix:web.sock        redirects to https on port 8443, PROXY protocol any
+
+pools
+  app   round_robin  http://10.0.0.1:3000
+                     http://10.0.0.2:80    weight 3, at most 9 connections
+  next  round_robin  unix:/run/next.sock
+
+routes, the first that matches wins
+  1  api     host a.example | *.a.example and path /api/* and path ~ /api/[a-z]+ and method GET | \
+HEAD and client 10.0.0.0/8 and header x-beta 1 | 2 and query v 1  ->  pool app  use public
+"""
+
+
+class CommandLine(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.out, self.err = StringIO(), StringIO()
+        self.patch(sys, "stdout", self.out)
+        self.patch(sys, "stderr", self.err)
+
+    def check(self, text: str) -> int:
+        self.file = Path(self.mktemp())
+        self.file.write_text(text)
+        return main(["check", str(self.file)])
+
+    def test_good(self) -> None:
+        self.assertEqual(self.check(MINIMAL), 0)
+        self.assertEqual(
+            self.out.getvalue(),
+            "listeners\n  http  127.0.0.1:8080\n\n"
+            "pools\n  app  round_robin  http://127.0.0.1:3000\n\n"
+            "routes, the first that matches wins\n  1  all  everything  ->  pool app\n",
+        )
+        self.assertEqual(self.err.getvalue(), "")
+
+    def test_summary(self) -> None:
+        self.assertEqual(self.check(WHOLE), 0)
+        lines = [" ".join(line.split()) for line in self.out.getvalue().split("\n")]
+        for line in SUMMARY.split("\n"):
+            self.assertIn(" ".join(line.split()), lines)
+        for line in (
+            "2 canary path /c/* -> split app 66.7%, next 33.3%",
+            "3 moved path /old/* -> 308 /new/{path}",
+            "4 down path /down -> respond 503",
+            "5 docs path /docs/* -> resource pkg.mod:site",
+            "6 rest everything -> pool app",
+        ):
+            self.assertIn(line, lines)
+        self.assertEqual(self.err.getvalue(), "")
+
+    def test_columns_are_aligned(self) -> None:
+        self.check(WHOLE)
+        arrows = {line.index("  ->  ") for line in self.out.getvalue().split("\n") if "->" in line}
+        self.assertEqual(len(arrows), 1)
+
+    def test_warnings(self) -> None:
+        self.assertEqual(self.check(MINIMAL + "[policies.p]\n"), 0)
+        self.assertEqual(
+            self.err.getvalue(), f"warning: {self.file}:9: policies.p: no route uses this policy\n"
+        )
+
+    def test_one_problem(self) -> None:
+        self.assertEqual(self.check(MINIMAL + "x = 1"), 1)
+        self.assertEqual(self.out.getvalue(), "")
+        self.assertEqual(self.err.getvalue().split("\n")[1:], ["", "1 problem.", ""])
+
+    def test_problems(self) -> None:
+        self.assertEqual(self.check("x = 1"), 1)
+        self.assertTrue(self.err.getvalue().endswith("\n\n4 problems.\n"), self.err.getvalue())
+
+    def test_version(self) -> None:
+        self.assertEqual(main(["version"]), 0)
+        self.assertEqual(self.out.getvalue(), f"txrproxy {__version__}\n")
+
+    def test_help(self) -> None:
+        for arguments in (["--help"], ["check", "--help"]):
+            with self.assertRaises(SystemExit) as caught:
+                main(arguments)
+            self.assertEqual(caught.exception.code, 0)
+        self.assertIn("twistd -n txrproxy --config", self.out.getvalue())
+
+    def test_no_command(self) -> None:
+        with self.assertRaises(SystemExit) as caught:
+            main([])
+        self.assertEqual(caught.exception.code, 2)
