@@ -115,6 +115,8 @@ class Exchange:
                 break
         self.plan = plan or site.nowhere
         if head.method in (b"CONNECT", b"TRACE") and not self.plan.takes_connect:
+            # What follows may be meant for the tunnel: it is not to be read as requests.
+            self.downstream.refuse_more()
             self.fail(METHOD_NOT_ALLOWED)
             return
         if plan is None:

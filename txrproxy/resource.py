@@ -322,6 +322,9 @@ class _StockDownstream:
     def refuse_body(self) -> None:
         """It has been read already."""
 
+    def refuse_more(self) -> None:
+        """What else is read is for the site around this resource to say."""
+
     def _stop(self) -> None:
         if self._call is not None:
             self._call.cancel()

@@ -378,6 +378,11 @@ class Downstream(RequestReader):
         if self.state is not BUSY:
             self._keep = False
 
+    def refuse_more(self) -> None:
+        """Nothing that follows is read: the connection closes after the response."""
+        self._keep = False
+        self.stop()
+
     def cut(self, abruptly: bool) -> None:
         """End a response that can not be completed, so that the client can tell.
 
