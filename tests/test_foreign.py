@@ -198,6 +198,14 @@ class RequestTests(ForeignCase):
         self.assertNotIn(b"host", seen)
         self.assertEqual(seen["url"], b"http://127.0.0.1:%d/app" % self.port)
 
+    async def test_unix_socket(self):
+        def render(request):
+            return repr((request.getClientAddress(), request.prePathURL())).encode()
+
+        self.mount(Render(render))
+        response = await self.ask_unix(self.site, "GET /app/ HTTP/1.1")
+        self.assertEqual(response.body, b"(UNIXAddress(None), b'http://example.com/app')")
+
     async def body(self, head, body, **options):
         """What a resource reads of a request body."""
         seen = []

@@ -196,8 +196,7 @@ class Channel:
     def send(self, content: bytes) -> None:
         """Keep more of the request body."""
         exchange = self._exchange
-        if exchange is None:
-            return
+        assert exchange is not None
         if self._content is None:
             self._content = _spool()
         if self._content.tell() + len(content) > self._limit:
