@@ -1,8 +1,11 @@
 """Real sockets on loopback for the tests of embedding: clients on bytes, and scripted origins."""
 
+import os
+import tempfile
+
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint, connectProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 
@@ -123,14 +126,27 @@ class Sockets:
         return port.getHost().port
 
     async def connect(self, port):
-        wire = await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), Wire())
+        return await self._connect(TCP4ClientEndpoint(reactor, "127.0.0.1", port))
+
+    async def _connect(self, endpoint):
+        wire = await connectProtocol(endpoint, Wire())
         self.addCleanup(lambda: None if wire.gone else wire.lost)
         self.addCleanup(wire.transport.abortConnection)
         return wire
 
     async def ask(self, port, head, body=b""):
         """One exchange on a connection that is closed after it; ``head`` without Host."""
-        wire = await self.connect(port)
+        return await self._ask(await self.connect(port), head, body)
+
+    async def ask_unix(self, factory, head):
+        """The same of a factory that listens on a unix socket."""
+        path = os.path.join(tempfile.mkdtemp(), "s")  # a socket's name must be short
+        port = direct_port(reactor.listenUNIX(path, factory))
+        self.addCleanup(os.rmdir, os.path.dirname(path))
+        self.addCleanup(port.stopListening)
+        return await self._ask(await self._connect(UNIXClientEndpoint(reactor, path)), head)
+
+    async def _ask(self, wire, head, body=b""):
         start, _, fields = head.partition("\r\n")
         if not start.endswith("HTTP/1.0"):
             fields = "Host: example.com\r\nConnection: close\r\n" + fields

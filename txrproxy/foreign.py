@@ -28,6 +28,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http import parse_qs
 from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 from twisted.web.server import NOT_DONE_YET, Request, Site, version
@@ -36,6 +37,7 @@ from zope.interface import implementer
 from txrproxy.errors import BAD_FORM, BODY_TOO_LARGE, RESOURCE, RESOURCE_FAILED, Reason
 from txrproxy.exchange import Exchange
 from txrproxy.http.fields import EMPTY, HOP_BY_HOP, Fields, is_field_value, is_token, make_line
+from txrproxy.http.form import BadForm, parse_multipart
 from txrproxy.http.forward import ResponseBlock, request_head
 from txrproxy.http.framing import BadFraming, response_body
 from txrproxy.http.head import RequestHead, ResponseHead
@@ -130,6 +132,30 @@ class _Request(Request):
     """The request that a mounted resource renders."""
 
     channel: Any
+    has_form = False  # one that may be parsed, if it is any
+
+    def process(self) -> None:
+        if self.has_form:
+            try:
+                self._parse_form()
+            except BadForm:
+                self.channel.refuse(BAD_FORM)
+                return
+        super().process()
+
+    def _parse_form(self) -> None:
+        """What ``twisted.web`` does, in bounded time."""
+        assert self.content is not None
+        content_type = (self.requestHeaders.getRawHeaders(b"Content-Type") or [b""])[0]
+        kind = content_type.partition(b";")[0].strip(b" \t").lower()
+        if kind == b"application/x-www-form-urlencoded":
+            self.args.update(parse_qs(self.content.read(), 1))
+        elif kind == b"multipart/form-data":
+            form: dict[bytes, list[bytes]] = {}
+            for name, value in parse_multipart(self.content.read(), content_type):
+                form.setdefault(name, []).append(value)
+            self.args.update(form)
+        self.content.seek(0)
 
     def write(self, data: bytes) -> None:
         begins = not self.startedWriting
@@ -196,8 +222,7 @@ class Channel:
     def send(self, content: bytes) -> None:
         """Keep more of the request body."""
         exchange = self._exchange
-        if exchange is None:
-            return
+        assert exchange is not None
         if self._content is None:
             self._content = _spool()
         if self._content.tell() + len(content) > self._limit:
@@ -222,18 +247,13 @@ class Channel:
         scheme = headers.getRawHeaders(b"X-Forwarded-Proto", [b""])[0]
         self._secure = scheme.partition(b",")[0].strip().lower() == b"https"
         self._peer, self._host = _peer(exchange), _host(exchange, self._secure)
-        self._request = request = _Request(self, parsePOSTFormSubmission=size <= MAX_FORM)
+        self._request = request = _Request(self, parsePOSTFormSubmission=False)
         request.content = content
+        request.has_form = 0 < size <= MAX_FORM and self.head.method == b"POST"
         request.requestHeaders = headers
         request.parseCookies()
         protocol = b"HTTP/1.1" if self.head.facts.http_11 else b"HTTP/1.0"
-        try:
-            request.requestReceived(self.head.method, self.head.target.origin, protocol)
-        except Exception:
-            # The request catches what a resource raises, so this comes from parsing a form.
-            if self._exchange is None:
-                _log_failure(Failure())
-            self._respondToBadRequestAndDisconnect()
+        request.requestReceived(self.head.method, self.head.target.origin, protocol)
 
     def pause(self) -> None:
         """The client does not take what is written to it."""
@@ -340,8 +360,9 @@ class Channel:
 
     abortConnection = loseConnection
 
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        self._give_up(BAD_FORM, Failure(ConnectionLost(BAD_FORM.text)))
+    def refuse(self, reason: Reason) -> None:
+        """The request is not one for the resource."""
+        self._give_up(reason, Failure(ConnectionLost(reason.text)))
 
     # Between the two.
 
