@@ -44,7 +44,7 @@ from txrproxy.http.forward import (
     request_head,
 )
 from txrproxy.http.head import IDEMPOTENT, RequestHead, ResponseHead
-from txrproxy.http.status import STATUS_LINES
+from txrproxy.http.status import status_line
 from txrproxy.http.target import BadTarget
 from txrproxy.routing.plan import Plan
 from txrproxy.transport.tunnel import Tunnel
@@ -451,7 +451,7 @@ class Exchange:
         if self.head.method == b"HEAD":
             body = b""
         self.bytes_out = self.downstream.respond(
-            self.head, status, STATUS_LINES[status], block, self.request_id, len(body), body, True
+            self.head, status, status_line(status), block, self.request_id, len(body), body, True
         )
         self.finish(reason, self.site.seconds())
 

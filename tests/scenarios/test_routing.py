@@ -132,8 +132,8 @@ class RoutingTests(Scenario):
                 + f'[pools.app]\nbackends = ["{origin.url}"]\n'
                 + route("all", match, 'pool = "app"')
             )
-            client = await self.client(proxy)
             for line in (b"CONNECT a.example:443", b"TRACE /"):
+                client = await self.client(proxy)
                 response = await self.ask(
                     client, line + b" HTTP/1.1\r\nHost: a.example:443\r\n\r\n"
                 )
