@@ -44,7 +44,7 @@ from txrproxy.http.forward import (
     request_head,
 )
 from txrproxy.http.head import IDEMPOTENT, RequestHead, ResponseHead
-from txrproxy.http.status import STATUS_LINES
+from txrproxy.http.status import status_line
 from txrproxy.http.target import BadTarget
 from txrproxy.routing.plan import Plan
 from txrproxy.transport.tunnel import Tunnel
@@ -147,11 +147,14 @@ class Exchange:
         self.pool = plan.pool()
         self._attempt()
 
-    def _attempt(self, fresh: Backend | None = None) -> None:
-        """One try: a backend, and a connection to it; ``fresh`` asks for a new one to that."""
+    def _attempt(self, fresh: Backend | None = None, reason: Reason = NO_BACKEND) -> None:
+        """One try: a backend, and a connection to it; ``fresh`` asks for a new one to that.
+
+        ``reason`` is how the exchange ends when no backend is left.
+        """
         backend = fresh or self.pool.select(self._tried)
         if backend is None:
-            self.fail(NO_BACKEND)
+            self.fail(reason)
             return
         self.backend = backend
         self._attempt_at = now = self.site.seconds()
@@ -393,7 +396,7 @@ class Exchange:
         if reason.retry is Retry.ALWAYS and self.backend is not None:
             self._tried = (*self._tried, self.backend)
             if len(self._tried) < min(self.pool.attempts, len(self.pool.backends)):
-                self._attempt()
+                self._attempt(reason=reason)
                 return
         self.fail(reason)
 
@@ -448,7 +451,7 @@ class Exchange:
         if self.head.method == b"HEAD":
             body = b""
         self.bytes_out = self.downstream.respond(
-            self.head, status, STATUS_LINES[status], block, self.request_id, len(body), body, True
+            self.head, status, status_line(status), block, self.request_id, len(body), body, True
         )
         self.finish(reason, self.site.seconds())
 

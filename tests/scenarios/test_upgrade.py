@@ -155,7 +155,7 @@ class TunnelTests(Scenario):
         await proxy.log.record()
         self.assertEqual(proxy.idle(), 0)
         await wire.ended()
-        self.assertEqual(proxy.graph.busy, 0)
+        await self.until(lambda: proxy.graph.busy == 0, "the connection to be forgotten")
 
 
 class RefusedTests(Scenario):
