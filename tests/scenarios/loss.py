@@ -57,6 +57,8 @@ FATAL = {
     "reset",
     "garbage",
     "silence",
+    "unread",
+    "request cut",
 }
 
 
@@ -86,9 +88,7 @@ class Asked:
         self.framing = "none"
         if self.method in (b"POST", b"PUT"):
             self.framing = rng.choice(("length", "chunked"))
-            self.body = content(
-                number, rng.choice((0, 3, 500, 5000, 70_000, 300_000)), b"request"
-            )
+            self.body = content(number, rng.choice((0, 3, 500, 5000, 70_000, 300_000)), b"request")
         self.target = b"/%d/%d" % (number, self.size)
         self.answers = 0
         self.outcome = ""
@@ -259,6 +259,10 @@ class LossScenario(Scenario):
             if head.method != asked.method:
                 self.problems.append(f"{number}: {head.method} is not {asked.method}")
             manner = rng.choices(list(MANNERS), list(MANNERS.values()))[0]
+            if size > 20_000 and manner in ("extra", "twice"):
+                # What follows a response is told from the answer to the next request only when it
+                # arrives together with it.
+                manner = "length"
             self.manners[number].append(manner)
             if manner != "early" or not asked.body:
                 if not await self.read_body(wire, head):
@@ -268,6 +272,8 @@ class LossScenario(Scenario):
                     self.problems.append(f"{number}: a wrong request body of {head.size}")
                 self.executed[number] += 1
             else:
+                # Closing with bytes unread resets the connection, and may take the answer along.
+                self.manners[number].append("unread")
                 self.executed[number] += 1
             if not await self.reply(wire, manner, head.method, number, content(number, size), rng):
                 return
@@ -326,7 +332,9 @@ class LossScenario(Scenario):
             wire.send(length + b"\r\n" + sent + more)
         elif manner in ("cut_length", "cut_chunked", "reset_midway", "bad_chunk"):
             if manner in ("cut_length", "reset_midway"):
-                wire.send(b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n" % (mark, len(body) + 9))
+                wire.send(
+                    b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n" % (mark, len(body) + 9)
+                )
                 wire.send(half)
             else:
                 wire.send(chunked + b"".join(chunks(half, rng)))
@@ -386,7 +394,7 @@ class LossScenario(Scenario):
             else:
                 self.assertEqual(asked.outcome, "error page", where)
                 self.assertEqual(reason.status, asked.status, where)
-                if not FATAL.intersection(manners) and "request cut" not in manners:
+                if not FATAL.intersection(manners):
                     # A kept connection that was closed under a request that may not be repeated.
                     again = asked.method in IDEMPOTENT and len(asked.body) <= 64 * 1024
                     self.assertFalse(again, where)

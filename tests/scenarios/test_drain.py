@@ -1,8 +1,8 @@
 """An orderly end: what is idle closes now, and everything else after its exchange."""
 
 from tests.scenarios.harness import GET, Scenario, ok
-from tests.scenarios.wire import CLOSED
 from tests.scenarios.test_upgrade import ASK, SWITCH
+from tests.scenarios.wire import CLOSED
 
 
 class DrainTests(Scenario):

@@ -113,9 +113,7 @@ class RequestFieldTests(Scenario):
         self.assertEqual(seen.get(b"x-forwarded-for"), b"127.0.0.1")
         self.assertEqual(seen.get(b"x-forwarded-proto"), b"http")
         self.assertEqual(seen.get(b"x-forwarded-host"), b"a.example:81")
-        self.assertEqual(
-            seen.get(b"forwarded"), b'host="a.example:81";for=127.0.0.1;proto=http'
-        )
+        self.assertEqual(seen.get(b"forwarded"), b'host="a.example:81";for=127.0.0.1;proto=http')
         self.assertTrue(seen.get(b"x-request-id"))
 
     async def test_what_a_stranger_says_of_himself_is_dropped(self):
@@ -205,7 +203,7 @@ class RequestFieldTests(Scenario):
 class ResponseFieldTests(Scenario):
     async def receive(self, *lines, target=b"/", host=b"a.example", **parts):
         """The response that a client sees for these lines."""
-        origin, proxy, client = await self.pair(**parts)
+        origin, _proxy, client = await self.pair(**parts)
         self.port = origin.address.encode()
         lines = [line.replace(b"ORIGIN", self.port) for line in lines]
         request = b"GET " + target + b" HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"

@@ -23,7 +23,8 @@ class RoutingTests(Scenario):
         client = await self.client(proxy)
         block = b"".join(line + b"\r\n" for line in lines)
         response = await self.ask(
-            client, method + b" " + target + b" HTTP/1.1\r\nHost: " + host + b"\r\n" + block + b"\r\n"
+            client,
+            method + b" " + target + b" HTTP/1.1\r\nHost: " + host + b"\r\n" + block + b"\r\n",
         )
         client.close()
         return response.body if response.status == 200 else response.status
@@ -133,7 +134,9 @@ class RoutingTests(Scenario):
             )
             client = await self.client(proxy)
             for line in (b"CONNECT a.example:443", b"TRACE /"):
-                response = await self.ask(client, line + b" HTTP/1.1\r\nHost: a.example:443\r\n\r\n")
+                response = await self.ask(
+                    client, line + b" HTTP/1.1\r\nHost: a.example:443\r\n\r\n"
+                )
                 self.assertEqual(response.status, 405, (match, line))
                 self.assertTrue(response.get(b"allow"))
             self.assertEqual(proxy.log.reasons, [b"method_not_allowed"] * 2)
@@ -190,7 +193,8 @@ class RoutingTests(Scenario):
             route(
                 "down",
                 "",
-                'respond = { status = 503, body = "back soon", headers = { "retry-after" = "60" } }',
+                "respond = { status = 503, body = 'back soon',"
+                ' headers = { "retry-after" = "60" } }',
             )
         )
         client = await self.client(proxy)
@@ -205,18 +209,14 @@ class RoutingTests(Scenario):
         self.assertEqual(proxy.log.reasons, [b"responded"] * 3)
 
     async def test_redirect_https(self):
-        proxy = await self.proxy(
-            toml=HEAD + "redirect_https = 8443\n" + route("all", "")
-        )
+        proxy = await self.proxy(toml=HEAD + "redirect_https = 8443\n" + route("all", ""))
         client = await self.client(proxy)
         response = await self.ask(client, b"GET /a?b HTTP/1.1\r\nHost: a.example:80\r\n\r\n")
         self.assertEqual(response.status, 308)
         self.assertEqual(response.get(b"location"), b"https://a.example:8443/a?b")
 
     async def test_no_spelling_gets_around_a_route(self):
-        proxy = await self.serve(
-            route("admin", 'path = ["/admin", "/admin/*"]'), route("rest", "")
-        )
+        proxy = await self.serve(route("admin", 'path = ["/admin", "/admin/*"]'), route("rest", ""))
         for target in (
             b"/admin",
             b"/a/%2e%2e/admin",
@@ -235,7 +235,14 @@ class RoutingTests(Scenario):
             b"http://a.example/a/../admin",
         ):
             self.assertEqual(await self.taker(proxy, target), b"admin", target)
-        for target in (b"/..", b"/../admin", b"/a/../../admin", b"/%2e%2e/admin", b"/..%2fadmin", b"/;x/../y"):
+        for target in (
+            b"/..",
+            b"/../admin",
+            b"/a/../../admin",
+            b"/%2e%2e/admin",
+            b"/..%2fadmin",
+            b"/;x/../y",
+        ):
             self.assertEqual(await self.taker(proxy, target), 400, target)
         for target in (b"/administrator", b"/a/admin", b"/%2561dmin"):
             self.assertEqual(await self.taker(proxy, target), b"rest", target)

@@ -1,7 +1,7 @@
 """After 101: a tunnel, whoever is slow or leaves first. And streams of events, which need none."""
 
-from tests.scenarios.harness import EMPTY_OK, GET, MIB, Scenario, ok
-from tests.scenarios.wire import CLOSED, RESET
+from tests.scenarios.harness import GET, MIB, Scenario, ok
+from tests.scenarios.wire import CLOSED
 
 ASK = (
     b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\n"
@@ -131,7 +131,7 @@ class TunnelTests(Scenario):
         self.assertEqual((await proxy.log.record()).reason, b"upgraded")
 
     async def test_half_close_reaches_a_slow_reader(self):
-        wire, proxy, client = await self.tunnel()
+        wire, _proxy, client = await self.tunnel()
         client.closes_back = False
         sent = await self.flood(wire, client)
         wire.half_close()
@@ -200,7 +200,7 @@ class RefusedTests(Scenario):
         await self.exchange(client, origin)
 
     async def test_101_to_another_protocol_is_502(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         _, response = await self.exchange(
             client, origin, ASK, SWITCH.replace(b"websocket", b"other")
         )
