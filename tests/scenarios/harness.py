@@ -13,16 +13,16 @@
 
 The proxy is built from the text of a configuration file, as in production, and runs on the reactor
 of the test. Where a deadline is to expire, ``proxy(timed=True)`` gives it a clock of its own, which
-``wait`` moves on; the few that are Twisted's own are set short. A test leaves nothing behind: when it ends, all its connections are gone,
-and trial looks for the rest.
+``wait`` moves on; the few that are Twisted's own are set short. A test leaves nothing behind: when
+it ends, all its connections are gone, and trial looks for the rest.
 """
 
 import socket
 
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred, maybeDeferred
-from twisted.internet.task import Clock, deferLater
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
 from tests.scenarios.wire import PATIENCE, Changing, ClientWire, Origin
@@ -34,10 +34,27 @@ GET = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
 EMPTY_OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 MIB = 1024 * 1024
 
-_NAMES = (
-    "time client method target version host status bytes_in bytes_out route pool backend connect"
-    " first_byte total reason request_id user_agent referer"
-).split()
+_NAMES = [
+    "time",
+    "client",
+    "method",
+    "target",
+    "version",
+    "host",
+    "status",
+    "bytes_in",
+    "bytes_out",
+    "route",
+    "pool",
+    "backend",
+    "connect",
+    "first_byte",
+    "total",
+    "reason",
+    "request_id",
+    "user_agent",
+    "referer",
+]
 
 
 def ok(body=b"", *fields):
@@ -256,9 +273,7 @@ class Refusing:
     def __init__(self):
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
-        self.url = "http://127.0.0.1:%d" % self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
     def close(self):
         self._socket.close()
-
-

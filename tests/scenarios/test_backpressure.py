@@ -30,7 +30,7 @@ class BackpressureTests(Scenario):
         return counter[0]
 
     async def test_client_that_stops_reading_stops_the_origin(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         client.stop_reading()
         client.send(GET)
         await origin.request()
@@ -46,7 +46,7 @@ class BackpressureTests(Scenario):
 
     async def test_origin_that_stops_reading_stops_the_client(self):
         for framing in (b"Content-Length: %d\r\n\r\n" % BODY, b""):
-            origin, proxy, client = await self.pair()
+            origin, _proxy, client = await self.pair()
             if not framing:
                 client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
                 client.send(b"%x\r\n" % BODY)
@@ -71,7 +71,7 @@ class BackpressureTests(Scenario):
         self.assertEqual(message.size, BODY)
 
     async def test_large_response_in_bounded_memory(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         client.send(GET)
         await origin.request()
         origin.reply(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % BODY)
@@ -81,7 +81,7 @@ class BackpressureTests(Scenario):
         self.assertLess(tracemalloc.get_traced_memory()[1], 8 * MIB)
 
     async def test_large_request_in_bounded_memory(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % BODY)
         tracemalloc.start()
         self.addCleanup(tracemalloc.stop)
@@ -92,7 +92,7 @@ class BackpressureTests(Scenario):
         await client.response()
 
     async def test_client_that_stops_and_goes_gets_every_byte(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         client.send(GET)
         await origin.request()
         size = 16 * MIB

@@ -193,7 +193,8 @@ class RoutingTests(Scenario):
             route(
                 "down",
                 "",
-                'respond = { status = 503, body = "back soon", headers = { "retry-after" = "60" } }',
+                "respond = { status = 503, body = 'back soon',"
+                ' headers = { "retry-after" = "60" } }',
             )
         )
         client = await self.client(proxy)

@@ -19,7 +19,7 @@ class ClientTimeoutTests(Scenario):
         await self.until(lambda: downstream.buffered == count, f"{count} bytes to arrive")
 
     async def test_head_that_trickles_in_is_408(self):
-        origin, proxy, client = await self.timed()
+        _origin, proxy, client = await self.timed()
         head = b"GET / HTTP/1.1\r\nHost: a"
         for at in range(9):
             client.send(head[at : at + 1])
@@ -54,14 +54,14 @@ class ClientTimeoutTests(Scenario):
         self.assertEqual(proxy.log.reasons, [b"ok", b"ok"])
 
     async def test_connection_without_a_request_is_idle(self):
-        origin, proxy, client = await self.timed()
+        _origin, proxy, client = await self.timed()
         await self.until(lambda: proxy.graph.busy, "the connection")
         proxy.wait(62)
         self.assertEqual(await client.everything(), b"")
         self.assertEqual(proxy.log.records, [])
 
     async def test_empty_lines_do_not_keep_a_connection(self):
-        origin, proxy, client = await self.timed()
+        _origin, proxy, client = await self.timed()
         await self.until(lambda: proxy.graph.busy, "the connection")
         for _ in range(7):
             client.send(b"\r\n")
@@ -150,7 +150,7 @@ class ClientTimeoutTests(Scenario):
         await self.until(lambda: proxy.graph.busy == 0, "the connection to be cut")
 
     async def test_refused_client_that_lingers_is_cut_off(self):
-        origin, proxy, client = await self.timed()
+        _origin, proxy, client = await self.timed()
         client.closes_back = False
         response = await self.ask(client, b"BAD\r\n\r\n")
         self.assertEqual(response.status, 400)
@@ -158,6 +158,25 @@ class ClientTimeoutTests(Scenario):
         self.assertEqual(proxy.graph.busy, 1)
         proxy.wait(7)
         await self.until(lambda: proxy.graph.busy == 0, "the connection to be cut")
+
+    async def test_refused_client_that_still_reads_is_not(self):
+        origin = await self.origin()
+        proxy = await self.proxy(origin, timed=True)
+        client = await self.client(proxy, receive_buffer=16 * 1024)
+        client.stop_reading()
+        client.send(GET + b"BAD\r\n\r\n")
+        await origin.request()
+        origin.reply(ok(bytes(120_000)))
+        await proxy.log.record(2)
+        for _ in range(3):
+            before = client.total
+            client.read_again()
+            await client.until(lambda before=before: client.total > before + 20_000, "more")
+            client.stop_reading()
+            proxy.wait(4)
+        client.read_again()
+        self.assertEqual((await client.response()).size, 120_000)
+        self.assertEqual((await client.response()).status, 400)
 
 
 class BackendTimeoutTests(Scenario):
@@ -172,7 +191,7 @@ class BackendTimeoutTests(Scenario):
             self.addCleanup(filler.close)
             filler.setblocking(False)
             filler.connect_ex(deaf.getsockname())
-        url = "http://127.0.0.1:%d" % deaf.getsockname()[1]
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         proxy = await self.proxy(url, pool='timeouts = { connect = "250ms" }')
         client = await self.client(proxy)
         response = await self.ask(client, GET)

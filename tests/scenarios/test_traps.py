@@ -26,7 +26,7 @@ class ReverseProxyTraps(Scenario):
     async def test_origin_that_accepts_and_closes(self):
         """Gave the client 200 OK without a body."""
         origin, _, client = await self.pair()
-        origin.prepare = lambda wire: setattr(wire, "connectionMade", lambda: wire.close())
+        origin.prepare = lambda wire: setattr(wire, "connectionMade", wire.close)
         response = await self.ask(client, GET)
         self.assertEqual(response.status, 502)
 
@@ -119,7 +119,7 @@ class ReverseProxyTraps(Scenario):
 
     async def test_backpressure(self):
         """64 MiB were drawn for a client that reads nothing."""
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         client.stop_reading()
         client.send(GET)
         await origin.request()
@@ -244,8 +244,8 @@ class ServerTraps(Scenario):
 
     async def test_byte_now_and_then_does_not_hold_a_connection(self):
         """Any byte reset the timer."""
-        origin, proxy, client = await self.pair(timed=True)
-        for number in range(12):
+        _origin, proxy, client = await self.pair(timed=True)
+        for _number in range(12):
             client.send(b"G")
             await self.turns(5)
             proxy.wait(1)
@@ -291,7 +291,7 @@ class PoolTraps(Scenario):
 
     async def test_bytes_after_a_response(self):
         """Were ignored, and the connection pooled again."""
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         await self.exchange(client, origin, GET, ok(b"a") + ok(b"evil"))
         _, response = await self.exchange(client, origin, GET, ok(b"b"))
         self.assertEqual(response.body, b"b")

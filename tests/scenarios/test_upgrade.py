@@ -131,7 +131,7 @@ class TunnelTests(Scenario):
         self.assertEqual((await proxy.log.record()).reason, b"upgraded")
 
     async def test_half_close_reaches_a_slow_reader(self):
-        wire, proxy, client = await self.tunnel()
+        wire, _proxy, client = await self.tunnel()
         client.closes_back = False
         sent = await self.flood(wire, client)
         wire.half_close()
@@ -200,7 +200,7 @@ class RefusedTests(Scenario):
         await self.exchange(client, origin)
 
     async def test_101_to_another_protocol_is_502(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         _, response = await self.exchange(
             client, origin, ASK, SWITCH.replace(b"websocket", b"other")
         )

@@ -62,7 +62,7 @@ class ReuseTests(Scenario):
         await self.not_reused(b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx")
 
     async def test_http_10_keep_alive_is(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         reply = b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nx"
         for _ in range(2):
             await self.exchange(client, origin, GET, reply)
@@ -79,7 +79,7 @@ class ReuseTests(Scenario):
         await self.not_reused(ok(b"abc"), after=lambda wire: wire.send(EMPTY_OK))
 
     async def test_two_responses_at_once_are_never_the_answer_to_the_next(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         await self.exchange(client, origin, GET, ok(b"mine") + ok(b"yours"))
         _, response = await self.exchange(client, origin, GET, ok(b"fresh"))
         self.assertEqual(response.body, b"fresh")
@@ -115,7 +115,7 @@ class ReuseTests(Scenario):
         self.assertEqual(proxy.idle(), 0)
 
     async def test_none_kept(self):
-        origin, proxy, client = await self.pair(pool="keepalive = { idle = 0 }")
+        origin, _proxy, client = await self.pair(pool="keepalive = { idle = 0 }")
         await self.exchange(client, origin)
         await origin.wire.closing()
         await self.exchange(client, origin)
@@ -148,7 +148,7 @@ class StaleTests(Scenario):
                 self.assertEqual(proxy.log.reasons, [b"ok", b"ok"])
 
     async def test_body_that_is_still_arriving_goes_on(self):
-        origin, proxy, client = await self.stale(PUT[:-3])
+        origin, _proxy, client = await self.stale(PUT[:-3])
         wire = await origin.accept()
         head = await wire.head()
         self.assertEqual(head.get(b"content-length"), b"5")
@@ -159,7 +159,9 @@ class StaleTests(Scenario):
 
     async def test_chunked_body_is_framed_again(self):
         head = b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-        origin, proxy, client = await self.stale(head + b"2\r\nhe\r\n3\r\nllo\r\n0\r\nX: 1\r\n\r\n")
+        origin, _proxy, client = await self.stale(
+            head + b"2\r\nhe\r\n3\r\nllo\r\n0\r\nX: 1\r\n\r\n"
+        )
         seen = await origin.request()
         self.assertEqual((seen.body, seen.trailers), (b"hello", [(b"X", b"1")]))
         origin.reply(EMPTY_OK)
@@ -167,7 +169,7 @@ class StaleTests(Scenario):
 
     async def test_post_is_not_sent_again(self):
         for method in (b"POST", b"PATCH", b"BREW"):
-            origin, proxy, client = await self.stale(POST.replace(b"POST", method))
+            origin, _proxy, client = await self.stale(POST.replace(b"POST", method))
             self.assertEqual((await client.response()).status, 502)
             await self.turns()
             self.assertEqual(len(origin.wires), 1)
@@ -175,7 +177,7 @@ class StaleTests(Scenario):
     async def test_large_body_is_not_sent_again(self):
         size = 200_000
         request = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (size + 1)
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         await self.exchange(client, origin)
         client.send(request + bytes(size))
         await origin.head()
@@ -185,7 +187,7 @@ class StaleTests(Scenario):
         self.assertEqual(len(origin.wires), 1)
 
     async def test_fresh_connection_is_not_tried_twice(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         client.send(GET)
         await origin.request()
         origin.wire.close()
@@ -193,7 +195,7 @@ class StaleTests(Scenario):
         self.assertEqual(len(origin.wires), 1)
 
     async def test_origin_that_always_closes_is_asked_twice_at_most(self):
-        origin, proxy, client = await self.stale(GET)
+        origin, _proxy, client = await self.stale(GET)
         await origin.request()
         origin.wire.close()
         self.assertEqual((await client.response()).status, 502)

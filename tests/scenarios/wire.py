@@ -23,9 +23,8 @@ from twisted.internet.protocol import Factory as ProtocolFactory
 from twisted.internet.protocol import Protocol
 from zope.interface import implementer
 
-PATIENCE = float(
-    os.environ.get("SCENARIO_PATIENCE", "20")
-)  # seconds before a scenario gives up waiting; never a measure of anything
+# Seconds before a scenario gives up waiting; never a measure of anything.
+PATIENCE = float(os.environ.get("SCENARIO_PATIENCE", "30"))
 
 CLOSED, RESET = "closed", "reset"
 
