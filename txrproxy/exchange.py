@@ -140,7 +140,7 @@ class Exchange:
         else:
             self._body_ended = True
             self.upgrading = bool(facts.upgrade) and plan.websocket
-        if head.method == b"OPTIONS" and head.fields.first(b"max-forwards") == b"0":
+        if head.method == b"OPTIONS" and _is_zero(head.fields.first(b"max-forwards")):
             self.reply(204, (), b"", RESPONDED)  # RFC 9110 section 7.6.2
             return
         assert plan.pool is not None
@@ -503,3 +503,7 @@ class Exchange:
                     fields.first(b"referer"),
                 )
             )
+
+
+def _is_zero(digits: bytes) -> bool:
+    return digits.isdigit() and not digits.strip(b"0")

@@ -319,6 +319,12 @@ class RequestTests(SynchronousTestCase):
         self.assertFalse([line for line in lines if line.lower().startswith(name + b":")])
 
 
+    def test_httpoxy(self) -> None:
+        for trusted in (True, False):
+            lines = sent(b"Proxy: http://evil.example", trusted=trusted)
+            self.assertFalse([line for line in lines if line.lower().startswith(b"proxy")])
+
+
 class MemoTests(SynchronousTestCase):
     def test_made_once(self) -> None:
         rules = RequestRules(False)
