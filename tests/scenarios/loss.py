@@ -259,9 +259,11 @@ class LossScenario(Scenario):
             if head.method != asked.method:
                 self.problems.append(f"{number}: {head.method} is not {asked.method}")
             manner = rng.choices(list(MANNERS), list(MANNERS.values()))[0]
-            if size > 20_000 and manner in ("extra", "twice"):
-                # What follows a response is told from the answer to the next request only when it
-                # arrives together with it.
+            # A byte too many is told from the answer to the next request only when it arrives with
+            # what it follows: so it is sent in one segment, or not at all.
+            if manner in ("extra", "twice") and size > 1000:
+                manner = "length"
+            if manner.startswith(("cut", "reset_m", "bad_c")) and head.method == b"HEAD":
                 manner = "length"
             self.manners[number].append(manner)
             if manner != "early" or not asked.body:
@@ -394,7 +396,8 @@ class LossScenario(Scenario):
             else:
                 self.assertEqual(asked.outcome, "error page", where)
                 self.assertEqual(reason.status, asked.status, where)
-                if not FATAL.intersection(manners):
+                # On a busy machine any origin may be late.
+                if not FATAL.intersection(manners) and reason.name != "first_byte_timeout":
                     # A kept connection that was closed under a request that may not be repeated.
                     again = asked.method in IDEMPOTENT and len(asked.body) <= 64 * 1024
                     self.assertFalse(again, where)

@@ -1,11 +1,13 @@
 """The slow side sets the pace: reading stops where writing does, and memory stays bounded."""
 
+import socket
 import tracemalloc
 
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from tests.scenarios.harness import EMPTY_OK, GET, MIB, Scenario
+from txrproxy.transport.upstream import Upstream
 
 # What two sockets of the kernel may hold at both ends, and the proxy itself.
 HELD = 24 * MIB
@@ -60,6 +62,28 @@ class BackpressureTests(Scenario):
             response = await client.response()
             self.assertEqual(response.status, 502)
             client.reset()
+
+    async def test_backend_that_is_full_from_the_first_byte(self):
+        make = Upstream.makeConnection
+
+        def make_narrow(upstream, transport):
+            transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            make(upstream, transport)
+
+        self.patch(Upstream, "makeConnection", make_narrow)
+        origin = await self.origin()
+        origin.port.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        proxy = await self.proxy(origin)
+        client = await self.client(proxy)
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % BODY
+        # So much of the body comes along with the head that the new connection can not take it.
+        client.send(head + bytes(60_000))
+        wire = await origin.accept()
+        wire.stop_reading()
+        sent = await self.fill(client, [60_000])
+        self.assertLess(sent, HELD)
+        (downstream,) = proxy.site.connections
+        self.assertLess(len(downstream.exchange.upstream.transport.dataBuffer), MIB)
 
     async def rest(self, wire, left, receiving):
         while left:

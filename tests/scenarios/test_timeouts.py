@@ -135,18 +135,23 @@ class ClientTimeoutTests(Scenario):
         self.assertEqual((await proxy.log.record()).reason, b"ok")
 
     async def test_client_that_takes_nothing_and_writes_on_is_cut_off(self):
-        origin, proxy, client = await self.timed()
+        origin = await self.origin()
+        proxy = await self.proxy(origin, timed=True)
+        client = await self.client(proxy, receive_buffer=4096)
         client.stop_reading()
-        client.send(POST + b"x")
+        client.send(GET + POST + b"x")
+        await origin.request()
+        (downstream,) = proxy.site.connections
+        downstream.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        # Each reaches the proxy at once, so that its exchange is over; the second is too much.
+        origin.reply(ok(bytes(50_000)))
         await origin.head()
-        origin.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 6000000\r\n\r\n" + bytes(6_000_000))
-        origin.wire.close()
+        origin.reply(ok(bytes(60_000)))
+        await proxy.log.record(2)
         await self.blocked(proxy)
         client.send(b"x" * 99)
-        await self.turns()
+        await self.until(lambda: downstream.state == "busy", "the rest of the request")
         proxy.wait(130)
-        client.read_again()
-        await client.closing()
         await self.until(lambda: proxy.graph.busy == 0, "the connection to be cut")
 
     async def test_refused_client_that_lingers_is_cut_off(self):

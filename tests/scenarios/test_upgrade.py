@@ -130,6 +130,15 @@ class TunnelTests(Scenario):
         self.assertEqual(await client.ended(), CLOSED)
         self.assertEqual((await proxy.log.record()).reason, b"upgraded")
 
+    async def test_abort_of_a_tunnel_that_is_full_both_ways(self):
+        wire, proxy, client = await self.tunnel()
+        await self.flood(wire, client)
+        await self.flood(client, wire)
+        wire.reset()
+        client.read_again()
+        await client.ended()
+        self.assertEqual((await proxy.log.record()).status, 101)
+
     async def test_half_close_reaches_a_slow_reader(self):
         wire, _proxy, client = await self.tunnel()
         client.closes_back = False
