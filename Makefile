@@ -50,7 +50,7 @@ coverage: $(TEST_INSTALLED)
 	    --include='$(subst $(space),$(comma),$(addprefix txrproxy/,$(RANKS)))'
 
 test-long: $(TEST_INSTALLED)
-	TXRPROXY_LONG=1 $(BIN)/trial --reporter=text tests/long
+	$(BIN)/trial --reporter=text tests/long
 
 bench: $(TEST_INSTALLED)
 	$(BIN)/python benchmarks/run.py

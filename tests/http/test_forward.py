@@ -318,7 +318,6 @@ class RequestTests(SynchronousTestCase):
         lines = sent(name + b": x", trusted=trusted, line=b"GET / HTTP/" + version)
         self.assertFalse([line for line in lines if line.lower().startswith(name + b":")])
 
-
     def test_httpoxy(self) -> None:
         for trusted in (True, False):
             lines = sent(b"Proxy: http://evil.example", trusted=trusted)

@@ -69,7 +69,9 @@ def errors(config: Config) -> Iterator[Finding]:
         yield from _reference(
             (*path, "policy"), test.expect.policy, config.policies, "policy", "policies"
         )
-        yield from _fields(("tests", index, "request", "headers"), test.request.headers, set())
+        yield from _fields(
+            ("tests", index, "request", "headers"), test.request.headers, frozenset()
+        )
 
 
 def warnings(config: Config) -> Iterator[Finding]:
@@ -186,7 +188,7 @@ def _routes(config: Config) -> Iterator[Finding]:
         yield from _rewrite((*path, "rewrite"), route.rewrite)
         if route.respond is not None:
             respond = (*path, "respond")
-            yield from _fields((*respond, "headers"), route.respond.headers, set())
+            yield from _fields((*respond, "headers"), route.respond.headers, frozenset())
             if route.respond.body and route.respond.status in {204, 205, 304}:
                 yield Finding((*respond, "body"), f"{route.respond.status} has no body")
 
@@ -280,7 +282,9 @@ def _rewrite(path: KeyPath, rewrite: Rewrite) -> Iterator[Finding]:
             )
 
 
-def _fields(path: KeyPath, fields: Mapping[FieldName, object], own: frozenset[str]) -> Iterator[Finding]:
+def _fields(
+    path: KeyPath, fields: Mapping[FieldName, object], own: frozenset[str]
+) -> Iterator[Finding]:
     yield from _own_fields(path, ((name, name) for name in fields), own)
     yield from _repeated(path, fields)
 
