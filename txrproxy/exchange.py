@@ -22,6 +22,7 @@ from txrproxy.balance.backend import Backend
 from txrproxy.errors import (
     BAD_RESPONSE,
     BODY_TOO_LARGE,
+    INTERNAL,
     METHOD_NOT_ALLOWED,
     NO_BACKEND,
     NO_ROUTE,
@@ -259,6 +260,11 @@ class Exchange:
         """The request body is broken, or stopped coming."""
         self._drop_upstream()
         self.fail(reason)
+
+    def on_fault(self) -> None:
+        """The proxy itself failed in the middle of its work."""
+        self._drop_upstream()
+        self.fail(INTERNAL)
 
     def pause_request(self) -> None:
         """The backend does not take what is written to it."""
