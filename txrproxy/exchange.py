@@ -25,7 +25,6 @@ from txrproxy.errors import (
     INTERNAL,
     METHOD_NOT_ALLOWED,
     NO_BACKEND,
-    NO_ROUTE,
     OK,
     QUEUE_TIMEOUT,
     RESPONDED,
@@ -107,21 +106,17 @@ class Exchange:
         else:
             self.client = peer.address
         self.request_id = request_id or site.request_id()
-        plan = None
+        self.plan = plan = site.nowhere
         for conditions, candidate in site.tree.candidates(head.host, head.path):
             if conditions.unconditional or conditions.holds(
                 head.method, head.fields.all, head.target.query, self.client.decode("ascii")
             ):
-                plan = candidate
+                self.plan = plan = candidate
                 break
-        self.plan = plan or site.nowhere
-        if head.method in (b"CONNECT", b"TRACE") and not self.plan.takes_connect:
+        if head.method in (b"CONNECT", b"TRACE") and not plan.takes_connect:
             # What follows may be meant for the tunnel: it is not to be read as requests.
             self.downstream.refuse_more()
             self.fail(METHOD_NOT_ALLOWED)
-            return
-        if plan is None:
-            self.fail(NO_ROUTE)
             return
         plan.serve(self)
 

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IAddress, IProtocolFactory
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from txrproxy.errors import BAD_PROXY_HEADER, Reason
+from txrproxy.errors import BAD_PROXY_HEADER, NO_ROUTE, Reason
 from txrproxy.exchange import Exchange
 from txrproxy.http.fields import EMPTY
 from txrproxy.http.forward import (
@@ -70,7 +70,7 @@ def nowhere() -> Plan:
     """The plan of a request that no route takes."""
     return Plan(
         name=b"",
-        serve=lambda exchange: None,
+        serve=lambda exchange: exchange.fail(NO_ROUTE),
         trusted_rules=RequestRules(True),
         rules=RequestRules(False),
         response_rules=ResponseRules(),
