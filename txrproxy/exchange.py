@@ -312,12 +312,14 @@ class Exchange:
 
     def pause(self) -> None:
         """The client does not take what is written to it."""
-        if self.upstream is not None:
+        # Before the response there are only a few 1xx, and who pauses for one may be handed the
+        # whole response in the same piece, and be given back without ever being resumed.
+        if self.upstream is not None and self.status:
             self.upstream.pause()
 
     def resume(self) -> None:
         """It does again."""
-        if self.upstream is not None:
+        if self.upstream is not None and self.status:
             self.upstream.resume()
 
     def _public_address(self) -> PublicAddress:
