@@ -21,7 +21,9 @@ from typing import Any
 from txrproxy.balance.backend import Backend
 from txrproxy.errors import (
     BAD_RESPONSE,
+    BODY_TIMEOUT,
     BODY_TOO_LARGE,
+    FIRST_BYTE_TIMEOUT,
     INTERNAL,
     METHOD_NOT_ALLOWED,
     NO_BACKEND,
@@ -253,6 +255,8 @@ class Exchange:
 
     def on_bad_body(self, reason: Reason) -> None:
         """The request body is broken, or stopped coming."""
+        if reason is BODY_TIMEOUT and self._waits_for_continue and self.upstream is not None:
+            reason = FIRST_BYTE_TIMEOUT  # it was the backend that did not say "continue"
         self._drop_upstream()
         self.fail(reason)
 
