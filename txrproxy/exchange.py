@@ -23,6 +23,7 @@ from txrproxy.errors import (
     BAD_RESPONSE,
     BODY_TOO_LARGE,
     METHOD_NOT_ALLOWED,
+    MISDIRECTED,
     NO_BACKEND,
     NO_ROUTE,
     OK,
@@ -37,8 +38,10 @@ from txrproxy.http.body import encode_chunk
 from txrproxy.http.errorpage import page
 from txrproxy.http.fields import EMPTY, Fields, Line, allowed_trailers, make_line, split_list
 from txrproxy.http.forward import (
+    ClientIdentity,
     PublicAddress,
     ResponseBlock,
+    ResponseRules,
     believed_request_id,
     public_lines,
     request_head,
@@ -66,6 +69,7 @@ class Exchange:
     backend: Backend | None = None
     upstream: Any = None
     upgrading = False
+    identity: ClientIdentity | None = None
     status = 0
     bytes_in = 0
     bytes_out = 0
@@ -107,10 +111,19 @@ class Exchange:
         else:
             self.client = peer.address
         self.request_id = request_id or site.request_id()
+        if peer.admits is not None and not peer.admits(head.host):
+            self.plan = site.nowhere
+            self.fail(MISDIRECTED)
+            return
+        self.identity = identity = peer.identity
         plan = None
         for conditions, candidate in site.tree.candidates(head.host, head.path):
             if conditions.unconditional or conditions.holds(
-                head.method, head.fields.all, head.target.query, self.client.decode("ascii")
+                head.method,
+                head.fields.all,
+                head.target.query,
+                self.client.decode("ascii"),
+                identity,
             ):
                 plan = candidate
                 break
@@ -267,12 +280,17 @@ class Exchange:
 
     # 4: the response.
 
+    @property
+    def _response_rules(self) -> ResponseRules:
+        rules = self.plan.response_rules
+        return rules.secure if self.downstream.peer.secure else rules
+
     def on_informational(self, head: ResponseHead) -> None:
         """1xx: to a client that can read it (RFC 9110 section 15.2)."""
         if head.status == 100:
             self._waits_for_continue = False
         if self.head.facts.http_11:
-            self.downstream.informational(head.status_line, self.plan.response_rules.block(head))
+            self.downstream.informational(head.status_line, self._response_rules.block(head))
 
     def on_response(self, head: ResponseHead, length: int, content: bytes, ended: bool) -> None:
         """The final head has arrived, with the beginning of the body or all of it."""
@@ -281,7 +299,8 @@ class Exchange:
         status = self.status = head.status
         if ended:
             self.upstream = None
-        block = self.plan.response_rules.block(head)
+        rules = self.plan.response_rules
+        block = (rules.secure if self.downstream.peer.secure else rules).block(head)
         if block.names_backend:
             block = ResponseBlock(public_lines(block.lines, self._public_address()))
         downstream = self.downstream
@@ -341,7 +360,7 @@ class Exchange:
             self.fail(BAD_RESPONSE)
             return
         self.status = 101
-        lines = self.plan.response_rules.block(head).lines
+        lines = self._response_rules.block(head).lines
         block = ResponseBlock(
             [
                 *lines,
@@ -449,7 +468,7 @@ class Exchange:
         own = list(lines)
         if status != 204:
             own.append(make_line(b"Content-Length", b"%d" % len(body)))
-        block = self.plan.response_rules.own(own)
+        block = self._response_rules.own(own)
         self.status = status
         if self.head.method == b"HEAD":
             body = b""
@@ -474,6 +493,7 @@ class Exchange:
         if log.enabled:
             fields = head.fields
             pool, backend = self.pool, self.backend
+            identity = self.identity
             log.append(
                 (
                     site.wall(),
@@ -495,5 +515,6 @@ class Exchange:
                     self.request_id,
                     fields.first(b"user-agent"),
                     fields.first(b"referer"),
+                    identity.log_name if identity is not None else b"",
                 )
             )

@@ -35,6 +35,7 @@ NAMES = (
     "request_id",
     "user_agent",
     "referer",
+    "client_cert",
 )
 
 SAMPLE: dict[str, Any] = {
@@ -57,6 +58,7 @@ SAMPLE: dict[str, Any] = {
     "request_id": b"id-1",
     "user_agent": b"curl/8",
     "referer": b"",
+    "client_cert": b"",
 }
 
 

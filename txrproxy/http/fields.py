@@ -101,6 +101,8 @@ _MARKED = HOP_BY_HOP | {
     b"referer",
     b"user-agent",
     b"via",
+    b"client-cert",
+    b"client-cert-chain",
     b"x-forwarded",
     b"x-real-ip",
     b"x-request-id",
@@ -112,7 +114,7 @@ def is_marked(name: bytes) -> bool:
 
     An underscore may alias a field of ours (``x_forwarded_for``), so those are looked at too.
     """
-    return name in _MARKED or b"_" in name or name.startswith(b"x-forwarded-")
+    return name in _MARKED or b"_" in name or name.startswith((b"x-forwarded-", b"x-client-cert"))
 
 
 class Fields:

@@ -23,11 +23,11 @@ from cryptography.x509.oid import AuthorityInformationAccessOID
 from txrproxy.config.values import Secret
 from txrproxy.tls.names import normalise
 from txrproxy.tls.pem import (
+    WEAK_HASHES,
     BadPem,
     PrivateKey,
     Resolve,
     belongs,
-    issued,
     name_of,
     parse_chain,
     parse_key,
@@ -40,7 +40,6 @@ E = TypeVar("E", bound=x509.ExtensionType)
 ClientAuth = Literal["off", "optional", "required"]
 
 SOON = 30 * 86400.0  # seconds before its end in which a certificate is reported
-_WEAK_HASHES = frozenset({"md5", "sha1"})
 _STATUS_REQUEST = 5  # of the TLS feature extension, RFC 7633
 
 
@@ -213,11 +212,8 @@ def _weaknesses(certificate: x509.Certificate) -> Iterator[str]:
     except UnsupportedAlgorithm:
         return
     # What a certificate says of itself is not believed for its own signature.
-    if (
-        algorithm is not None
-        and algorithm.name in _WEAK_HASHES
-        and not issued(certificate, certificate)
-    ):
+    own = certificate.subject == certificate.issuer
+    if algorithm is not None and algorithm.name in WEAK_HASHES and not own:
         yield f"signed with {algorithm.name.upper().replace('SHA1', 'SHA-1')}"
 
 

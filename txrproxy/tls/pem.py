@@ -31,6 +31,7 @@ PrivateKey = (
 )
 Resolve = Callable[[str], Path]
 
+WEAK_HASHES = frozenset({"md5", "sha1"})  # signatures that are not verified any more
 MAX_FILE = 1024 * 1024  # bytes; a bundle of all public authorities has a quarter of it
 MAX_CHAIN = 16  # certificates that a client would have to take
 
@@ -51,6 +52,8 @@ def read_file(path: Path) -> bytes:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise BadPem(str(path), "not a regular file")
             content = file.read(MAX_FILE + 1)
+    except IsADirectoryError:
+        raise BadPem(str(path), "a folder; expected a file") from None
     except OSError as error:
         raise BadPem(str(path), f"can not be read: {error.strerror or error}") from None
     if len(content) > MAX_FILE:
@@ -81,7 +84,7 @@ def parse_chain(content: bytes, source: str) -> tuple[x509.Certificate, ...]:
     if len(chain) > MAX_CHAIN:
         raise BadPem(source, f"{len(chain)} certificates; a chain has at most {MAX_CHAIN}")
     for number, (subject, issuer) in enumerate(itertools.pairwise(chain), 1):
-        if not issued(subject, issuer):
+        if not (issued(subject, issuer) or _is_unverifiable(subject, issuer)):
             raise BadPem(
                 source,
                 f"certificate {number + 1} ({name_of(issuer)}) did not issue certificate {number} "
@@ -138,6 +141,16 @@ def issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
+
+
+def _is_unverifiable(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether nothing but the names can be compared: the signature is by SHA-1 or the like."""
+    try:
+        algorithm = certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        return False
+    weak = algorithm is not None and algorithm.name in WEAK_HASHES
+    return weak and certificate.issuer == issuer.subject
 
 
 def name_of(certificate: x509.Certificate) -> str:
