@@ -91,6 +91,9 @@ class BadFields(Exception):
         self.reason = reason
 
 
+# RFC 9440; beside them X-Client-Cert-*, a family of our own.
+_CLIENT_CERTIFICATE = frozenset({b"client-cert", b"client-cert-chain"})
+
 # The fields of which the proxy itself wants to know.
 _MARKED = HOP_BY_HOP | {
     b"content-length",
@@ -101,12 +104,15 @@ _MARKED = HOP_BY_HOP | {
     b"referer",
     b"user-agent",
     b"via",
-    b"client-cert",
-    b"client-cert-chain",
     b"x-forwarded",
     b"x-real-ip",
     b"x-request-id",
 }
+
+
+def is_client_certificate(name: bytes) -> bool:
+    """Whether the field with this lower-case name tells of a client's TLS certificate."""
+    return name in _CLIENT_CERTIFICATE or name.startswith(b"x-client-cert")
 
 
 def is_marked(name: bytes) -> bool:
@@ -114,7 +120,12 @@ def is_marked(name: bytes) -> bool:
 
     An underscore may alias a field of ours (``x_forwarded_for``), so those are looked at too.
     """
-    return name in _MARKED or b"_" in name or name.startswith((b"x-forwarded-", b"x-client-cert"))
+    return (
+        name in _MARKED
+        or b"_" in name
+        or name.startswith(b"x-forwarded-")
+        or is_client_certificate(name)
+    )
 
 
 class Fields:
@@ -253,8 +264,10 @@ def connection_options(fields: Fields) -> frozenset[bytes]:
 
 def allowed_trailers(fields: Fields) -> Fields:
     """The trailer fields that may be passed on (RFC 9110 section 6.5.1)."""
-    return Fields(
-        line
-        for line in fields.lines
-        if line[0] not in NOT_IN_TRAILERS and not line[0].startswith(b"x-forwarded-")
+    return Fields(line for line in fields.lines if _may_trail(line[0].replace(b"_", b"-")))
+
+
+def _may_trail(name: bytes) -> bool:
+    return not (
+        name in NOT_IN_TRAILERS or name.startswith(b"x-forwarded-") or is_client_certificate(name)
     )

@@ -25,6 +25,7 @@ from txrproxy.http.fields import (
     HOP_BY_HOP,
     Fields,
     Line,
+    is_client_certificate,
     is_field_value,
     is_token,
     make_line,
@@ -38,13 +39,10 @@ PSEUDONYM = b"txrproxy"
 
 # Only a proxy says these of a request. Believed from trusted proxies, dropped from everyone else.
 _PROXY_FIELDS = frozenset({b"forwarded", b"via", b"x-real-ip", b"x-request-id", b"x-forwarded"})
-# What this proxy says of a client's certificate (RFC 9440), beside X-Client-Cert-*.
-_CLIENT_CERTIFICATE = frozenset({b"client-cert", b"client-cert-chain"})
 # Fields that frame or route: an underscore alias of one (as WSGI and CGI would fold it) is dropped.
 _ALIASED = (
     HOP_BY_HOP
     | _PROXY_FIELDS
-    | _CLIENT_CERTIFICATE
     | {b"host", b"content-length", b"content-type", b"expect", b"trailer"}
 )
 # What a request never carries on as it came: its hop's, and what is rendered anew.
@@ -55,11 +53,6 @@ _MAX_DERIVED = 16  # rule sets remembered for one block
 def is_proxy_field(name: bytes) -> bool:
     """Whether only a proxy may have set the field with this lower-case name."""
     return name in _PROXY_FIELDS or name.startswith(b"x-forwarded-")
-
-
-def is_client_certificate(name: bytes) -> bool:
-    """Whether the field with this lower-case name tells of a client's certificate."""
-    return name in _CLIENT_CERTIFICATE or name.startswith(b"x-client-cert")
 
 
 @frozen(eq=False)

@@ -91,7 +91,7 @@ def _split(offered: bytes) -> Iterator[bytes]:
 def set_groups(context: SSL.Context, groups: Sequence[str]) -> tuple[str, ...]:
     """Allow these key exchange groups, in this order; returns those that OpenSSL knows."""
     known = tuple(group for group in groups if _lists_groups(context, (group,)))
-    if not _lists_groups(context, known):
+    if not known or not _lists_groups(context, known):
         raise ValueError(f"OpenSSL knows none of the groups {', '.join(groups)}")
     return known
 
