@@ -68,6 +68,12 @@ def record(**changes: Any) -> Record:
 
 
 class JSONTests(SynchronousTestCase):
+    def test_client_certificate(self):
+        line = json_formatter()([record(client_cert=b'CN="a"\n')])
+        self.assertEqual(json.loads(line)["client_cert"], 'CN="a"\n')
+        self.assertTrue(line.endswith(b',"referer":"","client_cert":"CN=\\"a\\"\\n"}\n'), line)
+        self.assertNotIn(b"client_cert", json_formatter()([record()]))
+
     def test_every_field(self):
         line = json_formatter()([record()])
         self.assertEqual(

@@ -66,9 +66,6 @@ class _Listener:
             except BadPem as error:
                 # Beside the certificate's own line, so that a key that is missing is found at once.
                 yield Finding((*path, "cert"), str(error), also=((*path, "key"),))
-            if source.client_auth != "off" and source.client_ca is None:
-                written = (*path, "client_auth")
-                yield Finding(written, "found without client_ca, the authorities to check against")
         authorities = {}
         for path, file in self._authorities():
             resolved = self._resolve(file)

@@ -181,6 +181,13 @@ def _tls(path: KeyPath, listener: Listener) -> Iterator[Finding]:
             (*path, "tls", "client_auth"),
             f"found {quote(tls.client_auth)} without client_ca, the authorities to check against",
         )
+    for index, own in enumerate(tls.certificates):
+        if own.client_auth not in (None, "off") and (own.client_ca or tls.client_ca) is None:
+            yield Finding(
+                (*path, "tls", "certificates", index, "client_auth"),
+                f"found {quote(own.client_auth)} without client_ca, the authorities to check "
+                "against",
+            )
 
 
 def _pool(path: KeyPath, pool: Pool) -> Iterator[Finding]:
