@@ -76,6 +76,19 @@ class ErrorTests(Case):
         (self.folder / "ca.pem").write_bytes(ROOT.pem)
         self.assertEqual(self.tls(keys), ([], []))
 
+    def test_broken_certificate_and_authorities(self) -> None:
+        errors, _ = self.tls(
+            CERT.replace("a.pem", "b.pem") + 'client_auth = "required"\nclient_ca = "ca.pem"\n'
+        )
+        self.assertEqual(len(errors), 2)
+
+    def test_authorities_named_twice_are_one_problem(self) -> None:
+        (error,), _ = self.tls(
+            'client_auth = "required"\nclient_ca = "ca.pem"\ncertificates = '
+            '[{ cert = "a.pem", key = "file:a.key", client_ca = "ca.pem" }]\n'
+        )
+        self.assertIn("listeners.s.tls.client_ca: ", error)
+
     def test_client_authorities_of_one_certificate(self) -> None:
         keys = (
             'certificates = [{ cert = "a.pem", key = "file:a.key", client_auth = "required", '
