@@ -1,4 +1,4 @@
-"""Name × protocol × client certificate × version, against Python's own ``ssl``.
+"""Names, protocols, client certificates and versions, all with all, against Python's own ``ssl``.
 
 Another OpenSSL than the server's, and one that verifies chain and name as browsers do.
 """

@@ -36,7 +36,7 @@ from txrproxy.tls.binding import (
 )
 from txrproxy.tls.certificates import Certificate, der
 from txrproxy.tls.identity import Identity, identify
-from txrproxy.tls.profiles import VERSIONS, ProfileName, new_context, use
+from txrproxy.tls.profiles import ProfileName, new_context, use
 from txrproxy.tls.store import CertificateStore, Entry, Policy, Table
 
 #: What the data path speaks, by ALPN name.
@@ -48,7 +48,6 @@ Staple = Callable[[Certificate], bytes]
 Prepare = Callable[[SSL.Context], None]
 
 _VERIFY = {
-    "off": SSL.VERIFY_NONE,
     "optional": SSL.VERIFY_PEER,
     "required": SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT,
 }
@@ -177,16 +176,17 @@ class ServerContexts:
         if entry is None:
             return UNRECOGNIZED_NAME
         policy = entry.policy
-        if connection.get_protocol_version() < VERSIONS[policy.min_version]:
+        if policy.min_version == "1.3" and connection.get_protocol_version() < SSL.TLS1_3_VERSION:
             return PROTOCOL_VERSION
-        if served.mixed and policy.asks:
-            if is_resumed(connection):
-                return ACCESS_DENIED
-            connection.set_options(SSL.OP_NO_TICKET)
         context = served.contexts[entry]
         if context is not connection.get_context():
             connection.set_context(context)
-        connection.set_verify(_VERIFY[policy.client_auth])
+        if policy.asks:
+            if served.mixed:
+                if is_resumed(connection):
+                    return ACCESS_DENIED
+                connection.set_options(SSL.OP_NO_TICKET)
+            connection.set_verify(_VERIFY[policy.client_auth])
         return 0
 
     def _stapled(self, connection: SSL.Connection, entry: Entry | None) -> bytes:

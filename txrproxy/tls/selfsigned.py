@@ -1,7 +1,8 @@
 """A certificate for development, made once and kept: ``self_signed = true``.
 
 Nobody vouches for it; browsers ask once and remember it, which is why it is kept and not made at
-every start. It is valid for 397 days, as long as browsers allow, and made anew 30 days before.
+every start. It is valid for 397 days, as long as browsers allow; a start in the last 30 of them
+makes a new one.
 """
 
 from __future__ import annotations

@@ -68,8 +68,13 @@ class Table:
 
     def select(self, name: str | bytes | None) -> Entry | None:
         """The entry for a server name: exact, else by wildcard, else the default; None: refuse."""
-        spelled = normalise(name) if name else None
-        found = find(self.names, spelled) if spelled is not None else None
+        if isinstance(name, bytes):
+            name = name.decode("ascii", "replace")  # no name has the replacement character
+        # Most clients spell a name as the table does.
+        found = self.names.get(name) if name else None
+        if found is None and name:
+            spelled = normalise(name)
+            found = find(self.names, spelled) if spelled is not None else None
         if found is None and not self.strict:
             return self.default
         return found
