@@ -54,6 +54,10 @@ from txrproxy.routing.plan import Plan
 from txrproxy.transport.tunnel import Tunnel
 
 REPLAY_LIMIT = 64 * 1024  # bytes of a request body kept so that it can be sent again
+# An error page is its own style and nothing else; a policy's default would take the style away.
+_PAGE_POLICY = make_line(
+    b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'"
+)
 CLIENT_CLOSED = 499  # what the log says where no status could be sent, as nginx does
 
 
@@ -445,6 +449,8 @@ class Exchange:
         accept = b", ".join(self.head.fields.all(b"accept")) or None
         content_type, body = page(reason.status, reason.text, self.request_id, accept)
         lines = [make_line(b"Content-Type", content_type), make_line(b"Cache-Control", b"no-store")]
+        if content_type.startswith(b"text/html"):
+            lines.append(_PAGE_POLICY)
         if reason.status == 503:
             lines.append(make_line(b"Retry-After", b"1"))
         if reason is METHOD_NOT_ALLOWED:
