@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from attrs import define, field
 from twisted.python.reflect import namedAny
 
@@ -17,16 +18,22 @@ from txrproxy import actions
 from txrproxy.balance.pool import Pool
 from txrproxy.balance.select import Cycle
 from txrproxy.config import schema
+from txrproxy.config.certificates import rules_of, sources
 from txrproxy.config.problems import ConfigErrors, Problem
 from txrproxy.config.values import Bind
 from txrproxy.http.fields import make_line
 from txrproxy.http.forward import Changes
+from txrproxy.http.security import security_lines
 from txrproxy.routing.match import Conditions
 from txrproxy.routing.plan import Plan
 from txrproxy.routing.redirect import Template
 from txrproxy.routing.rewrite import Rewrite
 from txrproxy.routing.tree import Tree
 from txrproxy.site import NO_LOG, ProxySite, request_ids
+from txrproxy.tls.listener import ListenerTls
+from txrproxy.tls.pem import BadPem
+from txrproxy.tls.selfsigned import self_signed
+from txrproxy.tls.store import Disagreement
 from txrproxy.transport.deadlines import Deadlines
 from txrproxy.transport.downstream import Downstream, Service
 from txrproxy.transport.limit import ConnectionLimit
@@ -119,7 +126,10 @@ class _Builder:
             "request_id": request_ids(),
         }
         sites = []
-        for listener in config.listeners.values():
+        for name, listener in config.listeners.items():
+            if self.tls(name, listener) is not None:
+                # Nothing is served in plain text that is to be served over TLS.
+                raise ConfigErrors([Problem("", 0, f"listeners.{name}.tls", "not served yet")])
             site = ProxySite(
                 self.to_https(listener) if listener.redirect_https else tree,
                 limit=limit,
@@ -129,6 +139,31 @@ class _Builder:
             site.serve(self.service(site, listener))
             sites += [(address, site) for address in listener.bind]
         return Graph(sites, pools, self.log, limit, self.deadlines, tree, shared, self.reactor)
+
+    def tls(self, name: str, listener: schema.Listener) -> ListenerTls | None:
+        """What a listener needs for TLS; None for one that speaks plain text."""
+        tls = listener.tls
+        if tls is None:
+            return None
+        resolve = self.config.resolve
+        try:
+            found = sources(tls, resolve)
+            if tls.self_signed:
+                made = self_signed(resolve(self.config.server.state_dir), self.wall())
+                found.append(attrs.evolve(made, **rules_of(tls, resolve)))
+            return ListenerTls(
+                found,
+                resolve,
+                self.reactor,
+                self.wall,
+                protocols=listener.protocols,
+                profile=tls.profile,
+                session_tickets=tls.session_tickets,
+                strict=tls.strict_sni,
+                reload=tls.reload,
+            )
+        except (BadPem, Disagreement) as error:
+            raise ConfigErrors([Problem("", 0, f"listeners.{name}.tls", str(error))]) from error
 
     def proxy_headers(self, listener: schema.Listener) -> Any:
         if listener.proxy_protocol == "off":
@@ -184,6 +219,11 @@ class _Builder:
             ],
             path_regex=match.path_regex,
             clients=match.client,
+            client_cert=[
+                (kind, frozenset(values))
+                for kind in ("subject", "san", "fingerprint")
+                if (values := getattr(match.client_cert, kind, ()))
+            ],
         )
         policies = [self.config.policies[name] for name in route.use]
         limits = [policy.body_limit for policy in policies]
@@ -229,12 +269,15 @@ class _Builder:
         """What happens to the fields of requests and responses."""
         requests = _changes([policy.request_headers for policy in policies])
         responses = _changes([policy.response_headers for policy in policies])
+        levels = [policy.security_headers for policy in policies]
+        level = max(levels, key=("off", "basic", "strict").index, default="off")
         hide = [name.encode() for policy in policies for name in policy.hide]
         shares = self._pools(route) if route is not None else {}
         return rules(
             requests,
             responses,
             hide,
+            *security_lines(level),
             host=self.config.pools[next(iter(shares))].host if shares else None,
             websocket=route is not None and route.websocket,
         )
