@@ -1,15 +1,23 @@
 """txrproxy: a production HTTP reverse proxy on Twisted.
 
-The rooms, in the order imports may go (down only); ``docs/architecture.md`` has the picture::
+The rooms, in the order imports may go: down the ranks only, and never from one room to another of
+the same rank. ``tests/test_layers.py`` reads this table and fails on an import that breaks it;
+``docs/architecture.md`` has the picture::
 
-    0  errors, config.schema            the reason table; the configuration classes
-    1  http/                            RFC 9110 and 9112 on bytes, no Twisted, no clock
-    2  routing/  balance/  filters/     what to do with a request, as values
-    3  transport/                       Twisted's edge: sockets, deadlines, idle connections
-    4  exchange  resource  site         the life of one request; the resource tree
-    5  observe/                         the access log
-    6  config.toml  config.build        TOML to schema; schema to live objects
-    7  service/  cli  demo              twistd, the command line, the demo origins
+    0  errors                               the reason table: every way an exchange can end
+    0  config.values config.forms config.schema      what a configuration is made of
+    1  http                                 RFC 9110 and 9112 on bytes
+    2  routing                              which route takes a request, and what is done with it
+    2  balance                              which backend gets it
+    3  transport                            Twisted's edge: sockets, deadlines, kept connections
+    4  exchange actions site wiring foreign resource     the life of a request; the resource tree
+    5  observe                              the access log and the error log
+    6  config                               TOML to schema; schema to live objects (build)
+    7  demo demo_websocket                  the origins of the demonstration
+    7  cli                                  the txrproxy command
+    8  service                              twistd
+
+Ranks 0 to 2 decide: they import no Twisted and read no clock; time is an argument.
 """
 
 __version__ = "0.1.0"

@@ -93,6 +93,7 @@ CODING_UNSUPPORTED = _row(
     "coding_unsupported", 501, _C, "Only the chunked transfer coding is supported."
 )
 BAD_CHUNK = _row("bad_chunk", 400, _C, "The chunked body is malformed.")
+BAD_FORM = _row("bad_form", 400, _C, "The form is malformed.")
 BAD_EXPECTATION = _row("bad_expectation", 417, _C, "Only 100-continue can be expected.")
 TARGET_TOO_LONG = _row("target_too_long", 414, _C, "The request target is too long.")
 HEAD_TOO_LARGE = _row("head_too_large", 431, _C, "The request head is too large.")

@@ -43,7 +43,6 @@ from txrproxy.http.forward import (
     public_lines,
     request_head,
 )
-from txrproxy.http.framing import UNTIL_CLOSE
 from txrproxy.http.head import IDEMPOTENT, RequestHead, ResponseHead
 from txrproxy.http.status import STATUS_LINES
 from txrproxy.http.target import BadTarget
@@ -114,13 +113,14 @@ class Exchange:
             ):
                 plan = candidate
                 break
-        if plan is None:
-            self.plan = site.nowhere
-            self.fail(NO_ROUTE)
-            return
-        self.plan = plan
-        if head.method in (b"CONNECT", b"TRACE") and not plan.takes_connect:
+        self.plan = plan or site.nowhere
+        if head.method in (b"CONNECT", b"TRACE") and not self.plan.takes_connect:
+            # What follows may be meant for the tunnel: it is not to be read as requests.
+            self.downstream.refuse_more()
             self.fail(METHOD_NOT_ALLOWED)
+            return
+        if plan is None:
+            self.fail(NO_ROUTE)
             return
         plan.serve(self)
 
@@ -158,16 +158,16 @@ class Exchange:
         upstream = backend.connections.acquire(self, fresh is not None)
         if upstream is not None:
             self._send(upstream, now)
-        elif self.backend is backend and not self._body_ended:
+        elif self.backend is backend and not self._body_ended and not self._over:
             self.downstream.pause_body()
 
     def on_connected(self, upstream: Any) -> None:
         """A connection was opened, or became free."""
         now = self.site.seconds()
         self.connect = now - self._attempt_at
-        self._send(upstream, now)
         if not self._body_ended:
-            self.downstream.resume_body()
+            self.downstream.resume_body()  # before the backend may say that it takes no more
+        self._send(upstream, now)
 
     def on_connect_failed(self, reason: Reason) -> None:
         """No connection; ``reason`` says whether another backend may have one."""
@@ -378,10 +378,7 @@ class Exchange:
         """The connection is gone before the response was whole."""
         upstream, self.upstream = self.upstream, None
         if self.status:
-            self.downstream.cut(
-                abruptly=self._length == UNTIL_CLOSE and not self.head.facts.http_11
-            )
-            self._log(reason, self.site.seconds())
+            self._cut(reason)
             return
         # A kept connection may have been closed under the request: not the backend's failure, if
         # sending the request again is safe (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
@@ -403,8 +400,6 @@ class Exchange:
     def on_client_lost(self, reason: Reason) -> None:
         """Nobody is left to answer: the backend is told by closing its connection."""
         self._drop_upstream()
-        if self.backend is not None:
-            self.backend.connections.leave(self)
         self.status = self.status or CLIENT_CLOSED
         self._log(reason, self.site.seconds())
 
@@ -412,16 +407,15 @@ class Exchange:
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.abandon()
+        elif self.backend is not None:
+            self.backend.connections.leave(self)  # one may be on its way
 
     def fail(self, reason: Reason) -> None:
         """Answer with an error page, or cut a response that has begun."""
         if self._over:
             return
         if self.status:
-            self.downstream.cut(
-                abruptly=self._length == UNTIL_CLOSE and not self.head.facts.http_11
-            )
-            self._log(reason, self.site.seconds())
+            self._cut(reason)
             return
         accept = b", ".join(self.head.fields.all(b"accept")) or None
         content_type, body = page(reason.status, reason.text, self.request_id, accept)
@@ -436,7 +430,7 @@ class Exchange:
 
     def _cut(self, reason: Reason) -> None:
         """End a response that has begun and can not be completed."""
-        framed = self._length != UNTIL_CLOSE or self.head.facts.http_11
+        framed = self._length >= 0 or self.head.facts.http_11
         self.downstream.cut(abruptly=not framed)
         self._log(reason, self.site.seconds())
 
@@ -457,6 +451,15 @@ class Exchange:
             self.head, status, STATUS_LINES[status], block, self.request_id, len(body), body, True
         )
         self.finish(reason, self.site.seconds())
+
+    def respond(self, head: ResponseHead, length: int, content: bytes) -> None:
+        """Begin a response that is made in this process; its maker sends the rest and finishes."""
+        self.status = head.status
+        self._length = length
+        block = self.plan.response_rules.block(head)
+        self.bytes_out = self.downstream.respond(
+            self.head, head.status, head.status_line, block, self.request_id, length, content, False
+        )
 
     def finish(self, reason: Reason, now: float) -> None:
         """The response has been written whole."""

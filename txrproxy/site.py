@@ -51,6 +51,18 @@ _UNREADABLE = RequestHead(
 _UNREADABLE.facts.http_11 = True
 
 
+class _NoLog:
+    """Stands where nobody wants an access log."""
+
+    enabled = False
+
+    def append(self, record: Any) -> None:
+        """Forget it."""
+
+
+NO_LOG = _NoLog()
+
+
 def nowhere() -> Plan:
     """The plan of a request that no route takes."""
     return Plan(
@@ -165,13 +177,13 @@ class ProxySite:
 
     # What a connection asks.
 
-    def begin(self, downstream: Downstream, head: RequestHead) -> None:
+    def begin(self, downstream: Any, head: RequestHead) -> None:
         """A request has arrived."""
         exchange = Exchange(self, downstream, head, self.seconds())
         downstream.exchange = exchange
         exchange.begin()
 
-    def refuse(self, downstream: Downstream, reason: Reason) -> None:
+    def refuse(self, downstream: Any, reason: Reason) -> None:
         """Something has arrived that is no request."""
         exchange = downstream.exchange = self._unreadable(downstream, downstream.peer)
         exchange.fail(reason)

@@ -178,6 +178,12 @@ class ConditionsTests(SynchronousTestCase):
         ):
             self.assertEqual(conditions.wildcard(normalise_path(raw), raw), expected, raw)
 
+    def test_prefix(self) -> None:
+        conditions = Conditions((), [b"/a/*", b"/a/b/*", b"/a/b/c"])
+        for path, expected in ((b"/a/x", b"/a/"), (b"/a/b/x", b"/a/b/"), (b"/a/b/c", b"/a/b/c")):
+            self.assertEqual(conditions.prefix(path), expected)
+        self.assertEqual(Conditions().prefix(b"/a"), b"/")
+
     def test_wildcard_of_everything(self) -> None:
         for conditions in (Conditions(), Conditions(paths=[b"/*"])):
             self.assertEqual(conditions.wildcard(b"/a/b", b"/a%2Fb"), b"a%2Fb")

@@ -16,6 +16,10 @@ class RewriteTests(SynchronousTestCase):
         for target, expected in table:
             self.assertEqual(rewrite.apply(target), expected, target)
 
+    def test_mount(self) -> None:
+        self.assertEqual(Rewrite(b"/app/").mount, b"/app")
+        self.assertEqual(Rewrite(b"", b"/v2").mount, b"")
+
     def test_nothing_to_do(self) -> None:
         rewrite = Rewrite()
         self.assertFalse(rewrite)

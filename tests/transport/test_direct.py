@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 from typing import Any, ClassVar
 from unittest import mock
 
@@ -280,12 +281,20 @@ class DirectTests(Case):
         buffer[:] = bytes(len(buffer))
         self.assertEqual(self.arrived(), HUGE + HUGE)
 
-    def test_a_small_rest_does_not_pause_a_push_producer(self) -> None:
+    def test_the_first_byte_queued_pauses_a_push_producer(self) -> None:
         producer = PushProducer()
         self.transport.registerProducer(producer, True)
         self.transport.socket = mock.Mock(send=lambda data: len(data) - 10, wraps=self.near)
         self.transport.write(bytes(100_000))
-        self.assertEqual(producer.calls, [])
+        self.assertEqual(producer.calls, ["pause"])
+
+    def test_unsent_counts_the_queue_and_what_the_peer_has_not_taken(self) -> None:
+        self.assertEqual(direct.unsent(self.transport), 0)
+        self.transport.write(HUGE)
+        before = direct.unsent(self.transport)
+        self.assertGreater(before, self.transport._tempDataLen - 1)
+        self.assertEqual(self.arrived(), HUGE)
+        self.assertLess(direct.unsent(self.transport), before)
 
     def test_a_producer_may_write_while_it_is_resumed(self) -> None:
         producer = PushProducer()
@@ -293,6 +302,30 @@ class DirectTests(Case):
         self.transport.registerProducer(producer, True)
         self.transport.write(HUGE)
         self.assertEqual(self.arrived(), HUGE + b"more")
+
+    def test_a_reset_seen_by_write_is_no_clean_end(self) -> None:
+        self.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.far.close()
+        self.transport.write(b"x")
+        self.assertIs(self.transport.doRead(), main.CONNECTION_LOST)
+        self.assertIs(self.transport.doWrite(), main.CONNECTION_LOST)
+
+    def test_the_end_is_clean_after_a_full_kernel(self) -> None:
+        for code in (errno.EAGAIN, errno.ENOBUFS):
+            self.transport.socket = FailingSocket(self.near, code)
+            self.transport.write(b"x")
+            self.transport.socket = self.near
+            self.transport.doWrite()
+        self.far.shutdown(socket.SHUT_WR)
+        self.assertIs(self.transport.doRead(), main.CONNECTION_DONE)
+
+    def test_what_came_before_a_reset_is_read(self) -> None:
+        self.far.sendall(b"413")
+        self.transport.socket = FailingSocket(self.near, errno.ECONNRESET)
+        self.transport.write(b"body")
+        self.transport.socket = self.near
+        self.assertIsNone(self.transport.doRead())
+        self.assertEqual(self.protocol.received, [b"413"])
 
     def test_read_size(self) -> None:
         spy = mock.Mock(wraps=self.near)

@@ -6,37 +6,35 @@ that a request only follows them.
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 from twisted.python.reflect import namedAny
 
 from txrproxy import actions
-from txrproxy.balance.backend import Backend
 from txrproxy.balance.pool import Pool
 from txrproxy.balance.select import Cycle
 from txrproxy.config import schema
 from txrproxy.config.problems import ConfigErrors, Problem
-from txrproxy.config.values import BackendUrl, Bind
-from txrproxy.exchange import Exchange
+from txrproxy.config.values import Bind
 from txrproxy.http.fields import make_line
-from txrproxy.http.forward import Changes, RequestRules, ResponseRules
+from txrproxy.http.forward import Changes
 from txrproxy.routing.match import Conditions
 from txrproxy.routing.plan import Plan
 from txrproxy.routing.redirect import Template
 from txrproxy.routing.rewrite import Rewrite
 from txrproxy.routing.tree import Tree
-from txrproxy.site import ProxySite, request_ids
-from txrproxy.transport.connections import Connections
+from txrproxy.site import NO_LOG, ProxySite, request_ids
 from txrproxy.transport.deadlines import Deadlines
-from txrproxy.transport.dial import NameDialer, TcpDialer, UnixDialer
 from txrproxy.transport.downstream import Downstream, Service
 from txrproxy.transport.limit import ConnectionLimit
 from txrproxy.transport.proxied import HeaderReader
-from txrproxy.transport.upstream import Upstream
+from txrproxy.wiring import Wiring, close, rules
+
+if TYPE_CHECKING:
+    from txrproxy.resource import ReverseProxyResource
 
 LINGER = 5.0  # seconds that a closing connection still reads, so that its last response arrives
 
@@ -50,6 +48,15 @@ class Graph:
     log: Any
     limit: ConnectionLimit
     deadlines: Deadlines = field(repr=False)
+    _tree: Tree[Plan] = field(repr=False)
+    _shared: Mapping[str, Any] = field(repr=False)
+    _reactor: Any = field(repr=False)
+
+    def resource(self) -> ReverseProxyResource:
+        """The tree of routes as an ``IResource``, to be mounted in a ``twisted.web`` site."""
+        from txrproxy.resource import ReverseProxyResource  # twisted.web, only if used
+
+        return ReverseProxyResource.of_tree(self._tree, self._reactor, self._shared)
 
     def drain(self) -> None:
         """Close what is idle, and everything else after its exchange."""
@@ -63,9 +70,7 @@ class Graph:
 
     def close(self) -> None:
         """Let go of the connections to backends, and stop the clockwork."""
-        for pool in self.pools.values():
-            for backend in pool.backends:
-                backend.connections.close()
+        close(self.pools.values())
         self.deadlines.close()
 
     @property
@@ -77,13 +82,14 @@ class Graph:
 def build(
     config: schema.Config,
     reactor: Any,
-    log: Any,
+    log: Any = NO_LOG,
     wall: Callable[[], float] = time.time,
 ) -> Graph:
     """The objects of a configuration that was loaded without errors.
 
-    ``log`` takes access log records. Raises :class:`ConfigErrors` for what only shows when it is
-    tried, such as a resource that can not be imported.
+    ``log`` takes access log records (:func:`txrproxy.observe.accesslog.open_log`). Raises
+    :class:`ConfigErrors` for what only shows when it is tried, such as a resource that can not be
+    imported.
     """
     return _Builder(config, reactor, log, wall).graph()
 
@@ -97,29 +103,32 @@ class _Builder:
         self.log = log
         self.wall = wall
         self.deadlines = Deadlines(reactor)
+        self.wiring = Wiring(reactor, self.deadlines, config.resolve)
         self.seconds = reactor.seconds
 
     def graph(self) -> Graph:
         config = self.config
-        pools = {name: self.pool(name, pool) for name, pool in config.pools.items()}
+        pools = {name: self.wiring.pool(name, pool) for name, pool in config.pools.items()}
         tree = Tree([self.route(route, pools) for route in config.routes])
         limit = ConnectionLimit(config.server.max_connections)
-        request_id = request_ids()
+        shared: dict[str, Any] = {
+            "log": self.log,
+            "seconds": self.seconds,
+            "wall": self.wall,
+            "trusted": config.server.trusted_proxies,
+            "request_id": request_ids(),
+        }
         sites = []
         for listener in config.listeners.values():
             site = ProxySite(
                 self.to_https(listener) if listener.redirect_https else tree,
-                log=self.log,
-                seconds=self.seconds,
-                wall=self.wall,
-                trusted=config.server.trusted_proxies,
                 limit=limit,
                 proxy_headers=self.proxy_headers(listener),
-                request_id=request_id,
+                **shared,
             )
             site.serve(self.service(site, listener))
             sites += [(address, site) for address in listener.bind]
-        return Graph(sites, pools, self.log, limit, self.deadlines)
+        return Graph(sites, pools, self.log, limit, self.deadlines, tree, shared, self.reactor)
 
     def proxy_headers(self, listener: schema.Listener) -> Any:
         if listener.proxy_protocol == "off":
@@ -156,42 +165,6 @@ class _Builder:
         rules = self.rules((), None)
         plan = Plan(name=b"", serve=actions.redirect(template, 308, conditions), **rules)
         return Tree([(conditions, plan)])
-
-    # Pools.
-
-    def pool(self, name: str, pool: schema.Pool) -> Pool:
-        attempts = 1 + (pool.retry.attempts if pool.retry is not None else 2)
-        backends = [self.backend(backend, pool) for backend in pool.backends]
-        aliases = {pool.host.lower().encode()} - {b"preserve", b"backend"}
-        return Pool(name.encode(), backends, attempts, aliases)
-
-    def backend(self, backend: schema.Backend, pool: schema.Pool) -> Backend:
-        url = backend.url
-        made = Backend(
-            str(url).removeprefix("http://").encode(),
-            _authority(url),
-            backend.weight,
-            backend.max_connections,
-        )
-        keepalive = pool.keepalive
-        made.connections = Connections(
-            made,
-            self.dialer(url, pool),
-            self.seconds,
-            self.deadlines.queue(keepalive.timeout, Upstream.kept_long_enough),
-            keepalive.idle,
-            keepalive.requests,
-        )
-        return made
-
-    def dialer(self, url: BackendUrl, pool: schema.Pool) -> Any:
-        if url.scheme == "unix":
-            return UnixDialer(self.reactor, str(self.config.resolve(url.path)))
-        try:
-            ipaddress.ip_address(url.host)
-        except ValueError:
-            return NameDialer(self.reactor, url.host, url.port, pool.resolve)
-        return TcpDialer(self.reactor, url.host, url.port)
 
     # Routes.
 
@@ -248,14 +221,7 @@ class _Builder:
             plan.pool = Cycle([pools[name] for name in names], list(shares.values())).next
         # Of a split, the first pool has the say where the route has not.
         timeouts = self.config.pools[names[0]].timeouts
-        over = route.timeouts
-        queue = self.deadlines.queue
-        plan.connect = over.connect or timeouts.connect
-        plan.first_byte = queue(over.first_byte or timeouts.first_byte, Upstream.first_byte_expired)
-        idle = over.idle or timeouts.idle
-        plan.idle = queue(idle, Upstream.idle_expired)
-        plan.tunnel_idle = queue(idle, _expire)
-        plan.queue = queue(over.queue or timeouts.queue, Exchange.queue_expired)
+        self.wiring.deadlines_of(plan, timeouts, route.timeouts)
 
     def rules(
         self, policies: Sequence[schema.Policy], route: schema.Route | None
@@ -264,22 +230,14 @@ class _Builder:
         requests = _changes([policy.request_headers for policy in policies])
         responses = _changes([policy.response_headers for policy in policies])
         hide = [name.encode() for policy in policies for name in policy.hide]
-        host, backend_host = None, False
         shares = self._pools(route) if route is not None else {}
-        if shares:
-            wanted = self.config.pools[next(iter(shares))].host
-            backend_host = wanted == "backend"
-            host = None if wanted in ("preserve", "backend") else wanted.encode()
-        websocket = route is not None and route.websocket
-        made = [
-            RequestRules(trusted, host, websocket, requests, backend_host)
-            for trusted in (True, False)
-        ]
-        return {
-            "trusted_rules": made[0],
-            "rules": made[1],
-            "response_rules": ResponseRules(hide, responses),
-        }
+        return rules(
+            requests,
+            responses,
+            hide,
+            host=self.config.pools[next(iter(shares))].host if shares else None,
+            websocket=route is not None and route.websocket,
+        )
 
     def serve(self, route: schema.Route, conditions: Conditions) -> Any:
         if route.redirect is not None:
@@ -296,21 +254,16 @@ class _Builder:
         return actions.proxy
 
     def resource(self, route: schema.Route, conditions: Conditions) -> Any:
-        from txrproxy.foreign import serve_resource  # noqa: PLC0415: twisted.web, only if used
+        from txrproxy.foreign import serve_resource  # twisted.web, only if used
 
         assert route.resource is not None
         module, _, name = route.resource.partition(":")
         try:
-            found = namedAny(f"{module}.{name}")
+            return serve_resource(namedAny(f"{module}.{name}"), conditions, self.reactor)
         except Exception as error:
             raise ConfigErrors(
                 [Problem("", 0, f"routes.{route.name}.resource", f"{route.resource}: {error}")]
             ) from error
-        return serve_resource(found, conditions, self.reactor)
-
-
-def _expire(tunnel: Any) -> None:
-    tunnel.expire()
 
 
 def _changes(parts: Sequence[schema.FieldChanges]) -> Changes:
@@ -319,12 +272,3 @@ def _changes(parts: Sequence[schema.FieldChanges]) -> Changes:
         tuple(make_line(n.encode(), v.encode()) for part in parts for n, v in part.add.items()),
         frozenset(name.lower().encode() for part in parts for name in part.remove),
     )
-
-
-def _authority(url: BackendUrl) -> bytes:
-    """What Host says of a backend: its port only where it is not the scheme's own."""
-    if url.scheme == "unix":
-        return b"localhost"
-    host = f"[{url.host}]" if ":" in url.host else url.host
-    default = {"http": 80, "https": 443}[url.scheme]
-    return (host if url.port == default else f"{host}:{url.port}").encode()

@@ -13,6 +13,7 @@ one bounded line.
 from __future__ import annotations
 
 import re
+import sys
 
 from txrproxy.errors import BAD_CHUNK, Reason
 from txrproxy.http.fields import EMPTY, BadFields, Fields, parse_fields
@@ -95,6 +96,7 @@ class ChunkedDecoder:
     def feed(self, data: bytes) -> bytes:
         content: list[bytes] = []
         at, end = 0, len(data)
+        seen = 0  # bytes at the start of ``data`` that were looked at before
         while True:
             if self._state == _DATA:
                 take = min(self._remaining, end - at)
@@ -106,6 +108,7 @@ class ChunkedDecoder:
                     break
                 self._state = _DATA_END
             if self._line:
+                seen = len(self._line)
                 data = self._line + data[at:]
                 at, end = 0, len(data)
                 self._line = b""
@@ -124,7 +127,7 @@ class ChunkedDecoder:
                 if at < 0:
                     break
             if self._state == _TRAILERS:
-                self._trailer_section(data, at)
+                self._trailer_section(data, at, seen)
                 break
         return content[0] if len(content) == 1 else b"".join(content)
 
@@ -149,13 +152,13 @@ class ChunkedDecoder:
         self._state = _DATA if self._remaining else _TRAILERS
         return stop + 2
 
-    def _trailer_section(self, data: bytes, at: int) -> None:
+    def _trailer_section(self, data: bytes, at: int, seen: int) -> None:
         if data.startswith(b"\r\n", at):
             self._finish(data, at + 2)
             return
         stop = data.find(b"\r\n\r\n", at, at + MAX_TRAILERS)
         if stop < 0:
-            if end_of_line_broken(data, at) or len(data) - at >= MAX_TRAILERS:
+            if len(data) - at >= MAX_TRAILERS or broken_line_end(data, max(at, seen - 1)) >= 0:
                 raise BadBody(BAD_CHUNK)
             self._line = data[at:]
             return
@@ -176,9 +179,13 @@ class ChunkedDecoder:
 _BROKEN_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
 
 
-def end_of_line_broken(data: bytes | bytearray, at: int = 0) -> bool:
-    """Whether a CR or LF stands alone: no later byte can mend that (RFC 9112 section 2.2)."""
-    return _BROKEN_LINE_END.search(data, at) is not None
+def broken_line_end(data: bytes | bytearray, at: int = 0, end: int = sys.maxsize) -> int:
+    """Where a CR or LF stands alone from ``at`` to ``end``, -1 for nowhere.
+
+    No later byte can mend that (RFC 9112 section 2.2). A CR at the very end may get its LF yet.
+    """
+    match = _BROKEN_LINE_END.search(data, at, end)
+    return match.start() if match is not None else -1
 
 
 def encode_chunk(data: bytes) -> bytes:

@@ -9,10 +9,14 @@ fills in. Methods instead of event objects, because this is the hot path::
      ▲  └──head without body──────▲│       ▲                  │ 1xx: again     │
      └────────── proceed() ────────┘       └──── end ─────────┴─────── end ────┘
 
-    any ──error, stop()──▶ DISCARD        any ──error, unsolicited bytes──▶ BROKEN
+    any ──error, stop()──▶ DISCARD        HEAD ──101──▶ TUNNEL
+                                          any ──error, unsolicited bytes, close──▶ BROKEN
 
 While BUSY, pipelined bytes are kept and not looked at: requests are answered one by one, in order
 (RFC 9112 section 9.3.2).
+
+How the bytes were split on their way makes no difference: the same requests and responses come out,
+and a request head is refused for the same reason, which is that of its first fault.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from __future__ import annotations
 import re
 
 from txrproxy.errors import (
+    BAD_FIELD,
     BAD_REQUEST_LINE,
     BAD_RESPONSE,
     BAD_RESPONSE_BODY,
@@ -35,12 +40,12 @@ from txrproxy.http.body import (
     Decoder,
     LengthDecoder,
     UntilCloseDecoder,
-    end_of_line_broken,
+    broken_line_end,
 )
 from txrproxy.http.fields import EMPTY, TCHAR, Fields
 from txrproxy.http.framing import CHUNKED, UNTIL_CLOSE, BadFraming, response_body
 from txrproxy.http.head import (
-    MAX_TARGET,
+    MAX_REQUEST_LINE,
     BadHead,
     RequestHead,
     ResponseHead,
@@ -62,8 +67,9 @@ _TCHAR = frozenset(TCHAR)
 class RequestReader:
     """Reads the requests of one connection.
 
-    A subclass has ``on_request``, ``on_body`` and ``on_bad_request``. After ``on_request`` nothing
-    but the body of that request is read, until ``proceed()``.
+    A subclass has the five ``on_…`` methods. After ``on_request`` nothing but the body of that
+    request is read, until ``proceed()``, which may be called in ``on_request`` and ``on_body``
+    already. ``max_head`` is in bytes, the empty line that ends a head included.
     """
 
     __slots__ = ("_buffer", "_decoder", "_looping", "max_fields", "max_head", "state")
@@ -83,11 +89,11 @@ class RequestReader:
         raise NotImplementedError
 
     def on_incomplete_head(self) -> None:
-        """A head has begun to arrive."""
+        """A head has begun to arrive, and is not yet complete."""
         raise NotImplementedError
 
     def on_body(self, content: bytes, ended: bool) -> None:
-        """Content of the body, perhaps empty when ``ended``; ``trailers`` are then known."""
+        """Content of the body; when it has ``ended``, perhaps none, and ``trailers`` are known."""
         raise NotImplementedError
 
     def on_pipelined(self) -> None:
@@ -176,12 +182,12 @@ class RequestReader:
                 self._check_incomplete(self._buffer, 0)
                 return b""
         if end + 4 > self.max_head:
-            self._refuse(self._too_large(data))
+            self._refuse(self._fault(data) or HEAD_TOO_LARGE)
             return b""
         try:
             head = parse_request_head(data[:end])
         except BadHead as error:
-            self._refuse(error.reason)
+            self._refuse(self._fault(data[: end + 2]) or error.reason)
             return b""
         if len(head.fields.lines) > self.max_fields:
             self._refuse(TOO_MANY_FIELDS)
@@ -198,16 +204,23 @@ class RequestReader:
 
     def _check_incomplete(self, buffer: bytearray, searched: int) -> None:
         """Refuse now what no later byte can make a valid head."""
-        if len(buffer) >= self.max_head:
-            self._refuse(self._too_large(buffer))
-        elif buffer != b"\r" and (buffer[0] not in _TCHAR or end_of_line_broken(buffer, searched)):
-            self._refuse(BAD_REQUEST_LINE)
-        elif len(buffer) > MAX_TARGET and b"\r\n" not in buffer:
-            self._refuse(TARGET_TOO_LONG)
+        if buffer != b"\r":  # half of an empty line
+            reason = self._fault(buffer, searched)
+            if reason is not None:
+                self._refuse(reason)
 
-    def _too_large(self, head: bytes | bytearray) -> Reason:
-        line = head.find(b"\r\n", 0, MAX_TARGET)
-        return TARGET_TOO_LONG if line < 0 else HEAD_TOO_LARGE
+    def _fault(self, head: bytes | bytearray, searched: int = 0) -> Reason | None:
+        """The first fault of a head that shows before its end; none in what was ``searched``."""
+        if head[0] not in _TCHAR:
+            return BAD_REQUEST_LINE
+        bound, reason = self.max_head, HEAD_TOO_LARGE
+        line = head.find(b"\r\n", 0, min(bound, MAX_REQUEST_LINE))
+        if line < 0:
+            bound, reason = min(bound, MAX_REQUEST_LINE), TARGET_TOO_LONG
+        broken = broken_line_end(head, searched, bound)
+        if broken >= 0:
+            return BAD_FIELD if 0 <= line < broken else BAD_REQUEST_LINE
+        return reason if len(head) >= bound else None
 
     def _read_body(self, data: bytes) -> bytes:
         decoder = self._decoder
@@ -234,7 +247,8 @@ class ResponseReader:
     """Reads the responses of one connection to a backend.
 
     ``expect(method)`` before each request; ``on_response`` comes once for it, with as much of the
-    body as has arrived, then ``on_body`` until ``ended``. ``upgrading`` says that 101 may come.
+    body as has arrived, then ``on_body`` until ``ended``. ``upgrading`` says that 101 may come. A
+    subclass has the six ``on_…`` methods.
     """
 
     __slots__ = ("_buffer", "_decoder", "_informational", "_method", "state", "upgrading")
@@ -262,7 +276,7 @@ class ResponseReader:
         raise NotImplementedError
 
     def on_body(self, content: bytes, ended: bool) -> None:
-        """More content, perhaps empty when ``ended``."""
+        """More content; perhaps none when it has ``ended``, and ``trailers`` are then known."""
         raise NotImplementedError
 
     def on_bad_response(self, reason: Reason) -> None:
@@ -341,8 +355,9 @@ class ResponseReader:
             assert buffer is not None
             if len(buffer) >= MAX_RESPONSE_HEAD:
                 self._refuse(RESPONSE_HEAD_TOO_LARGE)
-            elif not b"HTTP/1.".startswith(bytes(buffer[:7])) or end_of_line_broken(
-                buffer, searched
+            elif (
+                not b"HTTP/1.".startswith(bytes(buffer[:7]))
+                or broken_line_end(buffer, searched) >= 0
             ):
                 self._refuse(BAD_RESPONSE)
             return b""

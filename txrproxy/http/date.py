@@ -9,7 +9,7 @@ _last = (-1, b"")
 
 def http_date_line(seconds: float) -> bytes:
     """``Date: ...`` with its CRLF, for a time in unix seconds."""
-    global _last  # noqa: PLW0603: a memo of one
+    global _last  # a memo of one
     second = int(seconds)
     if _last[0] != second:
         _last = second, b"Date: %b\r\n" % formatdate(second, usegmt=True).encode("ascii")

@@ -23,6 +23,7 @@ from collections.abc import Iterable, Set
 from typing import Any
 
 from txrproxy.errors import BAD_FIELD, Reason
+from txrproxy.http.memo import Memo
 
 TCHAR = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CONTROLS = bytes(c for c in range(256) if (c < 0x20 and c != 0x09) or c == 0x7F)
@@ -31,10 +32,9 @@ _CONTROLS = bytes(c for c in range(256) if (c < 0x20 and c != 0x09) or c == 0x7F
 # itself has to look at it: see ``is_marked``).
 Line = tuple[bytes, bytes, bytes, bool]
 
-_MEMO_BLOCKS = 1024
-_MEMO_BLOCK_SIZE = 4096  # longer blocks are parsed each time: the memo stays below 4 MiB
-_MEMO_LINES = 4096
+_MEMO_BLOCK_SIZE = 4096  # longer ones are parsed each time
 _MEMO_LINE_SIZE = 256
+_LINE_WEIGHT = 400  # bytes that a parsed line takes beside its text
 
 # Fields that speak of one connection only (RFC 9110 section 7.6.1), beside what Connection lists.
 HOP_BY_HOP = frozenset(
@@ -79,6 +79,8 @@ NOT_IN_TRAILERS = HOP_BY_HOP | {
     b"via",
     b"warning",
     b"www-authenticate",
+    b"x-forwarded",
+    b"x-real-ip",
     b"x-request-id",
 }
 
@@ -165,15 +167,21 @@ class Fields:
 
 def _by_name(lines: Iterable[Line]) -> dict[bytes, tuple[bytes, ...]]:
     index: dict[bytes, tuple[bytes, ...]] = {}
+    repeated: dict[bytes, list[bytes]] = {}
     for line in lines:
         name = line[0]
-        index[name] = (*index[name], line[1]) if name in index else (line[1],)
+        if name in index:
+            repeated.setdefault(name, list(index[name])).append(line[1])
+        else:
+            index[name] = (line[1],)
+    for name, values in repeated.items():
+        index[name] = tuple(values)
     return index
 
 
 EMPTY = Fields(())
-_blocks: dict[bytes, Fields] = {b"": EMPTY}
-_lines: dict[bytes, Line] = {}
+_blocks: Memo[Fields] = Memo(8 * 1024 * 1024)
+_lines: Memo[Line] = Memo(2 * 1024 * 1024)
 
 
 def is_token(value: bytes) -> bool:
@@ -206,9 +214,7 @@ def parse_line(line: bytes) -> Line:
         raise BadFields(BAD_FIELD)
     parsed = make_line(name, value)
     if len(line) <= _MEMO_LINE_SIZE:
-        if len(_lines) >= _MEMO_LINES:
-            _lines.clear()
-        _lines[line] = parsed
+        _lines.remember(line, parsed, _LINE_WEIGHT + 3 * len(line))
     return parsed
 
 
@@ -220,13 +226,13 @@ def parse_fields(block: bytes) -> Fields:
     known = _blocks.get(block)
     if known is not None:
         return known
+    if not block:
+        return EMPTY
     known_line = _lines.get
     fields = Fields([known_line(line) or parse_line(line) for line in block.split(b"\r\n")])
     if len(block) <= _MEMO_BLOCK_SIZE:
-        if len(_blocks) >= _MEMO_BLOCKS:
-            _blocks.clear()
-            _blocks[b""] = EMPTY
-        _blocks[block] = fields
+        # The text is kept as the key, in the lines, joined, and as what rules make of it.
+        _blocks.remember(block, fields, _LINE_WEIGHT * (2 + len(fields)) + 4 * len(block))
     return fields
 
 
@@ -250,9 +256,13 @@ def connection_options(fields: Fields) -> frozenset[bytes]:
 
 
 def allowed_trailers(fields: Fields) -> Fields:
-    """The trailer fields that may be passed on (RFC 9110 section 6.5.1)."""
-    return Fields(
-        line
-        for line in fields.lines
-        if line[0] not in NOT_IN_TRAILERS and not line[0].startswith(b"x-forwarded-")
-    )
+    """The trailer fields that may be passed on (RFC 9110 section 6.5.1).
+
+    A receiver may merge them with the header fields, so what could not pass there under an alias
+    does not pass here either.
+    """
+    return Fields(line for line in fields.lines if _may_trail(line[0].replace(b"_", b"-")))
+
+
+def _may_trail(name: bytes) -> bool:
+    return name not in NOT_IN_TRAILERS and not name.startswith(b"x-forwarded-")

@@ -4,10 +4,10 @@ A request loses the fields of its own hop and every field by which a client coul
 a proxy; it gains Via, Forwarded, X-Forwarded-* and X-Request-Id. A response loses the fields of its
 hop and what identifies the backend.
 
-What a rule set does to a block of fields depends on the two alone, so the result is kept with the
-fields (``Fields.derived``): a warm request costs one look-up. What belongs to a connection (the
-client's address, the scheme) is rendered once for it, in :class:`Peer`, and completes the lines
-that the block leaves open.
+What a rule set does to a block of fields depends on the two and the version alone, so the result
+is kept with what was found out about the fields: a warm request costs one look-up. What belongs to
+a connection (the client's address, the scheme) is rendered once for it, in :class:`Peer`, and
+completes the lines that the block leaves open.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ _ALIASED = (
 )
 # What a request never carries on as it came: its hop's, and what is rendered anew.
 _NOT_SENT_ON = HOP_BY_HOP | {b"content-length"}
-_MAX_DERIVED = 16  # rule sets remembered for one block
+_MAX_DERIVED = 8  # rule sets remembered for one block
+_MAX_FORWARDS = 1000  # a larger one is lowered to this: no path has as many hops
 
 
 def is_proxy_field(name: bytes) -> bool:
@@ -130,7 +131,7 @@ class RequestRules:
         trusted: bool,
         host: bytes | None = None,
         websocket: bool = True,
-        changes: Changes = Changes(),  # noqa: B008: immutable
+        changes: Changes = Changes(),
         backend_host: bool = False,
     ) -> None:
         self.trusted = trusted
@@ -150,12 +151,13 @@ class RequestRules:
         self._aliased = _ALIASED | configured
 
     def block(self, fields: Fields, facts: RequestFacts, authority: bytes) -> RequestBlock:
-        """The fields to send on; remembered when ``authority`` is that of the fields."""
+        """The fields to send on; remembered for the common version and the authority of Host."""
         known = fields.derived.get(self)
-        if known is not None and authority is facts.authority:
+        common = facts.http_11 and authority is facts.authority
+        if known is not None and common:
             return known  # type: ignore[no-any-return]
         made = self._make(fields, facts, authority)
-        if authority is facts.authority:
+        if common:
             if len(fields.derived) >= _MAX_DERIVED:
                 fields.derived.clear()
             fields.derived[self] = made
@@ -163,34 +165,38 @@ class RequestRules:
 
     def _make(self, fields: Fields, facts: RequestFacts, authority: bytes) -> RequestBlock:
         removed = self._removed
-        if facts.plain:
+        if facts.plain and authority is facts.authority:
             # Only Host is not sent on as it came, and what takes its place is known for the host.
-            made = facts.derived.get(self)
-            if made is None:
-                made = self._frame(EMPTY, facts, authority)
-                if len(facts.derived) >= _MAX_DERIVED:
-                    facts.derived.clear()
-                facts.derived[self] = made
+            frame = facts.frames.get(self)
+            if frame is None:
+                frame = self._frame(EMPTY, (), facts, authority)
+                if len(facts.frames) >= _MAX_DERIVED:
+                    facts.frames.clear()
+                facts.frames[self] = frame
             passed = [line[2] for line in fields.lines if line[0] not in removed]
         else:
-            made = self._frame(fields, facts, authority)
             removed = removed | facts.options
             passes = self._passes
-            passed = [
-                line[2]
+            passing = [
+                line
                 for line in fields.lines
                 if line[0] not in removed and (not line[3] or passes(line[0], facts))
             ]
-        host, rest, forwarded_for, tells_proto = made
+            frame = self._frame(fields, passing, facts, authority)
+            passed = [
+                _one_less(line) if line[0] == b"max-forwards" else line[2] for line in passing
+            ]
+        host, rest, forwarded_for, tells_proto = frame
         return b"%b%b%b" % (host, b"".join(passed), rest), forwarded_for, tells_proto
 
     def _frame(
-        self, fields: Fields, facts: RequestFacts, authority: bytes
+        self, fields: Fields, passing: Sequence[Line], facts: RequestFacts, authority: bytes
     ) -> tuple[bytes, bytes, bytes, bool]:
         """What stands around the lines that pass: Host before them, the proxy's own after."""
         host = b""
         if not self.backend_host:
             host = b"Host: %b\r\n" % (authority if self.host is None else self.host)
+        told = {line[0] for line in passing} | self._changes.replaced
         out = []
         if facts.body:
             # What the reader understood is what is sent, in one spelling.
@@ -205,18 +211,21 @@ class RequestRules:
         elif facts.trailers:
             out.append(b"Connection: TE\r\nTE: trailers\r\n")
         out += [line[2] for line in self._changes.set + self._changes.add]
-        via = fields.all(b"via") if self.trusted else ()
-        version = b"1.1" if facts.http_11 else b"1.0"
-        out.append(b"Via: %b\r\n" % b", ".join((*via, version + b" " + PSEUDONYM)))
-        believed = self.trusted
-        if authority and not (believed and b"x-forwarded-host" in fields):
+        if b"via" not in self._changes.replaced:
+            version = b"1.1 " if facts.http_11 else b"1.0 "
+            out.append(b"Via: %b%b%b\r\n" % (self._earlier(fields, b"via"), version, PSEUDONYM))
+        if authority and b"x-forwarded-host" not in told:
             out.append(b"X-Forwarded-Host: %b\r\n" % authority)
-        earlier = b"".join(v + b", " for v in fields.all(b"forwarded")) if believed else b""
         element = b'host="%b";' % authority if authority else b""
-        out.append(b"Forwarded: " + earlier + element)
-        earlier = b"".join(v + b", " for v in fields.all(b"x-forwarded-for")) if believed else b""
-        tells_proto = not (believed and b"x-forwarded-proto" in fields)
-        return host, b"".join(out), b"X-Forwarded-For: " + earlier, tells_proto
+        out.append(b"Forwarded: " + self._earlier(fields, b"forwarded") + element)
+        forwarded_for = b"X-Forwarded-For: " + self._earlier(fields, b"x-forwarded-for")
+        return host, b"".join(out), forwarded_for, b"x-forwarded-proto" not in told
+
+    def _earlier(self, fields: Fields, name: bytes) -> bytes:
+        """The list that a trusted proxy began, open for one member more."""
+        if not self.trusted:
+            return b""
+        return b"".join(value + b", " for value in fields.all(name) if value)
 
     def _passes(self, name: bytes, facts: RequestFacts) -> bool:
         if name in _NOT_SENT_ON:
@@ -231,6 +240,16 @@ class RequestRules:
             made = name in (b"via", b"forwarded", b"x-forwarded-for", b"x-request-id")
             return self.trusted and not made
         return True
+
+
+def _one_less(line: Line) -> bytes:
+    """A Max-Forwards line to send on (RFC 9110 section 7.6.2)."""
+    _, value, whole, _ = line
+    if not value.isdigit():
+        return whole
+    digits = value.lstrip(b"0")
+    hops = int(digits or b"0") if len(digits) < 4 else _MAX_FORWARDS
+    return b"Max-Forwards: %d\r\n" % max(0, hops - 1)
 
 
 def request_head(
@@ -288,15 +307,19 @@ def client_address(peer: bytes, fields: Fields, trusted: Sequence[Network]) -> b
 
     The first address that is no trusted proxy is the client; what it claims further left is not
     believed. A list that is not one of addresses ends the walk at the last one that could be read.
+    Mapped IPv6 becomes IPv4, as it counts everywhere else.
     """
     client = peer
     for entry in reversed(split_list(fields.all(b"x-forwarded-for"))):
         text = _bare_address(entry.decode("latin-1"))
         try:
-            address = ipaddress.ip_address(text)
+            address = ipaddress.ip_address(text.partition("%")[0])  # a zone names nothing here
         except ValueError:
             return client
-        client = str(address).encode("ascii")
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        text = str(address)
+        client = text.encode("ascii")
         if not is_trusted(text, trusted):
             return client
     return client
@@ -341,7 +364,7 @@ class ResponseRules:
     def __init__(
         self,
         hide: Iterable[bytes] = (),
-        changes: Changes = Changes(),  # noqa: B008: immutable
+        changes: Changes = Changes(),
     ) -> None:
         self._changes = changes
         hidden = frozenset(name.lower() for name in hide)
@@ -359,7 +382,8 @@ class ResponseRules:
         return known
 
     def _make(self, head: ResponseHead) -> list[Line]:
-        dropped = self._dropped | head.options
+        # The length frames the response: nobody can have it dropped, not even Connection.
+        dropped = (self._dropped | head.options) - {b"content-length"}
         if head.status < 200 or head.status == 204:
             dropped |= {b"content-length"}  # RFC 9110 section 8.6
         lines = [line for line in head.fields.lines if line[0] not in dropped]
@@ -390,7 +414,8 @@ class PublicAddress:
 
 
 _ABSOLUTE = re.compile(rb"(?:(https?):)?//([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
-_REFRESH = re.compile(rb"(\s*[0-9.]+\s*[;,]\s*url\s*=\s*)(['\"]?)(.*?)\2\s*", re.IGNORECASE)
+# No white space before the end, which a value does not have: it would take quadratic time.
+_REFRESH = re.compile(rb"([0-9.]+\s*[;,]\s*url\s*=\s*)(['\"]?)(.*?)\2", re.IGNORECASE)
 _DOMAIN = re.compile(rb"(;\s*domain\s*=\s*)\.?([^;\s]*)", re.IGNORECASE)
 
 
@@ -428,7 +453,8 @@ def _public_url(url: bytes, public: PublicAddress) -> bytes:
     scheme = (match[1] or b"").lower()
     authority = match[2].lower()
     default = b":443" if scheme == b"https" else b":80"
-    if authority not in public.own and authority + default not in public.own:
+    # An authority with the default port and one without are the same.
+    if public.own.isdisjoint((authority, authority + default, authority.removesuffix(default))):
         return url
     prefix = public.scheme + b":" if scheme else b""
     return prefix + b"//" + public.authority + public.mount + match[3]

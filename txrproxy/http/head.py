@@ -34,6 +34,7 @@ from txrproxy.http.fields import (
     split_list,
 )
 from txrproxy.http.framing import BadFraming, request_body
+from txrproxy.http.memo import Memo
 from txrproxy.http.target import (
     BadTarget,
     Target,
@@ -56,10 +57,12 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\
 _HOP_PROTOCOLS = (b"h2c", b"h2", b"http/", b"tls/")
 
 MAX_TARGET = 16 * 1024
+MAX_METHOD = 64  # no registered method is half as long
+MAX_REQUEST_LINE = MAX_TARGET + MAX_METHOD + len("  HTTP/1.1\r\n")
 
-_MEMO_TARGETS = 4096
 _MEMO_TARGET_SIZE = 256
-_targets: dict[bytes, tuple[Target, bytes]] = {}
+_TARGET_WEIGHT = 400  # bytes that a parsed target takes beside its text
+_targets: Memo[tuple[Target, bytes]] = Memo(4 * 1024 * 1024)
 
 # With no marked field but these, everything about a request follows from its Host: browsers' GETs.
 _NO_SAY = frozenset({b"host", b"referer", b"user-agent"})
@@ -81,14 +84,15 @@ class RequestFacts:
     ``host`` is normalised for routing (lower case, no port); ``authority`` is the Host field as it
     came. ``body`` is a length in bytes or ``CHUNKED``. ``upgrade`` holds the protocols the client
     offers to change to, b"" for none that may pass. ``plain`` says that nothing but Host had a say
-    in any of this; ``derived`` is for what follows from the facts alone, as in ``Fields``.
+    in any of this, so that the facts are shared by all such requests; ``frames`` belongs to
+    :class:`~txrproxy.http.forward.RequestRules`: what each makes of plain facts.
     """
 
     __slots__ = (
         "authority",
         "body",
-        "derived",
         "expects_continue",
+        "frames",
         "host",
         "http_11",
         "keep_alive",
@@ -99,7 +103,7 @@ class RequestFacts:
     )
 
     def __init__(self, fields: Fields, http_11: bool) -> None:
-        self.derived: dict[Any, Any] = {}
+        self.frames: dict[Any, Any] = {}
         self.plain = http_11 and fields.marked <= _NO_SAY
         self.http_11 = http_11
         self.authority, self.host = _host(fields, http_11)
@@ -220,9 +224,7 @@ def _target(method: bytes, target: bytes) -> tuple[Target, bytes]:
         raise BadHead(error.reason) from error
     # Only the form that means the same with every method is shared.
     if parsed.form == "origin" and len(target) <= _MEMO_TARGET_SIZE:
-        if len(_targets) >= _MEMO_TARGETS:
-            _targets.clear()
-        _targets[target] = both
+        _targets.remember(target, both, _TARGET_WEIGHT + 3 * len(target))
     return both
 
 
@@ -236,7 +238,7 @@ def parse_request_head(head: bytes) -> RequestHead:
     if len(parts) != 3:
         raise BadHead(BAD_REQUEST_LINE)
     method, raw_target, version = parts
-    if method not in METHODS and not is_token(method):
+    if method not in METHODS and (len(method) > MAX_METHOD or not is_token(method)):
         raise BadHead(BAD_METHOD)
     if version == b"HTTP/1.1":
         http_11 = True
@@ -255,12 +257,13 @@ def parse_request_head(head: bytes) -> RequestHead:
     facts = fields.derived.get(http_11) or request_facts(fields, http_11)
     host, authority = facts.host, facts.authority
     if target.authority is not None and target.form == "absolute":
-        # RFC 9112 section 3.2.2 lets the target win; two readings are one too many.
-        if authority and target.authority.lower() != authority.lower():
-            raise BadHead(HOST_MISMATCH)
-        if not authority:
+        # RFC 9112 section 3.2.2 lets the target win; two readings are one too many. An HTTP/1.0
+        # client may leave Host out.
+        if b"host" not in fields:
             authority = target.authority
             host = split_authority(authority)[0]
+        elif target.authority.lower() != authority.lower():
+            raise BadHead(HOST_MISMATCH)
     return RequestHead(method, target, path, host, authority, fields, facts, len(head) + 4)
 
 
@@ -291,9 +294,9 @@ class ResponseHead:
         return f"<ResponseHead {self.status}>"
 
 
-_MEMO_RESPONSES = 512
 _MEMO_RESPONSE_SIZE = 4096
-_responses: dict[bytes, ResponseHead] = {}
+_RESPONSE_WEIGHT = 400  # bytes that a head takes beside its text and its fields
+_responses: Memo[ResponseHead] = Memo(4 * 1024 * 1024)
 
 
 def parse_response_head(head: bytes) -> ResponseHead:
@@ -314,7 +317,6 @@ def parse_response_head(head: bytes) -> ResponseHead:
         raise BadHead(BAD_RESPONSE) from error
     parsed = ResponseHead(int(match[2]), match[3] or b"", match[1] != b"0", fields, len(head) + 4)
     if len(head) <= _MEMO_RESPONSE_SIZE:
-        if len(_responses) >= _MEMO_RESPONSES:
-            _responses.clear()
-        _responses[head] = parsed
+        weight = _RESPONSE_WEIGHT * (2 + len(fields)) + 4 * len(head)
+        _responses.remember(head, parsed, weight)
     return parsed

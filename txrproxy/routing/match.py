@@ -192,17 +192,23 @@ class Conditions:
         its first slash for ``/*`` and for a route without paths. The normalised spelling is given
         when the raw one holds dot segments, or spells the prefix in another way.
         """
-        prefix = b""
-        for text, wild in self.paths:
-            if not wild:
-                if text == path:
-                    return b""
-            elif path.startswith(text) and len(text) > len(prefix):
-                prefix = text
-        prefix = prefix or b"/"
+        prefix = self.prefix(path)
         if raw.startswith(prefix) and keeps_segments(raw, path):
             return raw[len(prefix) :]
         return path[len(prefix) :]
+
+    def prefix(self, path: bytes) -> bytes:
+        """The beginning of a matching normalised path that the conditions name: all of it for an
+        exact pattern, else the longest prefix; a slash for ``/*`` and for a route without paths.
+        """
+        found = b"/"
+        for text, wild in self.paths:
+            if not wild:
+                if text == path:
+                    return path
+            elif path.startswith(text) and len(text) > len(found):
+                found = text
+        return found
 
 
 def _decode(text: bytes) -> bytes:

@@ -50,6 +50,11 @@ class Rewrite:
         if self._pattern is not None:
             self._replacement = _compile_replacement(self._pattern, replacement)
 
+    @property
+    def mount(self) -> bytes:
+        """The prefix that is taken off, which the public address has in front; b"" for none."""
+        return self._strip
+
     def __bool__(self) -> bool:
         return bool(self._strip or self._prefix or self._pattern is not None)
 

@@ -1,4 +1,9 @@
-"""``twistd txrproxy --config FILE``: the options, and the service that runs a configuration."""
+"""``twistd txrproxy --config FILE``: the options, and the service that runs a configuration.
+
+Which error log is in force, from the strongest: ``--logger``, ``--logfile`` or ``--syslog`` given
+to twistd; the ``[log] error`` table, when it names a file or twistd stays in the foreground; else
+what twistd does for a daemon, which is ``twistd.log``.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +11,14 @@ import sys
 from typing import Any
 
 from twisted.application.service import IService, MultiService
+from twisted.logger import ILogObserver
 from twisted.python import usage
+from twisted.python.components import Componentized
 
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.schema import Config
 from txrproxy.config.toml import load_with_warnings
+from txrproxy.observe.errorlog import ErrorLog
 from txrproxy.transport.reactor import install_unless_chosen
 
 
@@ -34,23 +42,65 @@ class Options(usage.Options):
         except ConfigErrors as errors:
             print(errors, file=sys.stderr)
             raise SystemExit(1) from None
-        for warning in warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+        notes = list(map(str, warnings))
+        access = self.loaded.log.access
+        if self.daemon and access.path == "-" and access.format != "off":
+            notes.append("log.access.path: a daemon has no standard output; name a file")
+        for note in notes:
+            print(f"warning: {note}", file=sys.stderr)
+
+    @property
+    def daemon(self) -> bool:
+        """Whether twistd will leave the terminal."""
+        twistd: Any = self.parent or {}
+        return not (twistd.get("nodaemon", True) or twistd.get("debug"))
+
+    @property
+    def own_error_log(self) -> bool:
+        """Whether the configuration says where errors are logged, not twistd."""
+        twistd: Any = self.parent or {}
+        if any(twistd.get(option) for option in ("logger", "logfile", "syslog")):
+            return False
+        return self.loaded.log.error.path != "-" or not self.daemon
+
+
+class _Application(MultiService):
+    """Everything that runs in the process; brings the error log along."""
+
+    def __init__(self, error_log: ErrorLog | None) -> None:
+        super().__init__()
+        self._error_log = error_log
+
+    def setServiceParent(self, parent: Any) -> None:
+        super().setServiceParent(parent)
+        if self._error_log is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._error_log)
 
 
 def makeService(options: Options) -> IService:
     """The service of a loaded configuration."""
-    from twisted.internet import reactor  # noqa: PLC0415: Options has chosen it
+    from twisted.internet import reactor
 
     from txrproxy import demo
-    from txrproxy.service.edge import Edge  # noqa: PLC0415: imports the reactor's modules
+    from txrproxy.service.edge import Edge
 
-    edge: Any = Edge(options.loaded, reactor)
-    origins = demo.service_for(options.loaded)
-    if origins is None:
-        return edge  # type: ignore[no-any-return]
-    print(demo.banner(options.loaded), flush=True)
-    both: Any = MultiService()
-    for service in (origins, edge):
-        service.setServiceParent(both)
-    return both  # type: ignore[no-any-return]
+    config = options.loaded
+    error_log = _open_error_log(config) if options.own_error_log else None
+    application: Any = _Application(error_log)
+    origins = demo.service_for(config)
+    if origins is not None:
+        print(demo.banner(config), flush=True)
+        origins.setServiceParent(application)
+    edge: Any = Edge(config, reactor, error_log)
+    edge.setServiceParent(application)
+    return application  # type: ignore[no-any-return]
+
+
+def _open_error_log(config: Config) -> ErrorLog:
+    error = config.log.error
+    path = error.path if error.path == "-" else str(config.resolve(error.path))
+    try:
+        return ErrorLog(path, error.level, error.format)
+    except OSError as problem:
+        print(f"cannot write the error log {path}: {problem.strerror}", file=sys.stderr)
+        raise SystemExit(1) from None

@@ -12,8 +12,9 @@ So whatever is not the plain case goes the stock way:
 - a partial send: the rest is queued, and a push producer is paused by the stock rule;
 - a failed send: everything is queued. A protocol must not hear ``connectionLost`` inside its own
   ``write``, so the error is left for ``doWrite`` to find on the next loop turn (a broken socket
-  fails again, with EPIPE at the latest), and the stock code reports it. EAGAIN and ENOBUFS need no
-  telling apart from it: they are simply gone by then.
+  fails again, with EPIPE at the latest), and the stock code reports it. But the kernel tells of a
+  reset once: a ``recv`` in between sees a clean end of stream, so it has to be remembered that
+  this one is not, or a response cut off by a reset would pass for a whole one.
 
 Reading is the stock ``doRead`` in fewer calls, with ``read_size`` as an attribute that a protocol
 may raise to :data:`BULK_READ` while a large body streams: half the CPU for each byte relayed
@@ -33,6 +34,7 @@ import socket
 import sys
 import termios
 from collections.abc import Callable, Iterable
+from errno import ENOBUFS
 from typing import Any, ClassVar, TypeVar
 
 from twisted.internet import abstract, address, error, main, tcp, unix
@@ -57,6 +59,7 @@ class _Direct(tcp.Connection):
     read_size = READ  # bytes asked of each recv; an instance may change it at any time
     copies = True  # what has to be queued of a buffer
     bufferSize = 0  # a push producer is paused by the first byte queued, resumed when all are gone
+    _end: error.ConnectionDone | error.ConnectionLost = main.CONNECTION_DONE  # what EOF means
     protocol: Any
 
     def write(self, data: Data) -> None:
@@ -79,8 +82,12 @@ class _Direct(tcp.Connection):
             return
         try:
             sent = self.socket.send(data)
-        except OSError:
+        except BlockingIOError:
             sent = 0
+        except OSError as failure:
+            sent = 0
+            if failure.errno != ENOBUFS:
+                self._end = main.CONNECTION_LOST
         if sent != len(data):
             self._queue(bytes(memoryview(data)[sent:]))
 
@@ -97,7 +104,7 @@ class _Direct(tcp.Connection):
         except OSError:
             return main.CONNECTION_LOST
         if not data:
-            return main.CONNECTION_DONE
+            return self._end
         self.protocol.dataReceived(data)
         return None
 

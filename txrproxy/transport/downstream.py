@@ -253,11 +253,12 @@ class Downstream(RequestReader):
         # The response is over already: what is left of the body is read and forgotten.
         self._discarded += len(content)
         if ended:
-            self._stop()
+            if not self._writing:
+                self._stop()
             self._next()
         elif self._discarded > MAX_DRAIN:
             self._close()
-        else:
+        elif not self._writing:
             self._await(self.service.body)
 
     def on_pipelined(self) -> None:
@@ -374,8 +375,13 @@ class Downstream(RequestReader):
 
     def refuse_body(self) -> None:
         """The rest of the request body is not wanted: the connection closes after the response."""
-        if self.state is BODY:
+        if self.state is not BUSY:
             self._keep = False
+
+    def refuse_more(self) -> None:
+        """Nothing that follows is read: the connection closes after the response."""
+        self._keep = False
+        self.stop()
 
     def cut(self, abruptly: bool) -> None:
         """End a response that can not be completed, so that the client can tell.
@@ -415,7 +421,13 @@ class Downstream(RequestReader):
 
     def _close(self) -> None:
         """Close in order: what was written is sent, and what still comes does not reset it."""
-        unread = (self.state is not HEAD and self.state is not BUSY) or self.buffered
+        if self.state is BUSY:
+            # A client that did not ask for the end may have sent its next requests already.
+            service = self.service
+            ours = service.draining or self.served >= service.keepalive_requests
+            unread = ours or self.buffered > 0
+        else:
+            unread = self.state is not HEAD or self.buffered > 0
         self.stop()
         if not unread:
             self._shut()

@@ -21,6 +21,7 @@ to the stock reactor on a Twisted that lacks one of them.
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 from twisted.internet import epollreactor, main, posixbase
@@ -38,7 +39,13 @@ _call_with_logger: Any = log.callWithLogger
 
 
 class LeanReactor(epollreactor.EPollReactor):
-    """``EPollReactor`` with a short way for plain events and idle turns."""
+    """``EPollReactor`` with a short way for plain events and idle turns.
+
+    Its clock is monotonic: the stock one is the wall clock, and a step of that would fire or
+    stretch every timeout.
+    """
+
+    seconds = staticmethod(time.monotonic)
 
     def doPoll(self, timeout: float | None) -> None:
         """Wait up to ``timeout`` seconds, for ever when it is None, and serve what is ready."""

@@ -89,6 +89,7 @@ class TunnelEnd:
         self.other: TunnelEnd = self
         self.count = 0
         self.blocked = False  # what is written to this side waits
+        self._silent = False  # this side has closed its half
 
     def attach(self) -> None:
         """Take the place of the protocol that spoke HTTP here."""
@@ -117,11 +118,20 @@ class TunnelEnd:
         """Required of a producer; ``connectionLost`` says the same."""
 
     def readConnectionLost(self) -> None:
-        self.other.transport.loseWriteConnection()
+        # A paused producer would keep the other transport from closing.
+        self.other.transport.unregisterProducer()
+        self._silent = True
+        if self.other._silent:
+            # Both halves are closed on both sides; no event will say so again.
+            self.other.transport.loseConnection()
+            self.transport.loseConnection()
+        else:
+            self.other.transport.loseWriteConnection()
 
     def writeConnectionLost(self) -> None:
         """The other side has closed its half, and this one knows."""
 
     def connectionLost(self, reason: Failure) -> None:
+        self.other.transport.unregisterProducer()
         self.other.transport.loseConnection()
         self._tunnel.ended()

@@ -220,6 +220,12 @@ class Upstream(ResponseReader):
             self._queue = None
         self._keep = head.keep_alive
         if ended:
+            if length < 0 and self.trailers:
+                # All in one piece, told in two steps: trailers come with the end of the content.
+                exchange.on_response(head, length, content, False)
+                self.transport.resumeProducing()  # a slow client has no say any more
+                self.on_body(b"", True)
+                return
             self._finish()
         else:
             if length >= _BULK_BODY or length < 0:

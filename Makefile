@@ -1,0 +1,78 @@
+# make run    the demo: the proxy on 127.0.0.1:8080 in front of two small origins
+# make test   everything that a change has to pass
+# CONTRIBUTING.md tells of the rest.
+
+PYTHON ?= python3
+JOBS ?= 2
+CONFIG ?= etc/demo.toml
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --root-user-action=ignore
+
+# Stamps: what is installed stays until what says so changes.
+INSTALLED := $(VENV)/.installed
+TEST_INSTALLED := $(VENV)/.installed-test
+
+# Every test but the long ones; a package by its folder, a module by its file.
+TESTS := $(filter-out tests/long,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)))
+TESTS += $(wildcard tests/test_*.py)
+
+# What decides (no Twisted, no clock), and the tests that take every branch of it.
+RANKS := errors.py config/values.py config/forms.py config/schema.py http/* routing/* balance/*
+RANKS_TESTS := $(wildcard $(addprefix tests/,test_errors.py config http routing balance))
+comma := ,
+empty :=
+space := $(empty) $(empty)
+
+.DEFAULT_GOAL := run
+.PHONY: run test trial lint types coverage test-long bench docs clean
+
+run: $(INSTALLED)
+	@$(BIN)/twistd -n --pidfile= txrproxy --config $(CONFIG)
+
+# Trial comes last: its closing lines are those of the whole.
+test: lint types coverage trial
+
+lint: $(TEST_INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(TEST_INSTALLED)
+	$(BIN)/mypy
+
+trial: $(TEST_INSTALLED)
+	$(BIN)/trial -j$(JOBS) --reporter=text $(TESTS)
+
+coverage: $(TEST_INSTALLED)
+	$(BIN)/coverage run -m twisted.trial --reporter=text --temp-directory=_trial_temp.coverage $(RANKS_TESTS)
+	$(BIN)/coverage report --skip-covered --show-missing --precision=2 --fail-under=100 \
+	    --include='$(subst $(space),$(comma),$(addprefix txrproxy/,$(RANKS)))'
+
+test-long: $(TEST_INSTALLED)
+	$(BIN)/trial --reporter=text tests/long
+
+bench: $(TEST_INSTALLED)
+	$(BIN)/python benchmarks/run.py
+
+docs: $(INSTALLED)
+	$(BIN)/python -m txrproxy.config.reference
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .coverage* .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	rm -f twisted/plugins/dropin.cache
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+
+# Looking for plugins once writes their cache, which a user without write access could not.
+$(INSTALLED): setup.cfg pyproject.toml | $(BIN)/python
+	$(PIP) -e .
+	@$(BIN)/python -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
+	@touch $@
+
+$(TEST_INSTALLED): $(INSTALLED)
+	$(PIP) -e '.[test]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""What takes longer than a change can wait for: ``make test-long``."""

@@ -1,0 +1,47 @@
+"""Each module has its test file, at the same path under ``tests``, or says here what covers it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import txrproxy
+
+SOURCE = Path(txrproxy.__file__).parent
+TESTS = Path(__file__).parent
+
+# What is only seen at work, between a client and an origin: scenarios play it whole. The file named
+# is the one to look at first. A module that gets a test file of its own loses its row.
+COVERED_BY = {
+    "actions.py": "scenarios/test_forwarding.py",
+    "config/build.py": "scenarios/test_forwarding.py",
+    "exchange.py": "scenarios/test_forwarding.py",
+    "routing/plan.py": "test_hotpath.py",
+    "site.py": "test_hotpath.py",
+    "transport/connections.py": "scenarios/test_backpressure.py",
+    "transport/dial.py": "scenarios/test_bodies.py",
+    "transport/downstream.py": "scenarios/test_bodies.py",
+    "transport/tunnel.py": "scenarios/test_bodies.py",
+    "transport/upstream.py": "scenarios/test_bodies.py",
+    "wiring.py": "test_foreign.py",
+}
+
+
+class MirrorTests(SynchronousTestCase):
+    maxDiff = None
+
+    def test_every_module(self) -> None:
+        missing = []
+        for path in sorted(SOURCE.rglob("*.py")):
+            name = path.relative_to(SOURCE)
+            if path.name == "__init__.py" or str(name) in COVERED_BY:
+                continue
+            wanted = TESTS / name.with_name(f"test_{name.name}")
+            if not wanted.is_file():
+                missing.append(str(wanted.relative_to(TESTS)))
+        self.assertEqual(missing, [])
+
+    def test_what_covers_is_there(self) -> None:
+        gone = {cover for cover in COVERED_BY.values() if not (TESTS / cover).is_file()}
+        self.assertEqual(gone, set())

@@ -1,0 +1,126 @@
+"""From the settings of a pool to its live objects, for every program that has backends.
+
+``config/build.py`` wires whole configurations with this; :mod:`txrproxy.resource` a single pool
+inside somebody else's program. The settings are the configuration's own classes either way, so that
+defaults and meaning are the same.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from txrproxy.balance.backend import Backend
+from txrproxy.balance.pool import Pool
+from txrproxy.config import schema
+from txrproxy.config.values import BackendUrl
+from txrproxy.exchange import Exchange
+from txrproxy.http.forward import Changes, RequestRules, ResponseRules
+from txrproxy.routing.plan import Plan
+from txrproxy.transport.connections import Connections
+from txrproxy.transport.deadlines import Deadlines
+from txrproxy.transport.dial import NameDialer, TcpDialer, UnixDialer
+from txrproxy.transport.upstream import Upstream
+
+_NOTHING = schema.RouteTimeouts()
+
+
+class Wiring:
+    """Makes what belongs to pools. ``resolve`` says where a relative socket path is."""
+
+    def __init__(self, reactor: Any, deadlines: Deadlines, resolve: Callable[[str], Any]) -> None:
+        self.reactor = reactor
+        self.deadlines = deadlines
+        self._resolve = resolve
+
+    def pool(self, name: str, settings: schema.Pool) -> Pool:
+        """A pool whose backends have their connections."""
+        attempts = 1 + (settings.retry.attempts if settings.retry is not None else 2)
+        backends = [self._backend(backend, settings) for backend in settings.backends]
+        aliases = {settings.host.lower().encode()} - {b"preserve", b"backend"}
+        return Pool(name.encode(), backends, attempts, aliases)
+
+    def deadlines_of(
+        self,
+        plan: Plan,
+        timeouts: schema.PoolTimeouts,
+        over: schema.RouteTimeouts = _NOTHING,
+    ) -> None:
+        """Give a plan towards a pool its deadlines; what ``over`` has goes before ``timeouts``."""
+        queue = self.deadlines.queue
+        plan.connect = over.connect or timeouts.connect
+        plan.first_byte = queue(over.first_byte or timeouts.first_byte, Upstream.first_byte_expired)
+        idle = over.idle or timeouts.idle
+        plan.idle = queue(idle, Upstream.idle_expired)
+        plan.tunnel_idle = queue(idle, _expire)
+        plan.queue = queue(over.queue or timeouts.queue, Exchange.queue_expired)
+
+    def _backend(self, backend: schema.Backend, pool: schema.Pool) -> Backend:
+        url = backend.url
+        made = Backend(
+            str(url).removeprefix("http://").encode(),
+            _authority(url),
+            backend.weight,
+            backend.max_connections,
+        )
+        keepalive = pool.keepalive
+        made.connections = Connections(
+            made,
+            self._dialer(url, pool),
+            self.reactor.seconds,
+            self.deadlines.queue(keepalive.timeout, Upstream.kept_long_enough),
+            keepalive.idle,
+            keepalive.requests,
+        )
+        return made
+
+    def _dialer(self, url: BackendUrl, pool: schema.Pool) -> Any:
+        if url.scheme == "unix":
+            return UnixDialer(self.reactor, str(self._resolve(url.path)))
+        try:
+            ipaddress.ip_address(url.host)
+        except ValueError:
+            return NameDialer(self.reactor, url.host, url.port, pool.resolve)
+        return TcpDialer(self.reactor, url.host, url.port)
+
+
+def rules(
+    requests: Changes,
+    responses: Changes,
+    hide: Iterable[bytes],
+    *,
+    host: str | None = None,
+    websocket: bool = False,
+) -> dict[str, Any]:
+    """What a plan does to fields, as arguments for one; ``host`` is what its pool says of Host."""
+    sent = None if host in (None, "preserve", "backend") else str(host).encode()
+    trusted, untrusted = (
+        RequestRules(trusted, sent, websocket, requests, host == "backend")
+        for trusted in (True, False)
+    )
+    return {
+        "trusted_rules": trusted,
+        "rules": untrusted,
+        "response_rules": ResponseRules(hide, responses),
+    }
+
+
+def close(pools: Iterable[Pool]) -> None:
+    """Close the idle connections of pools, and keep none from now on."""
+    for pool in pools:
+        for backend in pool.backends:
+            backend.connections.close()
+
+
+def _expire(tunnel: Any) -> None:
+    tunnel.expire()
+
+
+def _authority(url: BackendUrl) -> bytes:
+    """What Host says of a backend: its port only where it is not the scheme's own."""
+    if url.scheme == "unix":
+        return b"localhost"
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    default = {"http": 80, "https": 443}[url.scheme]
+    return (host if url.port == default else f"{host}:{url.port}").encode()
