@@ -1,7 +1,8 @@
 """The TLS layer of one connection, between a transport of bytes and a protocol of plaintext.
 
-To the raw transport it is the protocol; to the protocol above it is the transport. Both ends may be anything that keeps Twisted's contracts, though it is written for the
-direct transports below and the product's own HTTP connections above.
+To the raw transport it is the protocol; to the protocol above it is the transport. Both may be
+anything that keeps Twisted's contracts, though it is written for the direct transports below and
+the product's own HTTP connections above::
 
     handshaking ──done──▶ ``made(layer)`` gives the protocol ──▶ open ──▶ closed
          └──failed, timed out, hung up──▶ ``ended(layer, reason)``
@@ -30,7 +31,7 @@ from cryptography import x509
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, ITransport
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -44,12 +45,18 @@ MAX_ANSWERS = 16 * 1024  # bytes a peer that does not read may make us queue by 
 _logger = Logger()
 
 
-class Truncated(ConnectionLost):  # type: ignore[misc]
+class Truncated(ConnectionLost):
     """The connection ended without a close_notify: what arrived may not be all that was sent."""
 
+    def __str__(self) -> str:
+        return "the connection ended without close_notify"
 
-class TlsError(ConnectionLost):  # type: ignore[misc]
+
+class TlsError(ConnectionLost):
     """The TLS connection broke; the text is OpenSSL's reason."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class HandshakeFailed(TlsError):
@@ -58,6 +65,10 @@ class HandshakeFailed(TlsError):
 
 class HandshakeTimeout(HandshakeFailed):
     """The handshake took too long."""
+
+
+class HungUp(HandshakeFailed):
+    """The connection ended before the handshake did: often only somebody's health check."""
 
 
 @implementer(IProtocol, IHalfCloseableProtocol, ITransport)
@@ -96,6 +107,7 @@ class TlsLayer:
         "connection",
         "handshaking",
         "protocol",
+        "settled",
     )
 
     def __init__(
@@ -111,6 +123,8 @@ class TlsLayer:
         self.protocol: Any = None  # may be replaced at any time once there is one
         self.handshaking = True
         self.connected = False
+        # Called with the first data that arrives: a session of TLS 1.3 can be resumed from then on.
+        self.settled: Callable[[TlsLayer], None] | None = None
         self._raw: Any = None
         self._pipe = make_pipe(connection)
         self._made = made
@@ -194,6 +208,9 @@ class TlsLayer:
         if answer:
             self._answer(answer)
         if plain:
+            if self.settled is not None:
+                self.settled(self)
+                self.settled = None
             self.protocol.dataReceived(plain)
         if pipe.more or pipe.ended:
             self._go_on()
@@ -262,11 +279,11 @@ class TlsLayer:
     def readConnectionLost(self) -> None:
         """The bytes have ended. Only behind a close_notify is that an orderly end."""
         if self.handshaking:
-            self._fail(HandshakeFailed("the peer closed the connection"))
+            self._fail(HungUp("the connection was closed"))
         elif not self._eof:
-            self._lose(Truncated("no close_notify"))
+            self._lose(Truncated())
         elif self._write_closed:
-            self._drop()
+            self._raw.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """Our half of the raw connection is closed, as it was asked to be."""
@@ -276,9 +293,9 @@ class TlsLayer:
     def connectionLost(self, reason: Failure) -> None:
         self.connected = False
         if self.handshaking:
-            self._fail(HandshakeFailed("the peer closed the connection"))
+            self._fail(HungUp("the connection was closed"))
         elif reason.check(ConnectionDone) and not self._eof and not self._closing:
-            self._say_lost(Truncated("no close_notify"))
+            self._say_lost(Truncated())
         else:
             self._say_lost(reason)
 
@@ -302,6 +319,7 @@ class TlsLayer:
         try:
             protocol = self._made(self)
         except HandshakeFailed as error:
+            self._close_notify()
             self._fail(error)
             return
         self.handshaking = False
@@ -323,13 +341,14 @@ class TlsLayer:
         self.handshaking = False
         self._closing = True
         peer = self._raw.getPeer()
-        _logger.info(
+        _logger.emit(
+            LogLevel.debug if isinstance(error, HungUp) else LogLevel.info,
             "TLS handshake with {peer} failed: {reason}",
             peer=getattr(peer, "host", None) or "a local socket",
             reason=str(error),
         )
         if self.connected:
-            self._drop()
+            self._drop(direct.queued(self._raw))
         ended = self._ended
         self._forget()
         ended(self, Failure(error))
@@ -354,22 +373,27 @@ class TlsLayer:
             peer=getattr(peer, "host", None) or "a local socket",
             reason=str(failure),
         )
+        alert = bytes(self._pipe.outgoing())
         self._write_closed = True
-        self._send(self._pipe.outgoing())
-        self._lose(TlsError(str(failure)))
+        self._lose(TlsError(str(failure)), alert)
 
-    def _lose(self, error: Exception) -> None:
+    def _lose(self, error: Exception, last: bytes = b"") -> None:
         """The peer has ended it; the protocol is told now, as on a connection without TLS."""
         self._closing = True
         self._plain_way = False
+        stuck = direct.unsent(self._raw)
+        self._send(last)
         self._close_notify()
-        self._drop()
+        self._drop(stuck)
         self._say_lost(error)
 
-    def _drop(self) -> None:
-        """Close the raw connection. What it has not sent by now nobody would wait for."""
+    def _drop(self, stuck: int) -> None:
+        """Close the raw connection; it may have to wait until it can be written to.
+
+        With bytes ``stuck`` in it that could take for ever, and there is no deadline any more.
+        """
         self._raw.unregisterProducer()
-        if direct.queued(self._raw):
+        if stuck:
             self._raw.abortConnection()
         else:
             self._raw.loseConnection()
@@ -447,6 +471,8 @@ class TlsLayer:
         self._closing = True
         self._plain_way = False
         if self.connected:
+            # OpenSSL would forget the session of a connection that did not end in order.
+            self.connection.set_shutdown(SSL.SENT_SHUTDOWN)
             self._raw.abortConnection()
 
     def close_when_idle(self) -> None:

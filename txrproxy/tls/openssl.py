@@ -1,8 +1,8 @@
 """One TLS connection as a pure pipe: ciphertext in, plaintext out, and the other way round.
 
-pyOpenSSL's ``Connection`` on memory BIOs is exactly that, but it pays for comfort with every call: a
-buffer allocated for the size asked, the bytes copied out of it, five more calls to find that
-nothing went wrong. :class:`FastPipe` makes the same calls of OpenSSL into two buffers of the
+pyOpenSSL's ``Connection`` on memory BIOs is exactly that, but it pays for comfort with every call:
+a buffer allocated for the size asked, the bytes copied out of it, more calls to find that nothing
+went wrong. :class:`FastPipe` makes the same calls of OpenSSL into two buffers of the
 process. :class:`PlainPipe` does it by the public interface, and both behave the same.
 
 All that the product knows of pyOpenSSL's and cryptography's private names is in this module.
@@ -85,7 +85,7 @@ class Pipe:
         raise NotImplementedError
 
     def outgoing(self) -> Data:
-        """What has to be sent besides: handshake, alerts, key updates; valid as ``encrypt`` says."""
+        """What has to be sent besides: handshake, alerts, key updates. Valid as ``encrypt``'s."""
         raise NotImplementedError
 
     def _failed(self, error: SSL.Error, behind_data: bool) -> None:
