@@ -77,6 +77,7 @@ class Client:
         self.socket = socket.socket()
         if buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
         self.socket.setblocking(False)
         self.socket.connect_ex(("127.0.0.1", port))
         self.tls = SSL.Connection(context, None)

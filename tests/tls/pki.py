@@ -31,8 +31,12 @@ class Identity:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
 
-@functools.cache
 def authority(name: str = "Test CA") -> Identity:
+    return _authority(name)
+
+
+@functools.cache
+def _authority(name: str) -> Identity:
     return _make(name, None, (), -1, True)
 
 

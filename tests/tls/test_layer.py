@@ -196,7 +196,7 @@ class Backpressure(Case):
 
     @asynchronous
     async def test_a_paused_protocol_is_left_alone(self) -> None:
-        client, layer, protocol = await self.connect()
+        client, layer, protocol = await self.connect(buffer=1 << 16)
         layer.pauseProducing()
         client.write(HUGE)
         turns = iter(range(50))
