@@ -96,7 +96,7 @@ def client(port: int, tls: bool, size: int, exchanges: int, handshakes: str) -> 
             connection = connect()
             ask(connection)
             if handshakes == "resumed":
-                session = connection.session
+                session = connection.session if tls else None
             connection.close()
     else:
         connections = [connect() for _ in range(min(CONNECTIONS, exchanges))]
@@ -107,23 +107,36 @@ def client(port: int, tls: bool, size: int, exchanges: int, handshakes: str) -> 
 
 
 class Server(Protocol):
-    """Answers each KiB with as many bytes as it begins with."""
+    """Answers each KiB with as many bytes as it begins with, in pieces as a proxy reads them."""
 
     left = 0
+    paused = False
 
     def connectionMade(self) -> None:
         self.transport.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:
-        self.transport.write(BODIES[int(data[:8])])
+        self.left += int(data[:8])
+        self.go_on()
+
+    def go_on(self) -> None:
+        while self.left and not self.paused:
+            piece = PIECE if self.left >= len(PIECE) else PIECE[: self.left]
+            self.left -= len(piece)
+            self.transport.write(piece)
 
     def pauseProducing(self) -> None:
-        """Writes whole bodies only."""
+        self.paused = True
 
-    resumeProducing = stopProducing = pauseProducing
+    def resumeProducing(self) -> None:
+        self.paused = False
+        self.go_on()
+
+    def stopProducing(self) -> None:
+        self.left = 0
 
 
-BODIES = {size: bytes(size) for size in (SMALL, BIG)}
+PIECE = bytes(256 * KIB)
 
 
 def context(folder: Path) -> SSL.Context:
@@ -180,7 +193,7 @@ def measure(make: Callable[[Any, Path], Any], folder: Path, case: tuple[int, int
     if not pid:
         try:
             client(number, make is not plain, size, exchanges, handshakes)
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             print(repr(error))
         finally:
             os._exit(0)

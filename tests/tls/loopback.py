@@ -188,7 +188,7 @@ class Case(TestCase):
         self.gate: Any = None
         self.clock: Any = reactor
         self.context = pki.server_context()
-        factory = Factory()
+        self.factory = factory = Factory()
         factory.buildProtocol = self.build  # type: ignore[method-assign,assignment]
         listener = socket.create_server(("127.0.0.1", 0))
         if self.buffer:

@@ -32,6 +32,7 @@ from txrproxy.transport.dial import Connected, Failed, Handover, Make
 Dial = Callable[[Make, float, Connected, Failed], None]
 
 _OPTIONS = SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION
+_VERIFY_FAILED = "certificate verify failed"  # OpenSSL's words
 _logger = Logger()
 
 
@@ -141,7 +142,11 @@ class BackendTls:
     def explain(self, layer: TlsLayer, error: HandshakeFailed) -> HandshakeFailed:
         """What a failed handshake was about, if it was the backend's certificate."""
         self._session = None
-        wrong = verify_error(layer.connection) if self._tls.verify else ""
+        if isinstance(error, VerifyFailed) or not self._tls.verify:
+            return error
+        wrong = verify_error(layer.connection)
+        if not wrong and _VERIFY_FAILED in str(error):  # where the binding can not be asked
+            wrong = _VERIFY_FAILED
         return VerifyFailed(wrong) if wrong else error
 
 

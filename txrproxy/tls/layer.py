@@ -292,6 +292,8 @@ class TlsLayer:
 
     def connectionLost(self, reason: Failure) -> None:
         self.connected = False
+        # OpenSSL would forget the session of a connection that did not end in order.
+        self.connection.set_shutdown(SSL.SENT_SHUTDOWN)
         if self.handshaking:
             self._fail(HungUp("the connection was closed"))
         elif reason.check(ConnectionDone) and not self._eof and not self._closing:
@@ -471,8 +473,6 @@ class TlsLayer:
         self._closing = True
         self._plain_way = False
         if self.connected:
-            # OpenSSL would forget the session of a connection that did not end in order.
-            self.connection.set_shutdown(SSL.SENT_SHUTDOWN)
             self._raw.abortConnection()
 
     def close_when_idle(self) -> None:
