@@ -22,9 +22,9 @@ from txrproxy.balance.backend import Backend
 from txrproxy.errors import (
     BAD_RESPONSE,
     BODY_TOO_LARGE,
+    INTERNAL,
     METHOD_NOT_ALLOWED,
     NO_BACKEND,
-    NO_ROUTE,
     OK,
     QUEUE_TIMEOUT,
     RESPONDED,
@@ -44,7 +44,7 @@ from txrproxy.http.forward import (
     request_head,
 )
 from txrproxy.http.head import IDEMPOTENT, RequestHead, ResponseHead
-from txrproxy.http.status import STATUS_LINES
+from txrproxy.http.status import status_line
 from txrproxy.http.target import BadTarget
 from txrproxy.routing.plan import Plan
 from txrproxy.transport.tunnel import Tunnel
@@ -106,21 +106,17 @@ class Exchange:
         else:
             self.client = peer.address
         self.request_id = request_id or site.request_id()
-        plan = None
+        self.plan = plan = site.nowhere
         for conditions, candidate in site.tree.candidates(head.host, head.path):
             if conditions.unconditional or conditions.holds(
                 head.method, head.fields.all, head.target.query, self.client.decode("ascii")
             ):
-                plan = candidate
+                self.plan = plan = candidate
                 break
-        self.plan = plan or site.nowhere
-        if head.method in (b"CONNECT", b"TRACE") and not self.plan.takes_connect:
+        if head.method in (b"CONNECT", b"TRACE") and not plan.takes_connect:
             # What follows may be meant for the tunnel: it is not to be read as requests.
             self.downstream.refuse_more()
             self.fail(METHOD_NOT_ALLOWED)
-            return
-        if plan is None:
-            self.fail(NO_ROUTE)
             return
         plan.serve(self)
 
@@ -140,18 +136,21 @@ class Exchange:
         else:
             self._body_ended = True
             self.upgrading = bool(facts.upgrade) and plan.websocket
-        if head.method == b"OPTIONS" and head.fields.first(b"max-forwards") == b"0":
+        if head.method == b"OPTIONS" and _is_zero(head.fields.first(b"max-forwards")):
             self.reply(204, (), b"", RESPONDED)  # RFC 9110 section 7.6.2
             return
         assert plan.pool is not None
         self.pool = plan.pool()
         self._attempt()
 
-    def _attempt(self, fresh: Backend | None = None) -> None:
-        """One try: a backend, and a connection to it; ``fresh`` asks for a new one to that."""
+    def _attempt(self, fresh: Backend | None = None, reason: Reason = NO_BACKEND) -> None:
+        """One try: a backend, and a connection to it; ``fresh`` asks for a new one to that.
+
+        ``reason`` is how the exchange ends when no backend is left.
+        """
         backend = fresh or self.pool.select(self._tried)
         if backend is None:
-            self.fail(NO_BACKEND)
+            self.fail(reason)
             return
         self.backend = backend
         self._attempt_at = now = self.site.seconds()
@@ -256,6 +255,11 @@ class Exchange:
         """The request body is broken, or stopped coming."""
         self._drop_upstream()
         self.fail(reason)
+
+    def on_fault(self) -> None:
+        """The proxy itself failed in the middle of its work."""
+        self._drop_upstream()
+        self.fail(INTERNAL)
 
     def pause_request(self) -> None:
         """The backend does not take what is written to it."""
@@ -393,7 +397,7 @@ class Exchange:
         if reason.retry is Retry.ALWAYS and self.backend is not None:
             self._tried = (*self._tried, self.backend)
             if len(self._tried) < min(self.pool.attempts, len(self.pool.backends)):
-                self._attempt()
+                self._attempt(reason=reason)
                 return
         self.fail(reason)
 
@@ -448,7 +452,7 @@ class Exchange:
         if self.head.method == b"HEAD":
             body = b""
         self.bytes_out = self.downstream.respond(
-            self.head, status, STATUS_LINES[status], block, self.request_id, len(body), body, True
+            self.head, status, status_line(status), block, self.request_id, len(body), body, True
         )
         self.finish(reason, self.site.seconds())
 
@@ -500,3 +504,7 @@ class Exchange:
                     fields.first(b"referer"),
                 )
             )
+
+
+def _is_zero(digits: bytes) -> bool:
+    return digits.isdigit() and not digits.strip(b"0")

@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, IProtocolFactory
+from twisted.logger import Logger
 from zope.interface import implementer
 
-from txrproxy.errors import BAD_PROXY_HEADER, Reason
+from txrproxy.errors import BAD_PROXY_HEADER, NO_ROUTE, Reason
 from txrproxy.exchange import Exchange
 from txrproxy.http.fields import EMPTY
 from txrproxy.http.forward import (
@@ -34,6 +35,8 @@ from txrproxy.transport.downstream import Downstream, Service
 from txrproxy.transport.limit import ConnectionLimit
 from txrproxy.transport.proxied import HeaderReader
 from txrproxy.transport.proxyprotocol import Mode
+
+_logger = Logger()
 
 MAX_PEERS = 1024  # clients whose rendered address is remembered
 
@@ -67,7 +70,7 @@ def nowhere() -> Plan:
     """The plan of a request that no route takes."""
     return Plan(
         name=b"",
-        serve=lambda exchange: None,
+        serve=lambda exchange: exchange.fail(NO_ROUTE),
         trusted_rules=RequestRules(True),
         rules=RequestRules(False),
         response_rules=ResponseRules(),
@@ -181,7 +184,12 @@ class ProxySite:
         """A request has arrived."""
         exchange = Exchange(self, downstream, head, self.seconds())
         downstream.exchange = exchange
-        exchange.begin()
+        try:
+            exchange.begin()
+        except Exception:
+            # A fault of ours, or of a resource that is mounted: this client alone is to notice.
+            _logger.failure("{exchange!r} failed", exchange=exchange)
+            exchange.on_fault()
 
     def refuse(self, downstream: Any, reason: Reason) -> None:
         """Something has arrived that is no request."""

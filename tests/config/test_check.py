@@ -66,6 +66,15 @@ ERRORS = [
         ':10: policies.p.request_headers.set.Host: found "Host", which only the proxy itself sets',
     ),
     (
+        '[policies.p.request_headers]\nremove = ["X-Forwarded-For"]',
+        ':10: policies.p.request_headers.remove[0]: found "X-Forwarded-For", which only the proxy '
+        "itself sets",
+    ),
+    (
+        '[policies.p]\nhide = ["content-length"]',
+        ':10: policies.p.hide[0]: found "content-length", which only the proxy itself sets',
+    ),
+    (
         '[policies.p.response_headers]\nadd = { Transfer-Encoding = "chunked" }',
         ':10: policies.p.response_headers.add.Transfer-Encoding: found "Transfer-Encoding", which '
         "only the proxy itself sets",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
-from hypothesis import given, settings
+import h11
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -210,6 +212,46 @@ class ChunkedTests(SynchronousTestCase):
         except BadBody:
             return "bad"
         return decoder.complete, content, decoder.rest, decoder.trailers.block
+
+
+_PIECES = st.lists(
+    st.sampled_from(
+        b'0|1|2|a|F|;x|;y="z"| |\t|\r\n|\n|\r|\r\n\r\n|0\r\n\r\n|1\r\nx\r\n|2;e\r\nxy\r\n|A: b\r\n|'
+        b"xxxxxxxxxx|-".split(b"|")
+    ),
+    max_size=8,
+).map(b"".join)
+_BWS = re.compile(rb"[ \t]+;")
+
+
+class DifferentialTests(SynchronousTestCase):
+    """h11 as a second opinion.
+
+    It takes white space at the end of a size line, and LF for an end of lines, and we do not. We
+    take white space before an extension, as RFC 9110 section 5.6.3 asks, and it does not.
+    """
+
+    @settings(deadline=None, max_examples=400)
+    @given(_PIECES)
+    def test_what_we_take(self, data: bytes) -> None:
+        assume(not _BWS.search(data))
+        try:
+            decoder, content = decode([data + LAST_CHUNK])
+        except BadBody:
+            return
+        peer = h11.Connection(h11.SERVER)
+        peer.receive_data(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        peer.next_event()
+        peer.receive_data(data + LAST_CHUNK)
+        theirs = b""
+        while isinstance(event := peer.next_event(), h11.Data):
+            theirs += event.data
+        self.assertEqual(theirs, content)
+        self.assertIs(isinstance(event, h11.EndOfMessage), decoder.complete)
+        if isinstance(event, h11.EndOfMessage):
+            trailers = [(name, value) for name, value, *_ in decoder.trailers.lines]
+            self.assertEqual(list(event.headers), trailers)
+            self.assertEqual(peer.trailing_data[0], decoder.rest)
 
 
 class LengthTests(SynchronousTestCase):

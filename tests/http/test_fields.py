@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -137,36 +135,6 @@ class MemoTests(SynchronousTestCase):
         self.assertIsNot(parse_fields(block), parse_fields(block))
         self.assertNotIn(block, module._blocks)
         self.assertNotIn(block, module._lines)
-
-    def test_bounded_under_a_flood(self) -> None:
-        """Whatever shape the blocks have, and with what rules add to each."""
-
-        def long_lines(number: int) -> bytes:
-            return b"X-Flood: %d%b" % (number, b"x" * (module._MEMO_BLOCK_SIZE - 30))
-
-        def short_lines(number: int) -> bytes:
-            return b"\r\n".join(b"%x:%d" % (line, number) for line in range(400))
-
-        def browsers(number: int) -> bytes:
-            return b"\r\n".join(b"X-Field-%d: value %d" % (line, number) for line in range(13))
-
-        for shape, count in ((long_lines, 4000), (short_lines, 200), (browsers, 4000)):
-            self.assertLess(_held(shape, count), 24 * 1024 * 1024, shape.__name__)
-
-
-def _held(shape: Callable[[int], bytes], count: int) -> int:
-    """Bytes that the memos hold after a flood of blocks of one shape."""
-    module._blocks.clear()
-    module._lines.clear()
-    gc.collect()
-    tracemalloc.start()
-    try:
-        for number in range(count):
-            fields = parse_fields(shape(number))
-            fields.derived[0] = fields.block + b"-"  # as rules would
-        return tracemalloc.get_traced_memory()[0]
-    finally:
-        tracemalloc.stop()
 
 
 class GrammarTests(SynchronousTestCase):

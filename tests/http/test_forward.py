@@ -318,6 +318,11 @@ class RequestTests(SynchronousTestCase):
         lines = sent(name + b": x", trusted=trusted, line=b"GET / HTTP/" + version)
         self.assertFalse([line for line in lines if line.lower().startswith(name + b":")])
 
+    def test_httpoxy(self) -> None:
+        for trusted in (True, False):
+            lines = sent(b"Proxy: http://evil.example", trusted=trusted)
+            self.assertFalse([line for line in lines if line.lower().startswith(b"proxy")])
+
 
 class MemoTests(SynchronousTestCase):
     def test_made_once(self) -> None:
@@ -341,6 +346,15 @@ class MemoTests(SynchronousTestCase):
         self.assertNotIn(b"evil", kept[0])
         again = rules.block(absolute.fields, absolute.facts, absolute.authority)
         self.assertEqual(again, made)
+
+    def test_what_follows_from_host_is_shared(self) -> None:
+        rules = RequestRules(False)
+        heads = [parse(b"Host: plain.example\r\nX-Case: %d" % number) for number in (1, 2)]
+        self.assertIs(heads[0].facts, heads[1].facts)
+        made = [rules.block(head.fields, head.facts, head.authority) for head in heads]
+        self.assertIn(b"X-Case: 1\r\n", made[0][0])
+        self.assertEqual(made[1][0], made[0][0].replace(b"X-Case: 1", b"X-Case: 2"))
+        self.assertEqual(len(heads[0].facts.frames), 1)
 
     def test_bounded(self) -> None:
         head = parse(b"Host: bounded.example")

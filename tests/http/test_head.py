@@ -390,14 +390,28 @@ class PropertyTests(SynchronousTestCase):
         self.assertEqual(twice.fields.lines, parsed.fields.lines)
 
 
-# What h11 takes and we refuse, on purpose:
-#   targets: anything visible or non-ASCII goes, fragments and escapes unlooked at
-#   a Host of any form; one that differs from an absolute target
-#   Content-Length repeated with, or listing, the same value; a second Host that is empty
-#   Transfer-Encoding: chunked with Content-Length, which it then ignores; on HTTP/1.0
-#   obs-fold; bare LF as a line end; Expect with another expectation
-# What h11 refuses and we take:
-#   HTTP/1.2 and above, which RFC 9110 section 2.5 asks to take for 1.1
+# What h11 takes and we refuse, on purpose; nothing is taken by us alone.
+STRICTER = [
+    # Targets, which it does not look into.
+    b"GET /#fragment HTTP/1.1\r\nHost: a",
+    b"GET /%zz HTTP/1.1\r\nHost: a",
+    b"GET /../a HTTP/1.1\r\nHost: a",
+    b"GET * HTTP/1.1\r\nHost: a",
+    # Whose host it is.
+    b"GET / HTTP/1.1\r\nHost: user@a/b",
+    b"GET http://b/ HTTP/1.1\r\nHost: a",
+    # Framing: equal lengths, a length beside a coding, a coding on HTTP/1.0.
+    b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5",
+    b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5",
+    b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5",
+    b"GET / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked",
+    # Lines: folds, LF for an end, control characters.
+    b"GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n c",
+    b"GET / HTTP/1.1\r\nHost: a\r\nA: b\nC: d",
+    b"GET / HTTP/1.1\r\nHost: a\r\nA: b\x01c",
+    b"GET / HTTP/1.1\r\nHost: a\r\nExpect: miracles",
+    b"GET / HTTP/2.0\r\nHost: a",
+]
 _PARTS = st.sampled_from(
     [
         b"Content-Length: 5",
@@ -447,13 +461,20 @@ class DifferentialTests(SynchronousTestCase):
         self.compare(garbage + b"\r\nHost: a")
         self.compare(b"GET /" + garbage + b" HTTP/1.1\r\nHost: a")
 
+    def test_where_we_are_stricter(self) -> None:
+        for head in STRICTER:
+            self.assertRaises(BadHead, parse_request_head, head)
+            peer = h11.Connection(h11.SERVER)
+            peer.receive_data(head + b"\r\n\r\n")
+            self.assertIsInstance(peer.next_event(), h11.Request, head)
+
     def compare(self, head: bytes) -> None:
         if b"\r\n\r\n" in head + b"\r\n":
             return
         try:
             ours = parse_request_head(head)
         except BadHead:
-            return  # stricter: see the list above
+            return  # as in STRICTER, or both refuse
         peer = h11.Connection(h11.SERVER)
         peer.receive_data(head + b"\r\n\r\n")
         try:

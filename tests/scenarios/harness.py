@@ -12,9 +12,9 @@
     response = await client.response()
 
 The proxy is built from the text of a configuration file, as in production, and runs on the reactor
-of the test. Its deadlines are set short where one is to expire, and tests wait for what follows
-from that, never for time. A test leaves nothing behind: when it ends, all its connections are gone,
-and trial looks for the rest.
+of the test. Where a deadline is to expire, ``proxy(timed=True)`` gives it a clock of its own, which
+``wait`` moves on; the few that are Twisted's own are set short. A test leaves nothing behind: when
+it ends, all its connections are gone, and trial looks for the rest.
 """
 
 import socket
@@ -22,7 +22,7 @@ import socket
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
 from tests.scenarios.wire import PATIENCE, Changing, ClientWire, Origin
@@ -103,12 +103,17 @@ class ListLog(Changing):
 class Proxy:
     """A running proxy: its live objects, its port and its log."""
 
-    def __init__(self, graph, port, log):
+    def __init__(self, graph, port, log, clock):
         self.graph = graph
+        self._clock = clock
         self.port = port
         self.log = log
         self.address = ("127.0.0.1", port.getHost().port)
         self.site = graph.sites[0][1]
+
+    def wait(self, seconds):
+        """Let time pass for the deadlines of a timed proxy."""
+        self._clock.pump([0.25] * round(seconds * 4))
 
     @property
     def authority(self):
@@ -120,6 +125,17 @@ class Proxy:
     def idle(self, pool="app"):
         """Idle connections to backends."""
         return sum(len(backend.connections.idle) for backend in self.backends(pool))
+
+
+class _Timed:
+    """The reactor, but for its time."""
+
+    def __init__(self, clock):
+        self.seconds = clock.seconds
+        self.callLater = clock.callLater
+
+    def __getattr__(self, name):
+        return getattr(reactor, name)
 
 
 class Scenario(TestCase):
@@ -149,7 +165,7 @@ class Scenario(TestCase):
             proxy.graph.deadlines.close()
             for pool in proxy.graph.pools.values():
                 for backend in pool.backends:
-                    self.assertEqual(backend.in_use, 0, f"{backend} was not given back")
+                    await self.until(lambda b=backend: not b.in_use, f"{backend} to be let go of")
 
     def _leftovers(self):
         """What is registered with the reactor that was not before, its own wakers apart."""
@@ -210,16 +226,17 @@ class Scenario(TestCase):
             {route}
         """
 
-    async def proxy(self, *backends, toml=None, **parts):
+    async def proxy(self, *backends, toml=None, timed=False, **parts):
         """A proxy before these origins (or URLs, or inline tables); or of a whole file."""
         if toml is None:
             urls = [b if isinstance(b, str) else b.url for b in backends]
             toml = self.config(*urls, **parts)
         log = ListLog()
-        graph = build(loads(toml), reactor, log)
+        clock = Clock()
+        graph = build(loads(toml), _Timed(clock) if timed else reactor, log)
         port = reactor.listenTCP(0, graph.sites[0][1], interface="127.0.0.1")
         graph.limit.add(direct_port(port))
-        proxy = Proxy(graph, port, log)
+        proxy = Proxy(graph, port, log, clock)
         self._proxies.append(proxy)
         return proxy
 
@@ -256,7 +273,7 @@ class Refusing:
     def __init__(self):
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
-        self.url = "http://127.0.0.1:%d" % self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
     def close(self):
         self._socket.close()

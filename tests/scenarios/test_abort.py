@@ -100,7 +100,7 @@ class AbortTests(Scenario):
         self.assertEqual(proxy.log.reasons, [b"ok"])
 
     async def test_in_the_middle_of_a_head_is_no_exchange(self):
-        origin, proxy, client = await self.pair()
+        _origin, proxy, client = await self.pair()
         client.send(b"GET / HT")
         await self.turns()
         client.close()

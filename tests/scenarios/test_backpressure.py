@@ -1,11 +1,13 @@
 """The slow side sets the pace: reading stops where writing does, and memory stays bounded."""
 
+import socket
 import tracemalloc
 
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from tests.scenarios.harness import EMPTY_OK, GET, MIB, Scenario
+from txrproxy.transport.upstream import Upstream
 
 # What two sockets of the kernel may hold at both ends, and the proxy itself.
 HELD = 24 * MIB
@@ -30,7 +32,7 @@ class BackpressureTests(Scenario):
         return counter[0]
 
     async def test_client_that_stops_reading_stops_the_origin(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         client.stop_reading()
         client.send(GET)
         await origin.request()
@@ -46,7 +48,7 @@ class BackpressureTests(Scenario):
 
     async def test_origin_that_stops_reading_stops_the_client(self):
         for framing in (b"Content-Length: %d\r\n\r\n" % BODY, b""):
-            origin, proxy, client = await self.pair()
+            origin, _proxy, client = await self.pair()
             if not framing:
                 client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
                 client.send(b"%x\r\n" % BODY)
@@ -61,6 +63,28 @@ class BackpressureTests(Scenario):
             self.assertEqual(response.status, 502)
             client.reset()
 
+    async def test_backend_that_is_full_from_the_first_byte(self):
+        make = Upstream.makeConnection
+
+        def make_narrow(upstream, transport):
+            transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            make(upstream, transport)
+
+        self.patch(Upstream, "makeConnection", make_narrow)
+        origin = await self.origin()
+        origin.port.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        proxy = await self.proxy(origin)
+        client = await self.client(proxy)
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % BODY
+        # So much of the body comes along with the head that the new connection can not take it.
+        client.send(head + bytes(60_000))
+        wire = await origin.accept()
+        wire.stop_reading()
+        sent = await self.fill(client, [60_000])
+        self.assertLess(sent, HELD)
+        (downstream,) = proxy.site.connections
+        self.assertLess(len(downstream.exchange.upstream.transport.dataBuffer), MIB)
+
     async def rest(self, wire, left, receiving):
         while left:
             await wire.taken()
@@ -71,7 +95,7 @@ class BackpressureTests(Scenario):
         self.assertEqual(message.size, BODY)
 
     async def test_large_response_in_bounded_memory(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         client.send(GET)
         await origin.request()
         origin.reply(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % BODY)
@@ -81,7 +105,7 @@ class BackpressureTests(Scenario):
         self.assertLess(tracemalloc.get_traced_memory()[1], 8 * MIB)
 
     async def test_large_request_in_bounded_memory(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % BODY)
         tracemalloc.start()
         self.addCleanup(tracemalloc.stop)
@@ -92,7 +116,7 @@ class BackpressureTests(Scenario):
         await client.response()
 
     async def test_client_that_stops_and_goes_gets_every_byte(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         client.send(GET)
         await origin.request()
         size = 16 * MIB

@@ -203,7 +203,7 @@ class ResponseBodyTests(Scenario):
             (GET, b"304 Not Modified", b"12"),
             (GET, b"204 No Content", None),
         ):
-            origin, proxy, client = await self.pair()
+            origin, _proxy, client = await self.pair()
             for _ in range(2):
                 reply = b"HTTP/1.1 " + status + b"\r\nContent-Length: 12\r\n\r\n"
                 _, response = await self.exchange(client, origin, request, reply)
@@ -287,7 +287,7 @@ class CutShortTests(Scenario):
             self.assertEqual(record.reason, b"bad_response_body")
 
     async def test_garbage_at_once_is_502(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         _, response = await self.exchange(client, origin, GET, CHUNKED_OK + b"\r\ngarbage\r\n")
         self.assertEqual(response.status, 502)
 
@@ -318,13 +318,13 @@ class CutShortTests(Scenario):
             b"HTTP/1.1 200 OK\nX: 1\n\n",
             b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000,
         ):
-            origin, proxy, client = await self.pair()
+            origin, _proxy, client = await self.pair()
             _, response = await self.exchange(client, origin, GET, reply)
             self.assertEqual(response.status, 502, reply[:60])
             await origin.wire.closing()
 
     async def test_longer_than_its_length_is_cut_there_and_the_connection_dropped(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         _, response = await self.exchange(client, origin, GET, ok(b"abc") + b"HTTP/1.1 200 OK")
         self.assertEqual(response.body, b"abc")
         await origin.wire.closing()

@@ -21,7 +21,7 @@ class EarlyTests(Scenario):
         self.assertEqual(len(proxy.log.records), 1)
 
     async def test_chunked_body_beyond_the_limit_is_413_where_it_passes_it(self):
-        origin, proxy, client = await self.pair(policy='body_limit = "10B"')
+        origin, _proxy, client = await self.pair(policy='body_limit = "10B"')
         client.send(CHUNKED + b"5\r\nhello\r\n")
         await origin.head()
         client.send(b"6\r\nworld!\r\n")
@@ -31,14 +31,14 @@ class EarlyTests(Scenario):
         self.assertNotIn(b"0\r\n\r\n", origin.wire.received)
 
     async def test_limit_passed_in_one_piece_reaches_no_origin(self):
-        origin, proxy, client = await self.pair(policy='body_limit = "10B"')
+        origin, _proxy, client = await self.pair(policy='body_limit = "10B"')
         response = await self.ask(client, CHUNKED + b"b\r\nhello world\r\n0\r\n\r\n" + GET)
         self.assertEqual(response.status, 413)
         await self.turns()
         self.assertEqual(sum(wire.total for wire in origin.wires if b"POST" in wire.received), 0)
 
     async def test_body_at_the_limit_passes(self):
-        origin, proxy, client = await self.pair(policy='body_limit = "10B"')
+        origin, _proxy, client = await self.pair(policy='body_limit = "10B"')
         request = POST + b"Content-Length: 10\r\n\r\n0123456789"
         _, response = await self.exchange(client, origin, request)
         self.assertEqual(response.status, 200)
@@ -60,7 +60,7 @@ class EarlyTests(Scenario):
         self.assertEqual(proxy.log.reasons, [b"ok", b"ok"])
 
     async def test_chunked_rest_is_drained(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         client.send(CHUNKED + b"5\r\nhello\r\n")
         await origin.head()
         origin.reply(UNAUTHORIZED)
@@ -85,7 +85,7 @@ class EarlyTests(Scenario):
         self.assertEqual(proxy.log.reasons, [b"ok"])
 
     async def test_client_that_writes_on_can_read_the_refusal(self):
-        origin, proxy, client = await self.pair(policy='body_limit = "10B"')
+        _origin, _proxy, client = await self.pair(policy='body_limit = "10B"')
         client.send(POST + b"Content-Length: 1000000\r\n\r\n" + bytes(1_000_000))
         await client.taken()
         response = await client.response()
@@ -105,7 +105,7 @@ class EarlyTests(Scenario):
         self.assertEqual(proxy.log.reasons, [b"connect_refused"] * 2)
 
     async def test_origin_that_answers_and_closes(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         client.send(POST + b"Content-Length: 100000\r\n\r\n" + bytes(1000))
         await origin.head()
         origin.reply(UNAUTHORIZED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
@@ -125,7 +125,7 @@ class EarlyTests(Scenario):
         self.assertEqual(proxy.log.reasons, [b"ok"])
 
     async def test_response_begun_before_the_request_ended(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         client.send(CHUNKED + b"5\r\nhello\r\n")
         await origin.head()
         origin.reply(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")

@@ -203,7 +203,7 @@ class RequestFieldTests(Scenario):
 class ResponseFieldTests(Scenario):
     async def receive(self, *lines, target=b"/", host=b"a.example", **parts):
         """The response that a client sees for these lines."""
-        origin, proxy, client = await self.pair(**parts)
+        origin, _proxy, client = await self.pair(**parts)
         self.port = origin.address.encode()
         lines = [line.replace(b"ORIGIN", self.port) for line in lines]
         request = b"GET " + target + b" HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"

@@ -8,7 +8,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 class ContinueTests(Scenario):
     async def test_origin_says_continue(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         client.send(EXPECTING)
         head = await origin.head()
         self.assertEqual(head.get(b"expect"), b"100-continue")
@@ -26,7 +26,7 @@ class ContinueTests(Scenario):
 
     async def test_origin_refuses_without_continue(self):
         for status in (b"417 Expectation Failed", b"413 Content Too Large"):
-            origin, proxy, client = await self.pair()
+            origin, _proxy, client = await self.pair()
             client.send(EXPECTING)
             await origin.head()
             origin.reply(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
@@ -37,7 +37,7 @@ class ContinueTests(Scenario):
             await client.closing()
 
     async def test_client_does_not_wait(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         client.send(EXPECTING + b"hello")
         seen = await origin.request()
         self.assertEqual(seen.body, b"hello")
@@ -48,7 +48,7 @@ class ContinueTests(Scenario):
         await self.exchange(client, origin)
 
     async def test_client_stops_waiting(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         client.send(EXPECTING)
         await origin.head()
         client.send(b"hello")
@@ -59,7 +59,7 @@ class ContinueTests(Scenario):
         await self.exchange(client, origin)
 
     async def test_http_10_client_is_never_told_to_continue(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         client.send(EXPECTING.replace(b"HTTP/1.1", b"HTTP/1.0") + b"hello")
         seen = await origin.request()
         self.assertIsNone(seen.get(b"expect"))
@@ -67,7 +67,7 @@ class ContinueTests(Scenario):
         self.assertEqual((await client.response()).status, 200)
 
     async def test_proxys_own_answer_closes(self):
-        origin, proxy, client = await self.pair(policy='body_limit = "4B"')
+        origin, _proxy, client = await self.pair(policy='body_limit = "4B"')
         response = await self.ask(client, EXPECTING)
         self.assertEqual(response.status, 413)
         self.assertEqual(response.get(b"connection"), b"close")
@@ -85,7 +85,7 @@ class HintsTests(Scenario):
 
     async def test_early_hints_are_forwarded(self):
         for together in (True, False):
-            origin, proxy, client = await self.pair()
+            origin, _proxy, client = await self.pair()
             client.send(GET)
             await origin.request()
             origin.reply(self.HINTS + (EMPTY_OK if together else b""))
@@ -98,14 +98,14 @@ class HintsTests(Scenario):
             self.assertEqual((await client.response()).status, 200)
 
     async def test_http_10_client_is_spared(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         client.send(b"GET / HTTP/1.0\r\n\r\n")
         await origin.request()
         origin.reply(self.HINTS + EMPTY_OK)
         self.assertEqual((await client.response()).status, 200)
 
     async def test_some_in_a_row_pass_and_a_flood_does_not(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         client.send(GET)
         await origin.request()
         origin.reply(self.HINTS * 20 + EMPTY_OK)

@@ -33,7 +33,7 @@ class PipeliningTests(Scenario):
         return origin, proxy, await self.client(proxy)
 
     async def test_in_order_and_one_at_a_time(self):
-        origin, proxy, client = await self.mixed()
+        origin, _proxy, client = await self.mixed()
         client.send(b"".join(get(b"/%d" % n) for n in range(5)))
         for number in range(5):
             seen = await origin.request()
@@ -56,7 +56,7 @@ class PipeliningTests(Scenario):
         self.assertEqual([record.target for record in proxy.log.records], targets)
 
     async def test_bodies_between(self):
-        origin, proxy, client = await self.mixed()
+        origin, _proxy, client = await self.mixed()
         post = b"POST /%d HTTP/1.1\r\nHost: a\r\n"
         client.send(
             post % 1
@@ -91,7 +91,7 @@ class PipeliningTests(Scenario):
         self.assertEqual(len(proxy.log.records), 3001)
 
     async def test_client_that_does_not_read_is_not_read(self):
-        origin, proxy, client = await self.mixed(own="x" * 10_000)
+        _origin, proxy, client = await self.mixed(own="x" * 10_000)
         client.stop_reading()
         requests = get(b"/own") * 500
         tracemalloc.start()
@@ -132,7 +132,7 @@ class PipeliningTests(Scenario):
         client.reset()
 
     async def test_bad_request_behind_good_ones_is_answered_last(self):
-        origin, proxy, client = await self.mixed()
+        origin, _proxy, client = await self.mixed()
         client.send(get(b"/a") + get(b"/own") + b"BAD\r\n\r\n" + get(b"/own"))
         await origin.request()
         origin.reply(ok(b"a"))
@@ -142,9 +142,36 @@ class PipeliningTests(Scenario):
         self.assertEqual(await client.everything(), b"")
 
     async def test_keepalive_requests_bounds_a_connection(self):
-        origin, proxy, client = await self.mixed(listener="keepalive_requests = 3")
+        _origin, _proxy, client = await self.mixed(listener="keepalive_requests = 3")
         client.send(get(b"/own") * 5)
         self.assertIsNone((await client.response()).get(b"connection"))
         self.assertIsNone((await client.response()).get(b"connection"))
         self.assertEqual((await client.response()).get(b"connection"), b"close")
         self.assertEqual(await client.everything(), b"")
+
+    async def test_response_on_its_way_survives_the_cut_of_the_next(self):
+        origin, proxy, _ = await self.mixed()
+        client = await self.client(proxy, receive_buffer=16 * 1024)
+        client.stop_reading()
+        # More than the proxy reads ahead, so that some of it lies unread when the cut comes.
+        client.send(get(b"/whole") + get(b"/cut") + get(b"/never") * 20_000)
+        await origin.request()
+        origin.reply(ok(b"x" * 120_000))
+        await origin.request()
+        origin.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\ncut")
+        origin.wire.close()
+        await self.turns(50)
+        client.read_again()
+        self.assertEqual((await client.response()).size, 120_000)
+        self.assertEqual((await client.cut_response()).body, b"cut")
+        self.assertTrue(await client.closing())
+
+    async def test_last_responses_survive_the_end_of_a_connection(self):
+        _origin, _, client = await self.mixed(own="x" * 6000, listener="keepalive_requests = 50")
+        client.stop_reading()
+        client.send(get(b"/own") * 10_000)
+        await self.turns(50)
+        client.read_again()
+        for _ in range(50):
+            self.assertEqual((await client.response()).size, 6000)
+        self.assertTrue(await client.closing())

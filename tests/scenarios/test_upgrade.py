@@ -130,8 +130,17 @@ class TunnelTests(Scenario):
         self.assertEqual(await client.ended(), CLOSED)
         self.assertEqual((await proxy.log.record()).reason, b"upgraded")
 
-    async def test_half_close_reaches_a_slow_reader(self):
+    async def test_abort_of_a_tunnel_that_is_full_both_ways(self):
         wire, proxy, client = await self.tunnel()
+        await self.flood(wire, client)
+        await self.flood(client, wire)
+        wire.reset()
+        client.read_again()
+        await client.ended()
+        self.assertEqual((await proxy.log.record()).status, 101)
+
+    async def test_half_close_reaches_a_slow_reader(self):
+        wire, _proxy, client = await self.tunnel()
         client.closes_back = False
         sent = await self.flood(wire, client)
         wire.half_close()
@@ -155,7 +164,7 @@ class TunnelTests(Scenario):
         await proxy.log.record()
         self.assertEqual(proxy.idle(), 0)
         await wire.ended()
-        self.assertEqual(proxy.graph.busy, 0)
+        await self.until(lambda: proxy.graph.busy == 0, "the connection to be forgotten")
 
 
 class RefusedTests(Scenario):
@@ -200,7 +209,7 @@ class RefusedTests(Scenario):
         await self.exchange(client, origin)
 
     async def test_101_to_another_protocol_is_502(self):
-        origin, proxy, client = await self.pair()
+        origin, _proxy, client = await self.pair()
         _, response = await self.exchange(
             client, origin, ASK, SWITCH.replace(b"websocket", b"other")
         )

@@ -23,9 +23,8 @@ from twisted.internet.protocol import Factory as ProtocolFactory
 from twisted.internet.protocol import Protocol
 from zope.interface import implementer
 
-PATIENCE = float(
-    os.environ.get("SCENARIO_PATIENCE", "20")
-)  # seconds before a scenario gives up waiting; never a measure of anything
+# Seconds before a scenario gives up waiting; never a measure of anything.
+PATIENCE = float(os.environ.get("SCENARIO_PATIENCE", "30"))
 
 CLOSED, RESET = "closed", "reset"
 
@@ -133,6 +132,7 @@ class Wire(Changing, Protocol):
         self.closes_back = True
         self.blocked = False  # what was sent waits for the other end to take it
         self.reading = True
+        self.disconnecting = False  # a scenario has closed it
 
     # What Twisted calls.
 
@@ -196,6 +196,7 @@ class Wire(Changing, Protocol):
         self.transport.resumeProducing()
 
     def close(self):
+        self.disconnecting = True
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
@@ -205,6 +206,7 @@ class Wire(Changing, Protocol):
 
     def reset(self):
         """Close with a reset, whatever was sent."""
+        self.disconnecting = True
         if self.ending is None:
             linger = struct.pack("ii", 1, 0)
             self.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -362,6 +364,19 @@ class ClientWire(Wire):
 class OriginWire(Wire):
     """A connection that the proxy opened to an origin."""
 
+    def __init__(self, name, origin):
+        super().__init__(name)
+        self._origin = origin
+
+    def changed(self):
+        super().changed()
+        self._origin.changed()
+
+    @property
+    def left(self):
+        """Nothing can be asked here any more."""
+        return self.over or self.disconnecting
+
     async def request(self, keep=True):
         """The next request, whole."""
         message = await self.head()
@@ -398,10 +413,9 @@ class Origin(Changing, ProtocolFactory):
         self.port = None
 
     def buildProtocol(self, addr):
-        wire = OriginWire(f"{self.name} #{len(self.wires) + 1}")
+        wire = OriginWire(f"{self.name} #{len(self.wires) + 1}", self)
         self.wires.append(wire)
         self.prepare(wire)
-        reactor.callLater(0, self.changed)
         return wire
 
     def seen(self):
@@ -434,7 +448,15 @@ class Origin(Changing, ProtocolFactory):
         return self.wire
 
     async def _current(self):
-        if self.wire is None or self.wire.over:
+        """The connection on which the next request comes."""
+
+        def asked():
+            wire = self.wire
+            here = wire is not None and wire.received and not wire.left
+            return here or len(self.wires) > self._accepted
+
+        await self.until(asked, f"a request to {self.name}")
+        if self.wire is None or self.wire.left or not self.wire.received:
             await self.accept()
         return self.wire
 

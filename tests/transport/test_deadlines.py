@@ -185,7 +185,8 @@ class DeadlinesTests(SynchronousTestCase):
 
         def on_expire(item: Item) -> None:
             self.assertGreaterEqual(clock.seconds(), due[item])
-            self.assertLessEqual(clock.seconds(), due[item] + 1.0 + 1e-9)
+            # One sweep late at the most, and this clock moves in steps.
+            self.assertLessEqual(clock.seconds(), due[item] + 1.0 + 2 * 0.05 + 1e-9)
             fired.append(item)
 
         for seconds, pause, stopped in plan:

@@ -43,7 +43,13 @@ class Log:
 
 
 class Transport(StringTransport):
-    """A StringTransport that can close its half."""
+    """A StringTransport that can close its half, and has nothing unsent."""
+
+    dataBuffer = b""
+    _tempDataLen = 0
+
+    def fileno(self) -> int:
+        raise OSError("no socket")
 
     def loseWriteConnection(self) -> None:
         self.disconnecting = True

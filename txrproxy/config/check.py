@@ -40,6 +40,8 @@ _OWN_FIELDS = frozenset(
         "upgrade",
     }
 )
+# Request fields that are made anew for each request; `pool.host` is the way to another Host.
+_RENDERED = frozenset({"host", "forwarded", "x-forwarded-for", "x-request-id"})
 _ESCAPE = re.compile(r"\\(?:([0-9])|g<([^>]*)>|.?)")
 
 
@@ -53,10 +55,11 @@ def errors(config: Config) -> Iterator[Finding]:
         for part in ("request_headers", "response_headers"):
             changes: FieldChanges = getattr(policy, part)
             path: KeyPath = ("policies", name, part)
-            own = {"host"} if part == "request_headers" else set()
+            own = _RENDERED if part == "request_headers" else frozenset()
             yield from _fields((*path, "set"), changes.set, own)
             yield from _fields((*path, "add"), changes.add, own)
             yield from _own_fields((*path, "remove"), enumerate(changes.remove), own)
+        yield from _own_fields(("policies", name, "hide"), enumerate(policy.hide), frozenset())
     yield from _routes(config)
     for index, test in enumerate(config.tests):
         path = ("tests", index, "expect")
@@ -66,7 +69,9 @@ def errors(config: Config) -> Iterator[Finding]:
         yield from _reference(
             (*path, "policy"), test.expect.policy, config.policies, "policy", "policies"
         )
-        yield from _fields(("tests", index, "request", "headers"), test.request.headers, set())
+        yield from _fields(
+            ("tests", index, "request", "headers"), test.request.headers, frozenset()
+        )
 
 
 def warnings(config: Config) -> Iterator[Finding]:
@@ -183,7 +188,7 @@ def _routes(config: Config) -> Iterator[Finding]:
         yield from _rewrite((*path, "rewrite"), route.rewrite)
         if route.respond is not None:
             respond = (*path, "respond")
-            yield from _fields((*respond, "headers"), route.respond.headers, set())
+            yield from _fields((*respond, "headers"), route.respond.headers, frozenset())
             if route.respond.body and route.respond.status in {204, 205, 304}:
                 yield Finding((*respond, "body"), f"{route.respond.status} has no body")
 
@@ -277,13 +282,15 @@ def _rewrite(path: KeyPath, rewrite: Rewrite) -> Iterator[Finding]:
             )
 
 
-def _fields(path: KeyPath, fields: Mapping[FieldName, object], own: set[str]) -> Iterator[Finding]:
+def _fields(
+    path: KeyPath, fields: Mapping[FieldName, object], own: frozenset[str]
+) -> Iterator[Finding]:
     yield from _own_fields(path, ((name, name) for name in fields), own)
     yield from _repeated(path, fields)
 
 
 def _own_fields(
-    path: KeyPath, names: Iterable[tuple[str | int, str]], own: set[str]
+    path: KeyPath, names: Iterable[tuple[str | int, str]], own: frozenset[str]
 ) -> Iterator[Finding]:
     for key, name in names:
         if name.lower() in _OWN_FIELDS | own:

@@ -100,6 +100,7 @@ _MARKED = HOP_BY_HOP | {
     b"forwarded",
     b"host",
     b"max-forwards",
+    b"proxy",
     b"referer",
     b"user-agent",
     b"via",

@@ -43,7 +43,8 @@ _ALIASED = (
     | {b"host", b"content-length", b"content-type", b"expect", b"trailer"}
 )
 # What a request never carries on as it came: its hop's, and what is rendered anew.
-_NOT_SENT_ON = HOP_BY_HOP | {b"content-length"}
+# "Proxy" would become HTTP_PROXY in a CGI environment, where libraries obey it (httpoxy).
+_NOT_SENT_ON = HOP_BY_HOP | {b"content-length", b"proxy"}
 _MAX_DERIVED = 8  # rule sets remembered for one block
 _MAX_FORWARDS = 1000  # a larger one is lowered to this: no path has as many hops
 

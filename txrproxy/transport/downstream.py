@@ -152,9 +152,14 @@ class Downstream(RequestReader):
         self.transport.abortConnection()
 
     def linger_expired(self) -> None:
-        """The client had time enough to read the last response."""
+        """The client had time enough to read the last response, unless it is still at it."""
         self._queue = None
-        self.transport.abortConnection()
+        backlog = unsent(self.transport)
+        if 0 < backlog < self._backlog:
+            self._backlog = backlog
+            self._await(self.service.linger)
+        else:
+            self.transport.loseConnection()
 
     # The transport's side.
 
@@ -395,7 +400,7 @@ class Downstream(RequestReader):
             self._stop()
             self.transport.abortConnection()
         else:
-            self._shut()
+            self._linger()  # responses before this one may still be on their way
 
     def take_over(self) -> bytes:
         """The exchange takes the transport: what was read beyond its request, and no more of it."""
@@ -429,10 +434,17 @@ class Downstream(RequestReader):
         else:
             unread = self.state is not HEAD or self.buffered > 0
         self.stop()
-        if not unread:
+        if unread:
+            self._linger()
+        else:
             self._shut()
-            return
-        # Closing with bytes unread would reset the connection under the response.
+
+    def _linger(self) -> None:
+        """Close our half when what was written is sent, and read on until the client closes too.
+
+        Closing with bytes unread would reset the connection under all that is still on its way.
+        """
+        self._backlog = unsent(self.transport)
         self.transport.unregisterProducer()
         self.transport.resumeProducing()
         self._await(self.service.write if self._writing else self.service.linger)

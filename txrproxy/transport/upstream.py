@@ -153,8 +153,10 @@ class Upstream(ResponseReader):
 
     def idle_expired(self) -> None:
         """Nothing moved in time: no byte of the response, or none of the request was taken."""
-        began = self.state is BODY
-        self._fail(UPSTREAM_IDLE_TIMEOUT if began else BACKEND_WRITE_TIMEOUT)
+        if self.state is BODY:
+            self._fail(UPSTREAM_IDLE_TIMEOUT)
+        else:
+            self._fail(BACKEND_WRITE_TIMEOUT if self._write_blocked else FIRST_BYTE_TIMEOUT)
 
     def kept_long_enough(self) -> None:
         """Nobody needed the connection while it was kept."""
