@@ -19,6 +19,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from tests.tls import pki
+from txrproxy.tls.gate import Gate
 from txrproxy.tls.layer import TlsLayer
 from txrproxy.transport import direct
 
@@ -185,7 +186,7 @@ class Case(TestCase):
         self.protocols: list[Any] = []
         self.protocol: Callable[[], Any] = Recorder
         self.queue: Any = None
-        self.gate: Any = None
+        self.gate: Any = Gate(reactor)
         self.clock: Any = reactor
         self.context = pki.server_context()
         self.factory = factory = Factory()

@@ -70,6 +70,7 @@ class PipeTests(SynchronousTestCase):
             self.assertEqual(self.here.decrypt(bytes(self.there.encrypt(data))), data)
             self.assertFalse(self.here.more)
         self.assertEqual(bytes(self.there.encrypt(b"")), b"")
+        self.assertEqual(self.there.waiting(), 0)
         self.assertEqual(bytes(self.there.outgoing()), b"")
         self.assertEqual(self.here.decrypt(b""), b"")
 
@@ -107,6 +108,25 @@ class PipeTests(SynchronousTestCase):
     def test_records_are_full(self) -> None:
         sent = bytes(self.there.encrypt(HUGE))
         self.assertLess(len(sent) - len(HUGE), 64 * 32)
+
+    def test_what_waits_goes_with_data(self) -> None:
+        self.here = self.kind(connection(True))
+        self.there = self.kind(connection(False))
+        for near, far in (
+            (self.there, self.here),
+            (self.here, self.there),
+            (self.there, self.here),
+        ):
+            near.handshake()
+            far.feed(bytes(near.outgoing()))
+        self.assertTrue(self.here.handshake())
+        size = self.here.waiting()
+        self.assertGreater(size, 100)  # tickets
+        self.assertEqual(self.here.waiting(), size)
+        sent = bytes(self.here.encrypt(b"data"))
+        self.assertGreater(len(sent), size)
+        self.assertEqual(self.here.waiting(), 0)
+        self.assertEqual(self.there.decrypt(sent), b"data")
 
     def test_close(self) -> None:
         last = bytes(self.there.encrypt(b"last"))
