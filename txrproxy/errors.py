@@ -104,10 +104,12 @@ TOO_MANY_FIELDS = _row("too_many_fields", 431, _C, "The request has too many hea
 METHOD_NOT_ALLOWED = _row("method_not_allowed", 405, _C, "This method is not offered here.")
 BODY_TOO_LARGE = _row("body_too_large", 413, _C, "The request body is too large.")
 BAD_PROXY_HEADER = _row("bad_proxy_header", 0, _C)
+CLIENT_TLS_FAILED = _row("client_tls_failed", 0, _C)
 
 # The client kept us waiting, or went away.
 HEAD_TIMEOUT = _row("head_timeout", 408, _C, "The request head took too long to arrive.")
 BODY_TIMEOUT = _row("body_timeout", 408, _C, "The request body stopped arriving.")
+CLIENT_TLS_TIMEOUT = _row("client_tls_timeout", 0, _C)
 WRITE_TIMEOUT = _row("write_timeout", 0, _C)
 CLIENT_ABORTED = _row("client_aborted", 0, _C)
 
@@ -128,6 +130,12 @@ CONNECT_TIMEOUT = _row(
 )
 NAME_UNRESOLVED = _row(
     "name_unresolved", 502, _B, "The server behind this proxy is not reachable.", Retry.ALWAYS
+)
+TLS_HANDSHAKE_FAILED = _row(
+    "tls_handshake_failed", 502, _B, "The server behind this proxy is not reachable.", Retry.ALWAYS
+)
+TLS_VERIFY_FAILED = _row(
+    "tls_verify_failed", 502, _B, "The server behind this proxy is not trusted.", Retry.ALWAYS
 )
 RESET = _row("reset", 502, _B, "The server behind this proxy closed the connection.", Retry.IF_SAFE)
 BAD_RESPONSE = _row("bad_response", 502, _B, "The server behind this proxy sent a bad response.")

@@ -8,23 +8,34 @@ defaults and meaning are the same.
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from txrproxy.balance.backend import Backend
 from txrproxy.balance.pool import Pool
 from txrproxy.config import schema
-from txrproxy.config.values import BackendUrl
+from txrproxy.config.values import BackendUrl, Secret
 from txrproxy.exchange import Exchange
 from txrproxy.http.fields import Line
 from txrproxy.http.forward import Changes, RequestRules, ResponseRules
 from txrproxy.routing.plan import Plan
+from txrproxy.tls.client import ClientTls, TlsDialer
 from txrproxy.transport.connections import Connections
 from txrproxy.transport.deadlines import Deadlines
 from txrproxy.transport.dial import NameDialer, TcpDialer, UnixDialer
 from txrproxy.transport.upstream import Upstream
 
 _NOTHING = schema.RouteTimeouts()
+
+
+class Unusable(Exception):
+    """What ``key`` of the configuration names can not be used; the text says why."""
+
+    def __init__(self, key: str, why: str) -> None:
+        self.key = key
+        super().__init__(why)
 
 
 class Wiring:
@@ -36,9 +47,11 @@ class Wiring:
         self._resolve = resolve
 
     def pool(self, name: str, settings: schema.Pool) -> Pool:
-        """A pool whose backends have their connections."""
+        """A pool whose backends have their connections. Raises :class:`Unusable`."""
         attempts = 1 + (settings.retry.attempts if settings.retry is not None else 2)
-        backends = [self._backend(backend, settings) for backend in settings.backends]
+        secure = any(backend.url.scheme == "https" for backend in settings.backends)
+        tls = self._tls(name, settings.tls) if secure else None
+        backends = [self._backend(backend, settings, tls) for backend in settings.backends]
         aliases = {settings.host.lower().encode()} - {b"preserve", b"backend"}
         return Pool(name.encode(), backends, attempts, aliases)
 
@@ -57,7 +70,37 @@ class Wiring:
         plan.tunnel_idle = queue(idle, _expire)
         plan.queue = queue(over.queue or timeouts.queue, Exchange.queue_expired)
 
-    def _backend(self, backend: schema.Backend, pool: schema.Pool) -> Backend:
+    def _tls(self, pool: str, settings: schema.BackendTls) -> ClientTls:
+        """TLS towards the backends of a pool."""
+        place = f"pools.{pool}.tls"
+        read: dict[str, bytes | None] = {}
+        for key in ("ca", "cert", "key"):
+            value = getattr(settings, key)
+            try:
+                read[key] = self._material(value) if value not in ("", "system") else None
+            except (OSError, KeyError) as error:
+                what = error.strerror if isinstance(error, OSError) else "not set"
+                raise Unusable(f"{place}.{key}", f"cannot be read: {what}") from None
+        try:
+            return ClientTls(
+                verify=settings.verify,
+                authorities=read["ca"],
+                certificate=read["cert"],
+                key=read["key"],
+            )
+        except ValueError as error:
+            raise Unusable(place, str(error)) from error
+
+    def _material(self, value: str | Secret) -> bytes:
+        """The content of a file of the configuration, or of a secret."""
+        if isinstance(value, Secret) and value.kind == "env":
+            return os.environb[value.name.encode()]
+        name = value.name if isinstance(value, Secret) else value
+        return Path(self._resolve(name)).read_bytes()
+
+    def _backend(
+        self, backend: schema.Backend, pool: schema.Pool, tls: ClientTls | None
+    ) -> Backend:
         url = backend.url
         made = Backend(
             str(url).removeprefix("http://").encode(),
@@ -68,7 +111,7 @@ class Wiring:
         keepalive = pool.keepalive
         made.connections = Connections(
             made,
-            self._dialer(url, pool),
+            self._dialer(url, pool, tls),
             self.reactor.seconds,
             self.deadlines.queue(keepalive.timeout, Upstream.kept_long_enough),
             keepalive.idle,
@@ -76,14 +119,21 @@ class Wiring:
         )
         return made
 
-    def _dialer(self, url: BackendUrl, pool: schema.Pool) -> Any:
+    def _dialer(self, url: BackendUrl, pool: schema.Pool, tls: ClientTls | None) -> Any:
         if url.scheme == "unix":
             return UnixDialer(self.reactor, str(self._resolve(url.path)))
+        dialer: Any
         try:
             ipaddress.ip_address(url.host)
         except ValueError:
-            return NameDialer(self.reactor, url.host, url.port, pool.resolve)
-        return TcpDialer(self.reactor, url.host, url.port)
+            dialer = NameDialer(self.reactor, url.host, url.port, pool.resolve)
+        else:
+            dialer = TcpDialer(self.reactor, url.host, url.port)
+        if url.scheme == "https":
+            assert tls is not None
+            name = url.host if pool.tls.server_name == "auto" else pool.tls.server_name
+            dialer = TlsDialer(self.reactor, dialer, tls.backend(name))
+        return dialer
 
 
 def rules(

@@ -25,11 +25,6 @@ USES = {
     "pools.*.health": (POOL + "health = {}", "pools.b.health"),
     "pools.*.outlier": (POOL + "outlier = {}", "pools.b.outlier"),
     "pools.*.retry": (POOL + "[pools.b.retry]", "pools.b.retry"),
-    "pools.*.tls": (POOL + "tls = { verify = false }", "pools.b.tls"),
-    "pools.*.backends.*.url": (
-        '[pools.b]\nbackends = ["http://a", "https://b"]',
-        "pools.b.backends[1].url",
-    ),
     "pools.*.backends.*.priority": (
         '[pools.b]\nbackends = [{ url = "http://a", priority = 1 }]',
         "pools.b.backends[0].priority",

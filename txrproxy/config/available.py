@@ -42,8 +42,6 @@ NOT_YET = (
     Later("pools.*.health"),
     Later("pools.*.outlier"),
     Later("pools.*.retry"),
-    Later("pools.*.tls"),
-    Later("pools.*.backends.*.url", "https://", lambda url: url.scheme == "https"),
     Later("pools.*.backends.*.priority", "anything but 0"),
     Later("caches.*"),
     Later("routes.*.cache"),

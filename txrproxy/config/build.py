@@ -38,7 +38,7 @@ from txrproxy.transport.deadlines import Deadlines
 from txrproxy.transport.downstream import Downstream, Service
 from txrproxy.transport.limit import ConnectionLimit
 from txrproxy.transport.proxied import HeaderReader
-from txrproxy.wiring import Wiring, close, rules
+from txrproxy.wiring import Unusable, Wiring, close, rules
 
 if TYPE_CHECKING:
     from txrproxy.resource import ReverseProxyResource
@@ -115,7 +115,7 @@ class _Builder:
 
     def graph(self) -> Graph:
         config = self.config
-        pools = {name: self.wiring.pool(name, pool) for name, pool in config.pools.items()}
+        pools = {name: self.pool(name, pool) for name, pool in config.pools.items()}
         tree = Tree([self.route(route, pools) for route in config.routes])
         limit = ConnectionLimit(config.server.max_connections)
         shared: dict[str, Any] = {
@@ -164,6 +164,12 @@ class _Builder:
             )
         except (BadPem, Disagreement) as error:
             raise ConfigErrors([Problem("", 0, f"listeners.{name}.tls", str(error))]) from error
+
+    def pool(self, name: str, pool: schema.Pool) -> Pool:
+        try:
+            return self.wiring.pool(name, pool)
+        except Unusable as error:
+            raise ConfigErrors([Problem("", 0, error.key, str(error))]) from error
 
     def proxy_headers(self, listener: schema.Listener) -> Any:
         if listener.proxy_protocol == "off":

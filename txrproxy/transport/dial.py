@@ -180,14 +180,14 @@ class _Factory(ClientFactory):
 
     def buildProtocol(self, addr: Any) -> Any:
         # makeConnection follows at once; the exchange gets the connection when it is whole.
-        return _Handover(self._make(), self._connected)
+        return Handover(self._make(), self._connected)
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
         timed_out = reason.check(error.TimeoutError, error.TCPTimedOutError) is not None
         self._failed(CONNECT_TIMEOUT if timed_out else CONNECT_REFUSED)
 
 
-class _Handover:
+class Handover:
     """Takes the transport for the real protocol and puts that in its place."""
 
     def __init__(self, protocol: Any, connected: Connected) -> None:

@@ -57,6 +57,7 @@ class _Direct(tcp.Connection):
     """The two fast paths, to be mixed in before a stock transport class."""
 
     read_size = READ  # bytes asked of each recv; an instance may change it at any time
+    copies = True  # what has to be queued of a buffer
     bufferSize = 0  # a push producer is paused by the first byte queued, resumed when all are gone
     _end: error.ConnectionDone | error.ConnectionLost = main.CONNECTION_DONE  # what EOF means
     protocol: Any
@@ -214,9 +215,20 @@ def connect_unix(reactor: Any, path: str, factory: Any, timeout: float | None) -
     return connector  # type: ignore[no-any-return]
 
 
+def queued(transport: Any) -> int:
+    """Bytes written that the kernel has not taken."""
+    return int(len(transport.dataBuffer) - transport.offset + transport._tempDataLen)
+
+
 def unsent(transport: Any) -> int:
-    """Bytes written that the peer has not acknowledged: the transport's queue and the kernel's."""
-    waiting = int(len(transport.dataBuffer) + transport._tempDataLen)
+    """Bytes written that the peer has not acknowledged: the transport's queue and the kernel's.
+
+    A layer above a transport answers by its own ``unsent()``.
+    """
+    layered = getattr(transport, "unsent", None)
+    if layered is not None:
+        return int(layered())
+    waiting = queued(transport)
     try:
         packed = fcntl.ioctl(transport.fileno(), termios.TIOCOUTQ, bytes(4))
     except OSError:

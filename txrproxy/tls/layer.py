@@ -1,0 +1,527 @@
+"""The TLS layer of one connection, between a transport of bytes and a protocol of plaintext.
+
+To the raw transport it is the protocol; to the protocol above it is the transport. Both may be
+anything that keeps Twisted's contracts, though it is written for the direct transports below and
+the product's own HTTP connections above::
+
+    handshaking ──done──▶ ``made(layer)`` gives the protocol ──▶ open ──▶ closed
+         └──failed, timed out, hung up──▶ ``ended(layer, reason)``
+
+The protocol begins when the handshake is done: it never writes before that, it is never told of a
+connection that was none, and what was negotiated is known to it from the beginning.
+
+Closing, after RFC 8446 section 6.1: a close_notify is the end of what a side sends, and nothing
+else is. The peer's is an orderly end (``readConnectionLost``, or ``connectionLost`` with
+``ConnectionDone``); an end of the bytes without one is a truncation, which anybody on the way can
+make, and is reported as :class:`Truncated`. Ours is sent behind all that was written.
+
+What the handshake and key updates want sent goes with the next data where nobody waits for it.
+
+Backpressure goes straight through. What is written is encrypted and handed down at once, so the
+only queue is that of the raw transport, and a producer is registered there: it is paused and
+resumed as on a connection without TLS. What arrives is decrypted and handed up at once; when the
+protocol pauses in the middle, the rest stays as it came, which is never more than one read of the
+raw transport.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from cryptography import x509
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, ITransport
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from txrproxy.tls.gate import Gate
+from txrproxy.tls.openssl import Data, TlsFailure, make_pipe, session_reused
+from txrproxy.transport import direct
+from txrproxy.transport.deadlines import Queue
+
+MAX_HELD = 4 * 1024  # bytes of tickets and key updates that wait for data to go with
+MAX_ANSWERS = 16 * 1024  # bytes a peer that does not read may make us queue by key updates
+
+TLS_1_3 = 0x0304
+_logger = Logger()
+
+
+class Truncated(ConnectionLost):
+    """The connection ended without a close_notify: what arrived may not be all that was sent."""
+
+    def __str__(self) -> str:
+        return "the connection ended without close_notify"
+
+
+class TlsError(ConnectionLost):
+    """The TLS connection broke; the text is OpenSSL's reason."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class HandshakeFailed(TlsError):
+    """There was no TLS connection; the text is OpenSSL's reason."""
+
+
+class HandshakeTimeout(HandshakeFailed):
+    """The handshake took too long."""
+
+
+class HungUp(HandshakeFailed):
+    """The connection ended before the handshake did: often only somebody's health check."""
+
+
+@implementer(IProtocol, IHalfCloseableProtocol, ITransport)
+class TlsLayer:
+    """One TLS connection, on either side.
+
+    :param connection: on memory BIOs, its state set to accept or to connect.
+    :param made: called with this layer when the handshake is done; gives the protocol, or raises
+        :class:`HandshakeFailed` to refuse the peer.
+    :param ended: called with this layer and a Failure of :class:`HandshakeFailed` instead, when
+        there will be no protocol.
+    :param clock: the reactor, or another ``IReactorTime``.
+    :param queue: the deadline of the handshake; made with :meth:`expired`.
+    :param gate: bounds the handshakes of a server, which begin with what the client sends.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_answered",
+        "_clock",
+        "_closing",
+        "_ended",
+        "_eof",
+        "_gate",
+        "_held",
+        "_holds",
+        "_made",
+        "_paused",
+        "_pipe",
+        "_plain_way",
+        "_queue",
+        "_raw",
+        "_views",
+        "_waiting",
+        "_write_closed",
+        "connected",
+        "connection",
+        "handshaking",
+        "protocol",
+        "settled",
+    )
+
+    def __init__(
+        self,
+        connection: SSL.Connection,
+        made: Callable[[TlsLayer], Any],
+        ended: Callable[[TlsLayer, Failure], None],
+        clock: Any,
+        queue: Queue[TlsLayer] | None = None,
+        gate: Gate | None = None,
+    ) -> None:
+        self.connection = connection
+        self.protocol: Any = None  # may be replaced at any time once there is one
+        self.handshaking = True
+        self.connected = False
+        # Called with the first data that arrives: a session of TLS 1.3 can be resumed from then on.
+        self.settled: Callable[[TlsLayer], None] | None = None
+        self._raw: Any = None
+        self._pipe = make_pipe(connection)
+        self._made = made
+        self._ended = ended
+        self._clock = clock
+        self._queue = queue
+        self._gate = gate
+        self._views = False  # the raw transport copies what it keeps of a buffer
+        self._plain_way = False  # what arrives is to be decrypted and handed up, and no more to it
+        self._waiting: list[bytes] | None = None  # what arrived before the gate let us in
+        self._paused = False  # by the protocol
+        self._held = False  # more can be read without new bytes
+        self._holds = 0  # bytes of our own making that may wait for data to go with
+        self._eof = False  # the peer's close_notify has been read
+        self._write_closed = False  # ours has been sent
+        self._closing = False  # nothing is read any more
+        self._answered = 0  # bytes of our own making behind data that waits to be sent
+
+    def __repr__(self) -> str:
+        state = "handshaking" if self.handshaking else "open" if self.connected else "closed"
+        return f"<TlsLayer {state} {self.protocol!r}>"
+
+    # What was negotiated.
+
+    @property
+    def alpn(self) -> bytes:
+        """The application protocol agreed upon; empty without ALPN."""
+        return self.connection.get_alpn_proto_negotiated()
+
+    @property
+    def server_name(self) -> bytes | None:
+        """The name that the client asked for."""
+        return self.connection.get_servername()
+
+    @property
+    def version(self) -> str:
+        """Such as "TLSv1.3"."""
+        return self.connection.get_protocol_version_name()
+
+    @property
+    def cipher(self) -> str | None:
+        """OpenSSL's name of the cipher suite."""
+        return self.connection.get_cipher_name()
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the handshake was an abbreviated one."""
+        return session_reused(self.connection)
+
+    @property
+    def peer_certificate(self) -> x509.Certificate | None:
+        """The peer's own; whether it was verified is up to the context."""
+        return self.connection.get_peer_certificate(as_cryptography=True)
+
+    @property
+    def peer_chain(self) -> list[x509.Certificate]:
+        """What the peer sent; a server's list does not begin with the client's own certificate."""
+        return self.connection.get_peer_cert_chain(as_cryptography=True) or []
+
+    # The raw transport's side.
+
+    def makeConnection(self, transport: Any) -> None:
+        self._raw = transport
+        self._views = getattr(transport, "copies", False)
+        self.connected = True
+        if self._queue is not None:
+            self._queue.start(self, self._clock.seconds())
+        if self._gate is None:
+            self._handshake()
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self._plain_way:
+            self._other_way(data)
+            return
+        pipe = self._pipe
+        try:
+            plain = pipe.decrypt(data)
+        except TlsFailure as failure:
+            self._break(failure)
+            return
+        if pipe.waiting() > self._holds:
+            self._answer()
+            if self._closing:
+                return
+        if plain:
+            if self.settled is not None:
+                self.settled(self)
+                self.settled = None
+            self.protocol.dataReceived(plain)
+        if pipe.more or pipe.ended:
+            self._go_on()
+
+    def _other_way(self, data: bytes) -> None:
+        """Something arrived while it could not simply be read."""
+        if self._closing or self._eof:
+            return  # nobody wants it
+        if not self.handshaking:  # there is more to be read before it
+            self._pipe.feed(data)
+        elif self._waiting is not None:
+            self._waiting.append(data)
+        elif self._gate is None or self._gate.enter(self):
+            self._pipe.feed(data)
+            self._handshake()
+        else:
+            self._waiting = [data]  # one read of the raw transport
+            self._raw.pauseProducing()
+
+    def admit(self) -> None:
+        """The gate has a place for us."""
+        waiting, self._waiting = self._waiting, None
+        for data in waiting or ():
+            self._pipe.feed(data)
+        self._raw.resumeProducing()
+        self._handshake()
+
+    def _go_on(self) -> None:
+        """Read what is left of what has arrived already."""
+        pipe = self._pipe
+        while pipe.more and not self._paused and not self._closing:
+            try:
+                plain = pipe.decrypt()
+            except TlsFailure as failure:
+                self._break(failure)
+                return
+            if plain:
+                self.protocol.dataReceived(plain)
+        if self._closing:
+            return
+        self._held = (pipe.more or pipe.ended) and self._paused
+        self._plain_way = not (self._held or pipe.ended)
+        if pipe.ended and not self._held:
+            self._eof = True
+            if IHalfCloseableProtocol.providedBy(self.protocol):
+                self.protocol.readConnectionLost()
+            else:
+                self._lose(ConnectionDone())
+
+    def _resume(self) -> None:
+        """What was held when the protocol paused, now that it has resumed."""
+        if self._held and not self._paused and not self._closing:
+            self._held = False
+            self._go_on()
+            if not self._paused and not self._closing:
+                self._raw.resumeProducing()
+
+    def _answer(self) -> None:
+        """Send what reading made necessary; a peer that never reads must not make us keep much."""
+        data = bytes(self._pipe.outgoing())
+        self._answered = self._answered + len(data) if direct.queued(self._raw) else 0
+        if self._answered > MAX_ANSWERS:
+            self._break(TlsFailure("too many messages to answer"))
+        else:
+            self._send(data)
+
+    def readConnectionLost(self) -> None:
+        """The bytes have ended. Only behind a close_notify is that an orderly end."""
+        if self.handshaking:
+            self._fail(HungUp("the connection was closed"))
+        elif not self._eof:
+            self._lose(Truncated())
+        elif self._write_closed:
+            self._raw.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Our half of the raw connection is closed, as it was asked to be."""
+        if IHalfCloseableProtocol.providedBy(self.protocol):
+            self.protocol.writeConnectionLost()
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.connected = False
+        # OpenSSL would forget the session of a connection that did not end in order.
+        self.connection.set_shutdown(SSL.SENT_SHUTDOWN)
+        if self.handshaking:
+            self._fail(HungUp("the connection was closed"))
+        elif reason.check(ConnectionDone) and not self._eof and not self._closing:
+            self._say_lost(Truncated())
+        else:
+            self._say_lost(reason)
+
+    # The handshake.
+
+    def _handshake(self) -> None:
+        """One step of it, with what has arrived."""
+        try:
+            done = self._pipe.handshake()
+        except TlsFailure as failure:
+            self._send(self._pipe.outgoing())
+            self._fail(HandshakeFailed(str(failure)))
+            return
+        if not done:
+            self._send(self._pipe.outgoing())
+        elif self.connected:
+            # The last flight goes with the first data, if there is some now.
+            server = self._gate is not None
+            if server and self.connection.get_protocol_version() == TLS_1_3:
+                self._holds = MAX_HELD  # a server's tickets: nobody waits for them
+            self._open()
+            if not self._holds:
+                self._send(self._pipe.outgoing())
+
+    def _open(self) -> None:
+        """It is done: the protocol begins."""
+        self._leave()
+        try:
+            protocol = self._made(self)
+        except HandshakeFailed as error:
+            self._close_notify()
+            self._fail(error)
+            return
+        self.handshaking = False
+        self._forget()
+        self.protocol = protocol
+        self._plain_way = True
+        protocol.makeConnection(self)
+        # What came with the last flight. What the protocol pauses for is held by then.
+        self._pipe.more = True
+        self._go_on()
+
+    def expired(self) -> None:
+        """The deadline of the handshake."""
+        self._fail(HandshakeTimeout("the handshake took too long"))
+
+    def _fail(self, error: HandshakeFailed) -> None:
+        """There will be no TLS connection."""
+        self._leave()
+        self.handshaking = False
+        self._closing = True
+        peer = self._raw.getPeer()
+        _logger.emit(
+            LogLevel.debug if isinstance(error, HungUp) else LogLevel.info,
+            "TLS handshake with {peer} failed: {reason}",
+            peer=getattr(peer, "host", None) or "a local socket",
+            reason=str(error),
+        )
+        if self.connected:
+            self._drop(direct.queued(self._raw))
+        ended = self._ended
+        self._forget()
+        ended(self, Failure(error))
+
+    def _leave(self) -> None:
+        if self._queue is not None:
+            self._queue.stop(self)
+        if self._gate is not None:
+            self._gate.leave(self)
+
+    def _forget(self) -> None:
+        """Neither is called again, and they may know of this layer."""
+        self._made = self._ended = _over
+
+    # Ends.
+
+    def _break(self, failure: TlsFailure) -> None:
+        """What arrived makes no sense: the peer is told by an alert, the protocol by an error."""
+        peer = self._raw.getPeer()
+        _logger.debug(
+            "TLS connection with {peer} broke: {reason}",
+            peer=getattr(peer, "host", None) or "a local socket",
+            reason=str(failure),
+        )
+        alert = bytes(self._pipe.outgoing())
+        self._write_closed = True
+        self._lose(TlsError(str(failure)), alert)
+
+    def _lose(self, error: Exception, last: bytes = b"") -> None:
+        """The peer has ended it; the protocol is told now, as on a connection without TLS."""
+        self._closing = True
+        self._plain_way = False
+        stuck = direct.unsent(self._raw)
+        self._send(last)
+        self._close_notify()
+        self._drop(stuck)
+        self._say_lost(error)
+
+    def _drop(self, stuck: int) -> None:
+        """Close the raw connection; it may have to wait until it can be written to.
+
+        With bytes ``stuck`` in it that could take for ever, and there is no deadline any more.
+        """
+        self._raw.unregisterProducer()
+        if stuck:
+            self._raw.abortConnection()
+        else:
+            self._raw.loseConnection()
+
+    def _say_lost(self, error: Exception | Failure) -> None:
+        self._closing = True
+        self._plain_way = False
+        protocol, self.protocol = self.protocol, None
+        if protocol is not None:
+            protocol.connectionLost(error if isinstance(error, Failure) else Failure(error))
+
+    def _close_notify(self) -> None:
+        if not self._write_closed:
+            self._write_closed = True
+            self._pipe.close()
+            self._send(self._pipe.outgoing())
+
+    def _send(self, data: Data) -> None:
+        if data:
+            self._raw.write(data if self._views else bytes(data))
+
+    # The protocol's side.
+
+    @property
+    def disconnecting(self) -> bool:
+        """Whether the end has been asked for, and has not come."""
+        return self._closing and self.connected
+
+    @property
+    def read_size(self) -> int:
+        """Bytes asked of each read of the raw transport."""
+        return int(getattr(self._raw, "read_size", direct.READ))
+
+    @read_size.setter
+    def read_size(self, size: int) -> None:
+        self._raw.read_size = size
+
+    def unsent(self) -> int:
+        """Bytes, as on the wire, that the peer has not acknowledged."""
+        return direct.unsent(self._raw)
+
+    def write(self, data: Data) -> None:
+        if self._write_closed or not self.connected:
+            return
+        try:
+            data = self._pipe.encrypt(data)
+        except TlsFailure as failure:
+            _logger.debug("TLS connection takes nothing: {reason}", reason=str(failure))
+            self.abortConnection()
+            return
+        if data:
+            self._raw.write(data if self._views else bytes(data))
+
+    def writeSequence(self, iovec: Iterable[Data]) -> None:
+        self.write(b"".join(iovec))
+
+    def loseConnection(self) -> None:
+        """Close behind what was written, in order; nothing more is read."""
+        if self.handshaking:
+            self.abortConnection()
+        elif self.connected and not self._closing:
+            self._closing = True
+            self._plain_way = False
+            self._close_notify()
+            self._raw.loseConnection()
+
+    def loseWriteConnection(self) -> None:
+        """Send nothing more, and go on reading."""
+        if self.connected and not self._closing and not self._write_closed:
+            self._close_notify()
+            self._raw.loseWriteConnection()
+
+    def abortConnection(self) -> None:
+        """End it now; what is still to be sent is lost."""
+        self._closing = True
+        self._plain_way = False
+        if self.connected:
+            self._raw.abortConnection()
+
+    def close_when_idle(self) -> None:
+        """Drain: nothing is in progress while there is no protocol."""
+        self.abortConnection()
+
+    def pauseProducing(self) -> None:
+        """Hand up nothing more, and read nothing more."""
+        self._paused = True
+        self._raw.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        if self._held:
+            # Not now: who resumes does not expect to be called before that returns.
+            self._clock.callLater(0, self._resume)
+        elif not self._closing:
+            self._raw.resumeProducing()
+
+    def stopProducing(self) -> None:
+        self.loseConnection()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        self._raw.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        self._raw.unregisterProducer()
+
+    def getPeer(self) -> Any:
+        return self._raw.getPeer()
+
+    def getHost(self) -> Any:
+        return self._raw.getHost()
+
+
+def _over(*_: Any) -> None:
+    """Stands where nothing is called any more."""

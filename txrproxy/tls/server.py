@@ -1,0 +1,52 @@
+"""TLS on accepted connections: what the connections of one listener share.
+
+::
+
+    raw transport ── TlsLayer ── protocol        or, behind a proxy that speaks PROXY protocol,
+    raw transport ── HeaderReader, then TlsLayer in its place ── protocol
+
+A layer is a protocol for the raw transport like any other, so whoever reads a PROXY header first
+only has to hand over to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+from OpenSSL import SSL
+from twisted.python.failure import Failure
+
+from txrproxy.tls.gate import Gate
+from txrproxy.tls.layer import TlsLayer
+from txrproxy.transport.deadlines import Queue
+
+
+@frozen(eq=False)
+class TlsServer:
+    """``connection()`` gives an ``OpenSSL.SSL.Connection`` on memory BIOs for each client.
+
+    ``queue`` is the deadline of a handshake, made with ``TlsLayer.expired``; ``gate`` bounds the
+    handshakes of the process.
+    """
+
+    connection: Callable[[], SSL.Connection]
+    clock: Any
+    queue: Queue[TlsLayer]
+    gate: Gate
+
+    def wrap(
+        self,
+        made: Callable[[TlsLayer], Any],
+        ended: Callable[[TlsLayer, Failure], None],
+    ) -> TlsLayer:
+        """A protocol for the raw transport of one client.
+
+        When the handshake is done, ``made(layer)`` gives the protocol that speaks over TLS, whose
+        transport the layer is; if there will be none, ``ended(layer, failure)`` says why.
+        """
+        connection = self.connection()
+        connection.set_accept_state()
+        connection.set_options(SSL.OP_NO_RENEGOTIATION)
+        return TlsLayer(connection, made, ended, self.clock, self.queue, self.gate)
