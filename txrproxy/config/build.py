@@ -30,9 +30,12 @@ from txrproxy.routing.redirect import Template
 from txrproxy.routing.rewrite import Rewrite
 from txrproxy.routing.tree import Tree
 from txrproxy.site import NO_LOG, ProxySite, request_ids
+from txrproxy.tls.gate import Gate
+from txrproxy.tls.layer import TlsLayer
 from txrproxy.tls.listener import ListenerTls
 from txrproxy.tls.pem import BadPem
 from txrproxy.tls.selfsigned import self_signed
+from txrproxy.tls.server import TlsServer
 from txrproxy.tls.store import Disagreement
 from txrproxy.transport.deadlines import Deadlines
 from txrproxy.transport.downstream import Downstream, Service
@@ -43,6 +46,7 @@ from txrproxy.wiring import Unusable, Wiring, close, rules
 if TYPE_CHECKING:
     from txrproxy.resource import ReverseProxyResource
 
+HANDSHAKE = 10.0  # seconds for a TLS handshake, however it trickles in
 LINGER = 5.0  # seconds that a closing connection still reads, so that its last response arrives
 
 
@@ -54,6 +58,7 @@ class Graph:
     pools: Mapping[Any, Pool]
     log: Any
     limit: ConnectionLimit
+    certificates: list[ListenerTls]
     deadlines: Deadlines = field(repr=False)
     _tree: Tree[Plan] = field(repr=False)
     _shared: Mapping[str, Any] = field(repr=False)
@@ -64,6 +69,11 @@ class Graph:
         from txrproxy.resource import ReverseProxyResource  # twisted.web, only if used
 
         return ReverseProxyResource.of_tree(self._tree, self._reactor, self._shared)
+
+    def start(self) -> None:
+        """Begin what goes on by itself: following certificate files."""
+        for tls in self.certificates:
+            tls.start()
 
     def drain(self) -> None:
         """Close what is idle, and everything else after its exchange."""
@@ -78,6 +88,8 @@ class Graph:
     def close(self) -> None:
         """Let go of the connections to backends, and stop the clockwork."""
         close(self.pools.values())
+        for tls in self.certificates:
+            tls.stop()
         self.deadlines.close()
 
     @property
@@ -112,6 +124,7 @@ class _Builder:
         self.deadlines = Deadlines(reactor)
         self.wiring = Wiring(reactor, self.deadlines, config.resolve)
         self.seconds = reactor.seconds
+        self.gate = Gate(reactor)
 
     def graph(self) -> Graph:
         config = self.config
@@ -126,19 +139,40 @@ class _Builder:
             "request_id": request_ids(),
         }
         sites = []
+        certificates: list[ListenerTls] = []
         for name, listener in config.listeners.items():
-            if self.tls(name, listener) is not None:
-                # Nothing is served in plain text that is to be served over TLS.
-                raise ConfigErrors([Problem("", 0, f"listeners.{name}.tls", "not served yet")])
+            tls = self.tls(name, listener)
             site = ProxySite(
                 self.to_https(listener) if listener.redirect_https else tree,
                 limit=limit,
                 proxy_headers=self.proxy_headers(listener),
+                scheme=b"http" if tls is None else b"https",
+                tls=None if tls is None else (tls, self.tls_server(tls)),
                 **shared,
             )
             site.serve(self.service(site, listener))
             sites += [(address, site) for address in listener.bind]
-        return Graph(sites, pools, self.log, limit, self.deadlines, tree, shared, self.reactor)
+            if tls is not None:
+                certificates.append(tls)
+        return Graph(
+            sites,
+            pools,
+            self.log,
+            limit,
+            certificates,
+            self.deadlines,
+            tree,
+            shared,
+            self.reactor,
+        )
+
+    def tls_server(self, tls: ListenerTls) -> TlsServer:
+        return TlsServer(
+            tls.contexts.connection,
+            self.reactor,
+            self.deadlines.queue(HANDSHAKE, TlsLayer.expired),
+            self.gate,
+        )
 
     def tls(self, name: str, listener: schema.Listener) -> ListenerTls | None:
         """What a listener needs for TLS; None for one that speaks plain text."""
