@@ -59,6 +59,7 @@ REPLAY_LIMIT = 64 * 1024  # bytes of a request body kept so that it can be sent 
 _PAGE_POLICY = make_line(
     b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'"
 )
+MAX_LOGGED = 2048  # bytes of what a client chooses freely, so that a line has a bound
 CLIENT_CLOSED = 499  # what the log says where no status could be sent, as nginx does
 
 
@@ -84,6 +85,7 @@ class Exchange:
     _tried: tuple[Backend, ...] = ()
     _attempt_at = 0.0
     _over = False
+    _target: bytes | None = None  # what a rewrite made of the client's
     _public: PublicAddress | None = None
     _length = 0  # framing of the response
 
@@ -157,6 +159,12 @@ class Exchange:
         if head.method == b"OPTIONS" and _is_zero(head.fields.first(b"max-forwards")):
             self.reply(204, (), b"", RESPONDED)  # RFC 9110 section 7.6.2
             return
+        if plan.rewrite is not None:
+            try:
+                self._target = plan.rewrite(head.target.origin)
+            except BadTarget as error:
+                self.fail(error.reason)
+                return
         assert plan.pool is not None
         self.pool = plan.pool()
         self._attempt()
@@ -203,18 +211,9 @@ class Exchange:
         plan, head, peer = self.plan, self.head, self.downstream.peer
         facts = head.facts
         rules = plan.trusted_rules if peer.trusted else plan.rules
-        target = head.target.origin
-        if plan.rewrite is not None:
-            try:
-                target = plan.rewrite(target)
-            except BadTarget as error:
-                backend.connections.release(upstream)
-                self.upstream = None
-                self.fail(error.reason)
-                return
         data = request_head(
             head.method,
-            target,
+            self._target or head.target.origin,
             backend.host_line if rules.backend_host else b"",
             rules.block(head.fields, facts, head.authority),
             peer,
@@ -514,10 +513,10 @@ class Exchange:
             identity = self.identity
             log.append(
                 (
-                    site.wall(),
+                    site.wall() - (now - self.started),
                     self.client,
                     head.method,
-                    head.target.origin,
+                    head.target.origin[:MAX_LOGGED],
                     b"1.1" if head.facts.http_11 else b"1.0",
                     head.authority,
                     self.status,
@@ -531,8 +530,8 @@ class Exchange:
                     now - self.started,
                     reason.log_name,
                     self.request_id,
-                    fields.first(b"user-agent"),
-                    fields.first(b"referer"),
+                    fields.first(b"user-agent")[:MAX_LOGGED],
+                    fields.first(b"referer")[:MAX_LOGGED],
                     identity.log_name if identity is not None else b"",
                 )
             )

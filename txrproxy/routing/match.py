@@ -192,14 +192,8 @@ class Conditions:
         return not self.query or self._query_holds(query or b"")
 
     def _query_holds(self, query: bytes) -> bool:
-        pairs = [
-            (_decode(name), _decode(value))
-            for name, _, value in (pair.partition(b"=") for pair in query.split(b"&"))
-        ]
-        return all(
-            any(given == name and value in accepted for given, value in pairs)
-            for name, accepted in self.query
-        )
+        given = _arguments(query)
+        return all(not accepted.isdisjoint(given.get(name, ())) for name, accepted in self.query)
 
     def wildcard(self, path: bytes, raw: bytes) -> bytes:
         """What the ``*`` of the longest matching prefix took, as the client spelled it if it can.
@@ -225,6 +219,16 @@ class Conditions:
             elif path.startswith(text) and len(text) > len(found):
                 found = text
         return found
+
+
+@lru_cache(maxsize=8)  # one request may meet many routes that ask
+def _arguments(query: bytes) -> dict[bytes, set[bytes]]:
+    given: dict[bytes, set[bytes]] = {}
+    for pair in query.split(b"&"):
+        if pair:
+            name, _, value = pair.partition(b"=")
+            given.setdefault(_decode(name), set()).add(_decode(value))
+    return given
 
 
 def _decode(text: bytes) -> bytes:

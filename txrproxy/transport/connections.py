@@ -15,10 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from twisted.logger import Logger
+
 from txrproxy.balance.backend import Backend
 from txrproxy.errors import QUEUE_FULL, Reason
 from txrproxy.transport.deadlines import Queue
 from txrproxy.transport.upstream import Upstream
+
+_logger = Logger()
 
 MAX_WAITING = 1024  # requests in line for one backend
 
@@ -33,6 +37,9 @@ class Waiter(Protocol):
 
     def on_connect_failed(self, reason: Reason) -> None:
         """There will be none."""
+
+    def on_fault(self) -> None:
+        """Taking it raised an exception."""
 
 
 Connected = Callable[[Upstream], None]
@@ -54,6 +61,7 @@ class Connections:
         "_keep",
         "_opening",
         "_requests",
+        "_serving",
         "_waiting",
         "backend",
         "closed",
@@ -80,6 +88,7 @@ class Connections:
         self._requests = requests
         self._opening: dict[Waiter, _Opening] = {}
         self._waiting: dict[Waiter, None] = {}  # in order
+        self._serving = False
 
     def __repr__(self) -> str:
         return (
@@ -122,8 +131,6 @@ class Connections:
         if upstream.served >= self._requests or self.closed or not self._keep:
             self.discard(upstream)
             upstream.transport.loseConnection()
-        elif self._waiting:
-            self._next_waiter().on_connected(upstream)
         else:
             self.backend.in_use -= 1
             upstream.lent = False
@@ -131,6 +138,8 @@ class Connections:
                 self._close(self.idle.pop(0))  # the list is a stack: the longest idle is first
             self.idle.append(upstream)
             self._idle_queue.start(upstream, self.seconds())
+            if self._waiting:
+                self._serve()
 
     def discard(self, upstream: Upstream) -> None:
         """Forget a connection that is, or is about to be, closed. Idempotent."""
@@ -157,15 +166,35 @@ class Connections:
         upstream.transport.loseConnection()
 
     def _free(self) -> None:
-        """A place has become free: open a connection for the first in line."""
+        """A place has become free."""
         self.backend.in_use -= 1
         if self._waiting:
-            self._open(self._next_waiter())
+            self._serve()
 
-    def _next_waiter(self) -> Waiter:
-        waiter = next(iter(self._waiting))
-        self.leave(waiter)
-        return waiter
+    def _serve(self) -> None:
+        """Give free places to those in line.
+
+        What one does with its turn may free the next place at once, and so on through the whole
+        line: a loop here, for calls in calls would exhaust the stack.
+        """
+        if self._serving:
+            return
+        self._serving = True
+        try:
+            backend = self.backend
+            while self._waiting and not 0 < backend.max_connections <= backend.in_use:
+                waiter = next(iter(self._waiting))
+                self.leave(waiter)
+                try:
+                    upstream = self.acquire(waiter)
+                    if upstream is not None:
+                        waiter.on_connected(upstream)
+                except Exception:
+                    # Whoever gave the place back must not suffer for what the next does with it.
+                    _logger.failure("{waiter!r} failed", waiter=waiter)
+                    waiter.on_fault()
+        finally:
+            self._serving = False
 
     def _open(self, waiter: Waiter) -> None:
         self.backend.in_use += 1

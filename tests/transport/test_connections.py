@@ -1,0 +1,109 @@
+"""The line for a backend's connections, apart from sockets (``tests/scenarios`` has those)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from txrproxy.balance.backend import Backend
+from txrproxy.errors import CONNECT_REFUSED, NAME_UNRESOLVED, QUEUE_FULL, Reason
+from txrproxy.transport.connections import MAX_WAITING, Connections
+from txrproxy.transport.deadlines import Deadlines
+
+
+class Waiter:
+    """An exchange that asks for a connection, and says what it got."""
+
+    def __init__(self, case: LineTests) -> None:
+        self.plan = case.plan
+        self.got: Any = None
+        self.faults = 0
+
+    def on_connected(self, upstream: Any) -> None:
+        self.got = upstream
+
+    def on_connect_failed(self, reason: Reason) -> None:
+        self.got = reason
+
+    def on_fault(self) -> None:
+        self.faults += 1
+
+
+class Plan:
+    connect = 2.0
+    queue: Any = None
+
+
+class LineTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.deadlines = Deadlines(self.clock)
+        self.plan = Plan()
+        self.plan.queue = self.deadlines.queue(5.0, lambda waiter: None)
+        self.attempts: list[Any] = []
+        self.backend = Backend(b"b", b"b", max_connections=1)
+        self.connections = Connections(
+            self.backend,
+            self.dial,
+            self.clock.seconds,
+            self.deadlines.queue(50.0, lambda upstream: None),
+        )
+        self.fails_at_once: Reason | None = None
+
+    def dial(self, make: Any, timeout: float, connected: Any, failed: Any) -> None:
+        if self.fails_at_once is not None:
+            failed(self.fails_at_once)
+        else:
+            self.attempts.append((make, connected, failed))
+
+    def ask(self) -> Waiter:
+        waiter = Waiter(self)
+        waiter.got = self.connections.acquire(waiter) or waiter.got
+        return waiter
+
+    def test_a_long_line_that_fails_at_once_is_served_without_deep_calls(self) -> None:
+        first = self.ask()
+        line = [self.ask() for _ in range(MAX_WAITING)]
+        self.assertIs(self.ask().got, QUEUE_FULL)
+        self.fails_at_once = NAME_UNRESOLVED
+        self.attempts[0][2](CONNECT_REFUSED)
+        self.assertIs(first.got, CONNECT_REFUSED)
+        self.assertEqual({waiter.got for waiter in line}, {NAME_UNRESOLVED})
+        self.assertEqual(self.backend.in_use, 0)
+
+    def test_the_line_is_served_in_order(self) -> None:
+        self.ask()
+        second, third = self.ask(), self.ask()
+        self.attempts[0][2](CONNECT_REFUSED)
+        self.assertEqual((second.got, third.got), (None, None))
+        self.attempts[1][2](NAME_UNRESOLVED)
+        self.assertIs(second.got, NAME_UNRESOLVED)
+        self.assertEqual(self.backend.in_use, 1)
+
+    def test_who_fails_with_a_connection_harms_nobody_else(self) -> None:
+        self.ask()
+        second = self.ask()
+
+        def broken(upstream: Any) -> None:
+            raise RuntimeError("a fault of ours")
+
+        second.on_connected = broken  # type: ignore[method-assign]
+        make, connected, _ = self.attempts[0]
+        upstream = make()
+        connected(upstream)
+        upstream.served = 1
+        self.connections.release(upstream)
+        self.assertEqual(second.faults, 1)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_who_leaves_while_its_connection_is_opened_leaves_it_to_the_next(self) -> None:
+        first, second = self.ask(), self.ask()
+        self.connections.leave(first)
+        make, connected, _ = self.attempts[0]
+        upstream = make()
+        connected(upstream)
+        self.assertIsNone(first.got)
+        self.assertIs(second.got, upstream)
+        self.assertEqual(self.backend.in_use, 1)
