@@ -40,7 +40,8 @@ class Log:
 class SiteTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.log = Log()
-        self.graph: Graph = build(loads(CONFIG), Clock(), self.log)
+        self.clock = Clock()
+        self.graph: Graph = build(loads(CONFIG), self.clock, self.log)
         self.site: ProxySite = self.graph.sites[0][1]
 
     def connect(self) -> StringTransport:
@@ -70,6 +71,7 @@ class SiteTests(SynchronousTestCase):
         self.assertTrue(self.site.peer("10.1.2.3").trusted)
         self.assertTrue(self.site.peer("::ffff:10.1.2.3").trusted)
         self.assertEqual(self.site.peer("::ffff:10.1.2.3").address, b"10.1.2.3")
+        self.assertEqual(self.site.peer("::ffff:a01:203").address, b"10.1.2.3")
         self.assertEqual(self.site.peer("2001:db8::1").address, b"2001:db8::1")
 
     def test_remembered_peers_are_bounded(self) -> None:
@@ -93,6 +95,13 @@ class SiteTests(SynchronousTestCase):
             transport.protocol.connectionLost(None)
         self.assertEqual(self.graph.limit.count, 0)
         self.assertEqual(self.graph.busy, 0)
+
+    def test_a_connection_that_pipelines_leaves_the_others_their_turn(self) -> None:
+        transport = self.connect()
+        transport.protocol.dataReceived(GET * 40)
+        self.assertEqual(transport.value().count(b"hello"), 16)
+        self.clock.advance(0)
+        self.assertEqual(transport.value().count(b"hello"), 40)
 
     def test_request_ids_do_not_repeat(self) -> None:
         ids = [make() for make in (request_ids(), request_ids()) for _ in range(100)]

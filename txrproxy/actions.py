@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from txrproxy.errors import REDIRECTED, RESPONDED
+from txrproxy.errors import BAD_HOST, REDIRECTED, RESPONDED
 from txrproxy.exchange import Exchange
 from txrproxy.http.fields import Line, make_line
 from txrproxy.routing.match import Conditions
@@ -20,6 +20,9 @@ def redirect(template: Template, status: int, conditions: Conditions) -> Serve:
     def serve(exchange: Exchange) -> None:
         head = exchange.head
         target = head.target
+        if template.asks_host and not head.host:
+            exchange.fail(BAD_HOST)  # a path alone would lead the client back here
+            return
         location = template.expand(
             scheme=exchange.downstream.peer.scheme,
             host=head.host,

@@ -38,7 +38,7 @@ from txrproxy.errors import (
 )
 from txrproxy.http.body import encode_chunk
 from txrproxy.http.errorpage import page
-from txrproxy.http.fields import EMPTY, Fields, Line, allowed_trailers, make_line, split_list
+from txrproxy.http.fields import EMPTY, Fields, Line, make_line, split_list
 from txrproxy.http.forward import (
     ClientIdentity,
     PublicAddress,
@@ -87,6 +87,7 @@ class Exchange:
     _over = False
     _target: bytes | None = None  # what a rewrite made of the client's
     _public: PublicAddress | None = None
+    _response_head: ResponseHead | None = None
     _length = 0  # framing of the response
 
     # The request body: what may have to be sent (again), and whether it has ended.
@@ -249,7 +250,9 @@ class Exchange:
         if ended:
             self._body_ended = True
             if trailers:
-                self._trailers = allowed_trailers(trailers)
+                plan, trusted = self.plan, self.downstream.peer.trusted
+                rules = plan.trusted_rules if trusted else plan.rules
+                self._trailers = rules.trailers(trailers, self.head.facts)
         upstream = self.upstream
         if self._held is not None and content:
             self._held.append(content)
@@ -318,6 +321,7 @@ class Exchange:
             # The client may never send the body that it asked about.
             downstream.refuse_body()
         self._length = length
+        self._response_head = head
         self._held = None
         self.bytes_out = downstream.respond(
             self.head, status, head.status_line, block, self.request_id, length, content, ended
@@ -330,7 +334,11 @@ class Exchange:
         if ended:
             self.upstream = None
             if trailers:
-                trailers = allowed_trailers(trailers) if self.head.facts.trailers else EMPTY
+                head = self._response_head
+                if head is not None and self.head.facts.trailers:
+                    trailers = self._response_rules.trailers(trailers, head)
+                else:
+                    trailers = EMPTY
         self.bytes_out += self.downstream.body(content, ended, trailers)
         if ended:
             self.finish(OK, self.site.seconds())

@@ -49,6 +49,7 @@ from txrproxy.routing.plan import Serve
 IN_MEMORY = 64 * 1024  # bytes of a body before it goes to a temporary file
 MAX_BODY = 1 << 30  # bytes of a request body where no policy has a limit
 MAX_FORM = 1 << 20  # bytes of a form that is parsed into ``request.args``, in memory
+MAX_ARGUMENTS = 10_000  # of a form
 MAX_UNSENT = 1 << 30  # bytes that a resource may be ahead of its client
 _PIECE = 64 * 1024
 
@@ -149,7 +150,10 @@ class _Request(Request):
         content_type = (self.requestHeaders.getRawHeaders(b"Content-Type") or [b""])[0]
         kind = content_type.partition(b";")[0].strip(b" \t").lower()
         if kind == b"application/x-www-form-urlencoded":
-            self.args.update(parse_qs(self.content.read(), 1))
+            text = self.content.read()
+            if text.count(b"&") >= MAX_ARGUMENTS:
+                raise BadForm("too many arguments")
+            self.args.update(parse_qs(text, 1))
         elif kind == b"multipart/form-data":
             form: dict[bytes, list[bytes]] = {}
             for name, value in parse_multipart(self.content.read(), content_type):

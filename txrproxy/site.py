@@ -32,6 +32,7 @@ from txrproxy.http.forward import (
     ResponseRules,
     client_address,
     is_trusted,
+    unmapped,
 )
 from txrproxy.http.head import RequestFacts, RequestHead
 from txrproxy.http.target import Target
@@ -157,7 +158,9 @@ class ProxySite:
 
             def accepted(reader: HeaderReader, address: str | None) -> Any:
                 self.connections.discard(reader)
-                return self._protocol(peer if address is None else self.peer(address))
+                # A header without an address leaves the connection's own, and nobody's word.
+                unknown = Peer(peer.address, self._scheme, False)
+                return self._protocol(unknown if address is None else self.peer(address))
 
             protocol = HeaderReader(mode, queue, self.seconds, accepted, self._header_ended)
             self.connections.add(protocol)
@@ -211,7 +214,7 @@ class ProxySite:
         if peer is None:
             if len(self._peers) >= MAX_PEERS:
                 self._peers.clear()
-            text = address.removeprefix("::ffff:") if "." in address else address
+            text = unmapped(address)
             trusted = is_trusted(text, self._trusted)
             peer = self._peers[address] = Peer(text.encode("ascii"), self._scheme, trusted)
         return peer

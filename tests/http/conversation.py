@@ -42,6 +42,7 @@ class Server(RequestReader):
         self.heads: list[RequestHead] = []
         self.incomplete = 0
         self.pipelined = 0
+        self.long_turns = 0
         self._later = later
         self._content = b""
 
@@ -67,6 +68,9 @@ class Server(RequestReader):
 
     def on_pipelined(self) -> None:
         self.pipelined += 1
+
+    def on_long_turn(self) -> None:
+        self.long_turns += 1
 
     def on_bad_request(self, reason: Reason) -> None:
         self.events.append(("bad", reason.name))

@@ -233,6 +233,8 @@ class RequestReaderTests(SynchronousTestCase):
     def test_many_pipelined_at_once_do_not_recurse(self) -> None:
         server = Server()
         server.receive(GET * 5000)
+        while server.state is BUSY:
+            server.proceed()
         self.assertEqual(len(server.events), 5000)
         server = Server(later=True)
         server.receive(GET * 3)
@@ -514,3 +516,26 @@ class HookTests(SynchronousTestCase):
     def test_nothing_has_been_read(self) -> None:
         self.assertIs(RequestReader(100, 10).trailers, EMPTY)
         self.assertEqual(RequestReader(100, 10).buffered, 0)
+
+
+class LongTurnTests(SynchronousTestCase):
+    """A connection that pipelines has so many requests read in one go, and its turn again later."""
+
+    def test_the_rest_waits_for_its_turn(self) -> None:
+        server = Server()
+        server.receive(GET * (2 * module.MAX_A_TURN + 3) + b"GET")
+        self.assertEqual(server.events, [GOT] * module.MAX_A_TURN)
+        self.assertEqual((server.long_turns, server.state), (1, BUSY))
+        server.proceed()
+        self.assertEqual(len(server.events), 2 * module.MAX_A_TURN)
+        server.proceed()
+        self.assertEqual(server.events, [GOT] * (2 * module.MAX_A_TURN + 3))
+        self.assertEqual((server.long_turns, server.buffered, server.state), (2, 3, HEAD))
+
+    def test_bytes_that_come_meanwhile_stay_in_order(self) -> None:
+        server = Server()
+        server.receive(GET * (module.MAX_A_TURN + 1))
+        server.receive(GET.replace(b"/", b"/last", 1))
+        server.proceed()
+        self.assertEqual(server.events[-1][2], b"/last")
+        self.assertEqual(len(server.events), module.MAX_A_TURN + 2)

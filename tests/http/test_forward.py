@@ -318,6 +318,30 @@ class RequestTests(SynchronousTestCase):
         lines = sent(name + b": x", trusted=trusted, line=b"GET / HTTP/" + version)
         self.assertFalse([line for line in lines if line.lower().startswith(name + b":")])
 
+    def test_aliases_of_every_spelling(self) -> None:
+        for name in (b"X.Forwarded.For", b"X_Forwarded-For", b"Transfer.Encoding", b"X!Real!IP"):
+            lines = sent(name + b": evil")
+            self.assertFalse([line for line in lines if b"evil" in line], name)
+
+    def test_trailers_pass_by_the_rules_of_fields(self) -> None:
+        rules = RequestRules(
+            False, changes=changes(set=[(b"X-Tier", b"edge")], remove=[b"X-Debug"])
+        )
+        head = parse(b"Host: a\r\nConnection: x-cl")
+        block = b"X-Sum: 1\r\nX-Debug: 1\r\nx_tier: 1\r\nX-Cl: 1\r\nIf-Match: 1\r\nX-Real-IP: 1"
+        passed = rules.trailers(parse_fields(block), head.facts)
+        self.assertEqual([line[0] for line in passed.lines], [b"x-sum"])
+        response = parse_response_head(b"HTTP/1.1 200 OK\r\nConnection: x-c")
+        hidden = ResponseRules([b"X-Secret"])
+        trailers = parse_fields(b"X-Secret: 1\r\nX-C: 1\r\nX-Sum: 1")
+        passed = hidden.trailers(trailers, response)
+        self.assertEqual([line[0] for line in passed.lines], [b"x-sum"])
+
+    def test_only_so_many_proxies_are_walked_through(self) -> None:
+        network = [ipaddress.ip_network("10.0.0.0/8")]
+        fields = parse_fields(b"X-Forwarded-For: 1.1.1.1" + b", 10.0.0.1" * 100)
+        self.assertEqual(client_address(b"10.0.0.2", fields, network), b"10.0.0.1")
+
     def test_httpoxy(self) -> None:
         for trusted in (True, False):
             lines = sent(b"Proxy: http://evil.example", trusted=trusted)
@@ -580,7 +604,7 @@ class PublicAddressTests(SynchronousTestCase):
             (b"http://10.0.0.1:80800/x", None),
             (b"http://app.internal.evil.example/", None),
             (b"http://app.internal@evil.example/", None),
-            (b"http://user@app.internal/", None),
+            (b"http://user@app.internal/", b"https://www.example:8443/mount/"),
             (b"http://www.example/", None),
             (b"ftp://app.internal/", None),
             (b"/x//app.internal/", None),

@@ -92,6 +92,12 @@ class ProxiedTests(SynchronousTestCase):
         self.assertIn(b"anyone", transport.value())
         self.assertEqual(b"10.0.0.1", self.log.records[0][1])
 
+    def test_without_an_address_nobodys_word_is_taken(self) -> None:
+        transport = self.connect(self.graph())
+        forwarded = GET.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 192.0.2.9\r\n\r\n")
+        transport.protocol.dataReceived(b"PROXY UNKNOWN\r\n" + forwarded)
+        self.assertIn(b"anyone", transport.value())
+
     def test_without_a_header_a_trusted_proxy_is_cut_off_and_logged(self) -> None:
         graph = self.graph()
         transport = self.connect(graph)

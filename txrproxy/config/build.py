@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -219,6 +220,7 @@ class _Builder:
             begin=site.begin,
             refuse=site.refuse,
             lost=site.lost,
+            later=partial(self.reactor.callLater, 0),
             seconds=self.seconds,
             wall=self.wall,
             idle=queue(listener.idle_timeout, Downstream.idle_expired),

@@ -56,6 +56,7 @@ from txrproxy.http.head import (
 HEAD, BODY, BUSY, DISCARD = "head", "body", "busy", "discard"
 IDLE, BROKEN, TUNNEL = "idle", "broken", "tunnel"
 
+MAX_A_TURN = 16  # heads read in one go; a connection that pipelines is not alone
 MAX_RESPONSE_HEAD = 64 * 1024
 MAX_RESPONSE_FIELDS = 256
 MAX_INFORMATIONAL = 32  # 1xx responses before the final one
@@ -100,6 +101,10 @@ class RequestReader:
         """Bytes of a further request were kept; ``buffered`` says how many there are."""
         raise NotImplementedError
 
+    def on_long_turn(self) -> None:
+        """Many requests were read at once; ``proceed()`` goes on with what is left of them."""
+        raise NotImplementedError
+
     def on_bad_request(self, reason: Reason) -> None:
         """What arrives can not be understood from here on; the state is DISCARD."""
         raise NotImplementedError
@@ -119,10 +124,18 @@ class RequestReader:
     def receive(self, data: bytes) -> None:
         """Take what arrived, and call the ``on_…`` methods for what it completes."""
         self._looping = True
+        heads = 0
         try:
             while data:
                 state = self.state
                 if state is HEAD:
+                    if heads == MAX_A_TURN:
+                        # Others wait too: what was pipelined beyond this has its turn later.
+                        self.state = BUSY
+                        self._buffer = bytearray(data)
+                        self.on_long_turn()
+                        return
+                    heads += 1
                     data = self._read_head(data)
                 elif state is BODY:
                     data = self._read_body(data)

@@ -28,6 +28,8 @@ from txrproxy.http.memo import Memo
 TCHAR = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CONTROLS = bytes(c for c in range(256) if (c < 0x20 and c != 0x09) or c == 0x7F)
 
+_FOLDED = bytes(c if not (0x20 < c < 0x7F) or chr(c).isalnum() else ord("-") for c in range(256))
+
 # A line is (lower-case name, value, the line as it is sent on with its CRLF, whether the proxy
 # itself has to look at it: see ``is_marked``).
 Line = tuple[bytes, bytes, bytes, bool]
@@ -118,14 +120,23 @@ def is_client_certificate(name: bytes) -> bool:
     return name in _CLIENT_CERTIFICATE or name.startswith(b"x-client-cert")
 
 
+def fold(name: bytes) -> bytes:
+    """The lower-case name with every character that is no letter or digit as a hyphen.
+
+    CGI and what came of it fold names so (``x_forwarded_for`` and ``x.forwarded.for`` become one
+    variable), and an alias of a field of ours must not get past it.
+    """
+    return name.translate(_FOLDED)
+
+
 def is_marked(name: bytes) -> bool:
     """Whether a field with this lower-case name is more to the proxy than a line to pass on.
 
-    An underscore may alias a field of ours (``x_forwarded_for``), so those are looked at too.
+    One with a character that :func:`fold` changes may be an alias, so those are looked at too.
     """
     return (
         name in _MARKED
-        or b"_" in name
+        or name.translate(_FOLDED) != name
         or name.startswith(b"x-forwarded-")
         or is_client_certificate(name)
     )
@@ -275,10 +286,12 @@ def allowed_trailers(fields: Fields) -> Fields:
     A receiver may merge them with the header fields, so what could not pass there under an alias
     does not pass here either.
     """
-    return Fields(line for line in fields.lines if _may_trail(line[0].replace(b"_", b"-")))
+    return Fields(line for line in fields.lines if _may_trail(fold(line[0])))
 
 
 def _may_trail(name: bytes) -> bool:
     return not (
-        name in NOT_IN_TRAILERS or name.startswith(b"x-forwarded-") or is_client_certificate(name)
+        name in NOT_IN_TRAILERS
+        or name.startswith((b"x-forwarded-", b"if-"))
+        or is_client_certificate(name)
     )

@@ -25,6 +25,8 @@ from txrproxy.http.fields import (
     HOP_BY_HOP,
     Fields,
     Line,
+    allowed_trailers,
+    fold,
     is_client_certificate,
     is_field_value,
     is_token,
@@ -48,6 +50,7 @@ _ALIASED = (
 # What a request never carries on as it came: its hop's, and what is rendered anew.
 # "Proxy" would become HTTP_PROXY in a CGI environment, where libraries obey it (httpoxy).
 _NOT_SENT_ON = HOP_BY_HOP | {b"content-length", b"proxy"}
+_MAX_PROXIES = 32  # addresses of X-Forwarded-For that are looked at, from the right
 _MAX_DERIVED = 8  # rule sets remembered for one block
 _MAX_FORWARDS = 1000  # a larger one is lowered to this: no path has as many hops
 
@@ -263,11 +266,21 @@ class RequestRules:
             return b""
         return b"".join(value + b", " for value in fields.all(name) if value)
 
+    def trailers(self, trailers: Fields, facts: RequestFacts) -> Fields:
+        """The trailers to send on: what could not pass as a header field does not pass here."""
+        removed = self._removed | facts.options
+        passing = [
+            line
+            for line in allowed_trailers(trailers).lines
+            if line[0] not in removed and (not line[3] or self._passes(line[0], facts))
+        ]
+        return Fields(passing)
+
     def _passes(self, name: bytes, facts: RequestFacts) -> bool:
         if name in _NOT_SENT_ON:
             return False
-        if b"_" in name:
-            folded = name.replace(b"_", b"-")
+        folded = fold(name)
+        if folded != name:
             return not (
                 folded in self._aliased or is_proxy_field(folded) or is_client_certificate(folded)
             )
@@ -329,6 +342,18 @@ def believed_request_id(fields: Fields) -> bytes | None:
     return None
 
 
+def unmapped(address: str) -> str:
+    """IP text with IPv4 in place of IPv6 that maps it; what is no address comes back as it is."""
+    if ":" in address:
+        try:
+            mapped = ipaddress.IPv6Address(address).ipv4_mapped
+        except ValueError:
+            return address
+        if mapped is not None:
+            return str(mapped)
+    return address
+
+
 def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
     """Whether the address (IP text) lies in one of the networks; mapped IPv6 counts as IPv4."""
     try:
@@ -348,7 +373,7 @@ def client_address(peer: bytes, fields: Fields, trusted: Sequence[Network]) -> b
     Mapped IPv6 becomes IPv4, as it counts everywhere else.
     """
     client = peer
-    for entry in reversed(split_list(fields.all(b"x-forwarded-for"))):
+    for entry in split_list(fields.all(b"x-forwarded-for"))[: -_MAX_PROXIES - 1 : -1]:
         text = _bare_address(entry.decode("latin-1"))
         try:
             address = ipaddress.ip_address(text.partition("%")[0])  # a zone names nothing here
@@ -441,6 +466,11 @@ class ResponseRules:
             self._complete(lines)
         return lines
 
+    def trailers(self, trailers: Fields, head: ResponseHead) -> Fields:
+        """The trailers to pass on: what is hidden as a header field is hidden here."""
+        dropped = self._dropped | head.options
+        return Fields(line for line in allowed_trailers(trailers).lines if line[0] not in dropped)
+
     def _complete(self, lines: list[Line]) -> None:
         """Add the defaults of which nobody has said anything, nor asked to remove them."""
         if self._defaults:
@@ -509,7 +539,7 @@ def _public_url(url: bytes, public: PublicAddress) -> bytes:
     if match is None or not public.authority:
         return url
     scheme = (match[1] or b"").lower()
-    authority = match[2].lower()
+    authority = match[2].rpartition(b"@")[2].lower()
     default = b":443" if scheme == b"https" else b":80"
     # An authority with the default port and one without are the same.
     if public.own.isdisjoint((authority, authority + default, authority.removesuffix(default))):

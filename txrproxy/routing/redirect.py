@@ -54,13 +54,13 @@ class Template:
 
     __slots__ = (
         "_appends",
-        "_asks_host",
         "_asks_scheme",
         "_authority",
         "_fragment",
         "_path",
         "_query",
         "_scheme",
+        "asks_host",
     )
 
     def __init__(self, text: str) -> None:
@@ -87,7 +87,7 @@ class Template:
         self._query = _pieces(query)
         self._fragment = _pieces(hash_mark + fragment)
         named = {name for _, name in self._scheme + self._authority}
-        self._asks_host, self._asks_scheme = "host" in named, "scheme" in named
+        self.asks_host, self._asks_scheme = "host" in named, "scheme" in named
         bare = bool(mark) and not query
         in_arguments = {name for _, name in self._query + self._fragment}
         in_path = {name for _, name in self._path}
@@ -110,7 +110,7 @@ class Template:
         uri = raw_path if query is None else b"%b?%b" % (raw_path, query)
         values = {"path": path, "uri": uri, "query": query or b"", "host": host, "scheme": scheme}
         location = b""
-        usable = (not self._asks_host or _is_host(host)) and (
+        usable = (not self.asks_host or _is_host(host)) and (
             not self._asks_scheme or _is_scheme(scheme)
         )
         if self._authority and usable:

@@ -55,11 +55,13 @@ class Service:
     """What the connections of one listener share: limits, deadlines, and where requests go.
 
     Durations are in seconds. ``begin(downstream, head)`` starts an exchange; ``refuse(downstream,
-    reason)`` answers what is no request. ``seconds`` is the reactor's clock, ``wall`` unix time.
+    reason)`` answers what is no request. ``later(call)`` calls in the next turn of the loop.
+    ``seconds`` is the reactor's clock, ``wall`` unix time.
     """
 
     begin: Callable[[Any, RequestHead], None]
     refuse: Callable[[Any, Reason], None]
+    later: Callable[[Callable[[], None]], object]
     seconds: Callable[[], float]
     wall: Callable[[], float]
     idle: Queue[Downstream]
@@ -270,6 +272,13 @@ class Downstream(RequestReader):
         if not self._paused and self.buffered > MAX_PIPELINED:
             self._paused = True
             self.transport.pauseProducing()
+
+    def on_long_turn(self) -> None:
+        self.service.later(self._go_on)
+
+    def _go_on(self) -> None:
+        if self.state is BUSY and self.exchange is None:
+            self._next()
 
     def on_bad_request(self, reason: Reason) -> None:
         if self.exchange is not None or self._discarded:
