@@ -7,6 +7,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.config.samples import MINIMAL
+from tests.tls.authority import authority
 from txrproxy import __version__
 from txrproxy.cli import main
 
@@ -133,6 +134,27 @@ class CommandLine(SynchronousTestCase):
     def test_problems(self) -> None:
         self.assertEqual(self.check("x = 1"), 1)
         self.assertTrue(self.err.getvalue().endswith("\n\n4 problems.\n"), self.err.getvalue())
+
+    def test_tls(self) -> None:
+        listener = MINIMAL.replace(
+            "[pools.app]",
+            '[listeners.http.tls]\nself_signed = true\nclient_auth = "optional"\n'
+            'client_ca = "ca.pem"\n[pools.app]',
+        ).replace(
+            'name = "all"',
+            'name = "all"\n'
+            'match = { client_cert = { subject = "CN=a", san = ["DNS:a", "IP:::1"] } }',
+        )
+        ca = Path(self.mktemp()).parent / "ca.pem"
+        ca.parent.mkdir(parents=True, exist_ok=True)
+        ca.write_bytes(authority().pem)
+        self.file = ca.parent / "edge.toml"
+        self.file.write_text(listener)
+        self.assertEqual(main(["check", str(self.file)]), 0, self.err.getvalue())
+        self.assertIn("TLS intermediate, client certificates optional", self.out.getvalue())
+        self.assertIn(
+            "client_cert subject CN=a and client_cert san DNS:a | IP:::1", self.out.getvalue()
+        )
 
     def test_version(self) -> None:
         self.assertEqual(main(["version"]), 0)

@@ -57,7 +57,7 @@ def _version() -> int:
 
 def _check(file: str) -> int:
     try:
-        config, warnings = load_with_warnings(file)
+        config, warnings = load_with_warnings(file, files=True)
     except ConfigErrors as error:
         print(error, file=sys.stderr)
         count = len(error.problems)
@@ -89,6 +89,10 @@ def _listeners(config: Config) -> Iterator[tuple[str, ...]]:
             notes.append(f"redirects to https{port}")
         if listener.proxy_protocol != "off":
             notes.append(f"PROXY protocol {listener.proxy_protocol}")
+        if listener.tls is not None:
+            notes.append(f"TLS {listener.tls.profile}")
+            if listener.tls.client_auth != "off":
+                notes.append(f"client certificates {listener.tls.client_auth}")
         yield name, ", ".join(map(str, listener.bind)), ", ".join(notes)
 
 
@@ -116,6 +120,11 @@ def _conditions(match: Match) -> str:
         *(_any_of(key, getattr(match, key)) for key in ("method", "client") if getattr(match, key)),
         *(_any_of(f"header {name}", values) for name, values in match.header.items()),
         *(_any_of(f"query {name}", values) for name, values in match.query.items()),
+        *(
+            _any_of(f"client_cert {kind}", getattr(match.client_cert, kind))
+            for kind in ("subject", "san", "fingerprint")
+            if getattr(match.client_cert, kind, ())
+        ),
     ]
     return " and ".join(conditions) or "everything"
 

@@ -83,6 +83,9 @@ VERSION_UNSUPPORTED = _row(
 )
 BAD_FIELD = _row("bad_field", 400, _C, "A header field is malformed.")
 BAD_HOST = _row("bad_host", 400, _C, "Exactly one valid Host field is required.")
+MISDIRECTED = _row(
+    "misdirected", 421, _C, "This host asks for a client certificate on a connection of its own."
+)
 HOST_MISMATCH = _row("host_mismatch", 400, _C, "The target and the Host field disagree.")
 BAD_CONTENT_LENGTH = _row("bad_content_length", 400, _C, "Content-Length is invalid.")
 BAD_TRANSFER_ENCODING = _row("bad_transfer_encoding", 400, _C, "Transfer-Encoding is invalid.")

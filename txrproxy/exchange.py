@@ -21,9 +21,12 @@ from typing import Any
 from txrproxy.balance.backend import Backend
 from txrproxy.errors import (
     BAD_RESPONSE,
+    BODY_TIMEOUT,
     BODY_TOO_LARGE,
+    FIRST_BYTE_TIMEOUT,
     INTERNAL,
     METHOD_NOT_ALLOWED,
+    MISDIRECTED,
     NO_BACKEND,
     OK,
     QUEUE_TIMEOUT,
@@ -37,8 +40,10 @@ from txrproxy.http.body import encode_chunk
 from txrproxy.http.errorpage import page
 from txrproxy.http.fields import EMPTY, Fields, Line, allowed_trailers, make_line, split_list
 from txrproxy.http.forward import (
+    ClientIdentity,
     PublicAddress,
     ResponseBlock,
+    ResponseRules,
     believed_request_id,
     public_lines,
     request_head,
@@ -50,6 +55,10 @@ from txrproxy.routing.plan import Plan
 from txrproxy.transport.tunnel import Tunnel
 
 REPLAY_LIMIT = 64 * 1024  # bytes of a request body kept so that it can be sent again
+# An error page is its own style and nothing else; a policy's default would take the style away.
+_PAGE_POLICY = make_line(
+    b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'"
+)
 CLIENT_CLOSED = 499  # what the log says where no status could be sent, as nginx does
 
 
@@ -65,6 +74,7 @@ class Exchange:
     backend: Backend | None = None
     upstream: Any = None
     upgrading = False
+    identity: ClientIdentity | None = None
     status = 0
     bytes_in = 0
     bytes_out = 0
@@ -107,9 +117,17 @@ class Exchange:
             self.client = peer.address
         self.request_id = request_id or site.request_id()
         self.plan = plan = site.nowhere
+        if peer.admits is not None and not peer.admits(head.host):
+            self.fail(MISDIRECTED)
+            return
+        self.identity = identity = peer.identity
         for conditions, candidate in site.tree.candidates(head.host, head.path):
             if conditions.unconditional or conditions.holds(
-                head.method, head.fields.all, head.target.query, self.client.decode("ascii")
+                head.method,
+                head.fields.all,
+                head.target.query,
+                self.client.decode("ascii"),
+                identity,
             ):
                 self.plan = plan = candidate
                 break
@@ -253,6 +271,8 @@ class Exchange:
 
     def on_bad_body(self, reason: Reason) -> None:
         """The request body is broken, or stopped coming."""
+        if reason is BODY_TIMEOUT and self._waits_for_continue and self.upstream is not None:
+            reason = FIRST_BYTE_TIMEOUT  # it was the backend that did not say "continue"
         self._drop_upstream()
         self.fail(reason)
 
@@ -271,12 +291,17 @@ class Exchange:
 
     # 4: the response.
 
+    @property
+    def _response_rules(self) -> ResponseRules:
+        rules = self.plan.response_rules
+        return rules.secure if self.downstream.peer.secure else rules
+
     def on_informational(self, head: ResponseHead) -> None:
         """1xx: to a client that can read it (RFC 9110 section 15.2)."""
         if head.status == 100:
             self._waits_for_continue = False
         if self.head.facts.http_11:
-            self.downstream.informational(head.status_line, self.plan.response_rules.block(head))
+            self.downstream.informational(head.status_line, self._response_rules.block(head))
 
     def on_response(self, head: ResponseHead, length: int, content: bytes, ended: bool) -> None:
         """The final head has arrived, with the beginning of the body or all of it."""
@@ -285,7 +310,8 @@ class Exchange:
         status = self.status = head.status
         if ended:
             self.upstream = None
-        block = self.plan.response_rules.block(head)
+        rules = self.plan.response_rules
+        block = (rules.secure if self.downstream.peer.secure else rules).block(head)
         if block.names_backend:
             block = ResponseBlock(public_lines(block.lines, self._public_address()))
         downstream = self.downstream
@@ -312,12 +338,14 @@ class Exchange:
 
     def pause(self) -> None:
         """The client does not take what is written to it."""
-        if self.upstream is not None:
+        # Before the response there are only a few 1xx, and who pauses for one may be handed the
+        # whole response in the same piece, and be given back without ever being resumed.
+        if self.upstream is not None and self.status:
             self.upstream.pause()
 
     def resume(self) -> None:
         """It does again."""
-        if self.upstream is not None:
+        if self.upstream is not None and self.status:
             self.upstream.resume()
 
     def _public_address(self) -> PublicAddress:
@@ -345,7 +373,7 @@ class Exchange:
             self.fail(BAD_RESPONSE)
             return
         self.status = 101
-        lines = self.plan.response_rules.block(head).lines
+        lines = self._response_rules.block(head).lines
         block = ResponseBlock(
             [
                 *lines,
@@ -424,6 +452,8 @@ class Exchange:
         accept = b", ".join(self.head.fields.all(b"accept")) or None
         content_type, body = page(reason.status, reason.text, self.request_id, accept)
         lines = [make_line(b"Content-Type", content_type), make_line(b"Cache-Control", b"no-store")]
+        if content_type.startswith(b"text/html"):
+            lines.append(_PAGE_POLICY)
         if reason.status == 503:
             lines.append(make_line(b"Retry-After", b"1"))
         if reason is METHOD_NOT_ALLOWED:
@@ -447,7 +477,7 @@ class Exchange:
         own = list(lines)
         if status != 204:
             own.append(make_line(b"Content-Length", b"%d" % len(body)))
-        block = self.plan.response_rules.own(own)
+        block = self._response_rules.own(own)
         self.status = status
         if self.head.method == b"HEAD":
             body = b""
@@ -460,7 +490,7 @@ class Exchange:
         """Begin a response that is made in this process; its maker sends the rest and finishes."""
         self.status = head.status
         self._length = length
-        block = self.plan.response_rules.block(head)
+        block = self._response_rules.block(head)
         self.bytes_out = self.downstream.respond(
             self.head, head.status, head.status_line, block, self.request_id, length, content, False
         )
@@ -481,6 +511,7 @@ class Exchange:
         if log.enabled:
             fields = head.fields
             pool, backend = self.pool, self.backend
+            identity = self.identity
             log.append(
                 (
                     site.wall(),
@@ -502,6 +533,7 @@ class Exchange:
                     self.request_id,
                     fields.first(b"user-agent"),
                     fields.first(b"referer"),
+                    identity.log_name if identity is not None else b"",
                 )
             )
 

@@ -13,9 +13,16 @@ from typing import Any
 
 from twisted.internet.interfaces import IAddress, IProtocolFactory
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from txrproxy.errors import BAD_PROXY_HEADER, NO_ROUTE, Reason
+from txrproxy.errors import (
+    BAD_PROXY_HEADER,
+    CLIENT_TLS_FAILED,
+    CLIENT_TLS_TIMEOUT,
+    NO_ROUTE,
+    Reason,
+)
 from txrproxy.exchange import Exchange
 from txrproxy.http.fields import EMPTY
 from txrproxy.http.forward import (
@@ -30,6 +37,9 @@ from txrproxy.http.head import RequestFacts, RequestHead
 from txrproxy.http.target import Target
 from txrproxy.routing.plan import Plan
 from txrproxy.routing.tree import Tree
+from txrproxy.tls.layer import HandshakeTimeout, HungUp, TlsLayer
+from txrproxy.tls.listener import ListenerTls
+from txrproxy.tls.server import TlsServer
 from txrproxy.transport.deadlines import Queue
 from txrproxy.transport.downstream import Downstream, Service
 from txrproxy.transport.limit import ConnectionLimit
@@ -89,9 +99,10 @@ class ProxySite:
     """The factory of one listener's connections.
 
     ``tree`` leads from a request to its plan, and may be swapped at any time: exchanges in progress
-    keep the plan they have. ``trusted`` are the networks of proxies whose word is believed.
-    ``proxy_headers`` says which PROXY headers trusted proxies send, and their deadline. ``log``
-    takes access log records. ``seconds`` is a monotonic clock, ``wall`` unix time.
+    keep the plan they have. ``trusted`` are the networks of proxies whose word is believed. ``tls``
+    makes it a listener for https. ``proxy_headers`` says which PROXY headers trusted proxies send,
+    and their deadline. ``log`` takes access log records. ``seconds`` is a monotonic clock, ``wall``
+    unix time.
     """
 
     def __init__(
@@ -105,6 +116,7 @@ class ProxySite:
         scheme: bytes = b"http",
         limit: ConnectionLimit | None = None,
         proxy_headers: tuple[Mode, Queue[HeaderReader]] | None = None,
+        tls: tuple[ListenerTls, TlsServer] | None = None,
         request_id: Callable[[], bytes] | None = None,
     ) -> None:
         self.tree = tree
@@ -119,6 +131,7 @@ class ProxySite:
         self._trusted = trusted
         self._scheme = scheme
         self._proxy_headers = proxy_headers
+        self._tls = tls
         self._limit = limit or ConnectionLimit(0)
         self._peers: dict[str, Peer] = {}
 
@@ -142,14 +155,39 @@ class ProxySite:
         if self._proxy_headers is not None and peer.trusted:
             mode, queue = self._proxy_headers
 
-            def accepted(reader: HeaderReader, address: str | None) -> Downstream:
+            def accepted(reader: HeaderReader, address: str | None) -> Any:
                 self.connections.discard(reader)
-                return self._downstream(peer if address is None else self.peer(address))
+                return self._protocol(peer if address is None else self.peer(address))
 
             protocol = HeaderReader(mode, queue, self.seconds, accepted, self._header_ended)
             self.connections.add(protocol)
             return protocol
-        return self._downstream(peer)
+        return self._protocol(peer)
+
+    def _protocol(self, peer: Peer) -> Any:
+        """What speaks first with this peer: HTTP, or TLS with HTTP to follow."""
+        if self._tls is None:
+            return self._downstream(peer)
+        tls, server = self._tls
+
+        def made(layer: TlsLayer) -> Downstream:
+            self.connections.discard(layer)
+            client = tls.peer(layer.connection, peer.address, peer.trusted, self._scheme)
+            return self._downstream(client or peer)
+
+        def ended(layer: TlsLayer, failure: Failure) -> None:
+            self.lost(layer)
+            self._handshake_failed(layer, peer, failure.value)
+
+        layer = server.wrap(made, ended)
+        self.connections.add(layer)
+        return layer
+
+    def _handshake_failed(self, layer: TlsLayer, peer: Peer, error: BaseException | None) -> None:
+        if isinstance(error, HungUp):
+            return  # nothing was asked of us: a port scan, a balancer's health check
+        late = isinstance(error, HandshakeTimeout)
+        self._unreadable(layer, peer).note(CLIENT_TLS_TIMEOUT if late else CLIENT_TLS_FAILED)
 
     def _downstream(self, peer: Peer) -> Downstream:
         downstream = Downstream(self.service, peer)

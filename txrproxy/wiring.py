@@ -18,6 +18,7 @@ from txrproxy.balance.pool import Pool
 from txrproxy.config import schema
 from txrproxy.config.values import BackendUrl, Secret
 from txrproxy.exchange import Exchange
+from txrproxy.http.fields import Line
 from txrproxy.http.forward import Changes, RequestRules, ResponseRules
 from txrproxy.routing.plan import Plan
 from txrproxy.tls.client import ClientTls, TlsDialer
@@ -139,11 +140,16 @@ def rules(
     requests: Changes,
     responses: Changes,
     hide: Iterable[bytes],
+    defaults: Iterable[Line] = (),
+    secure_defaults: Iterable[Line] = (),
     *,
     host: str | None = None,
     websocket: bool = False,
 ) -> dict[str, Any]:
-    """What a plan does to fields, as arguments for one; ``host`` is what its pool says of Host."""
+    """What a plan does to fields, as arguments for one; ``host`` is what its pool says of Host.
+
+    ``defaults`` are response fields for who sends none such, ``secure_defaults`` over TLS only.
+    """
     sent = None if host in (None, "preserve", "backend") else str(host).encode()
     trusted, untrusted = (
         RequestRules(trusted, sent, websocket, requests, host == "backend")
@@ -152,7 +158,7 @@ def rules(
     return {
         "trusted_rules": trusted,
         "rules": untrusted,
-        "response_rules": ResponseRules(hide, responses),
+        "response_rules": ResponseRules(hide, responses, defaults, secure_defaults),
     }
 
 

@@ -15,10 +15,6 @@ ROUTE = '[[routes]]\nname = "b"\npool = "app"\n'
 USES = {
     "server.workers": ("[server]\nworkers = 2", "server.workers"),
     "admin": ("[admin]", "admin"),
-    "listeners.*.tls": (
-        '[listeners.b]\nbind = ["127.0.0.1:1"]\n[listeners.b.tls]\nself_signed = true',
-        "listeners.b.tls",
-    ),
     "listeners.*.bind.*": (
         '[listeners.b]\nbind = ["127.0.0.1:1", "fd:web"]',
         "listeners.b.bind[1]",
@@ -57,10 +53,6 @@ USES = {
         "policies.p.forward_auth",
     ),
     "policies.*.waf": ("[policies.p]\nwaf = {}", "policies.p.waf"),
-    "policies.*.security_headers": (
-        '[policies.p]\nsecurity_headers = "basic"',
-        "policies.p.security_headers",
-    ),
     "tests.*": ('[[tests]]\nrequest = { url = "http://a/" }\nexpect = {}', "tests[0]"),
 }
 

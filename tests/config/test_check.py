@@ -46,6 +46,11 @@ ERRORS = [
         "check against",
     ),
     (
+        LISTENER + 'protocols = ["h2"]\ntls = { self_signed = true }',
+        ':11: listeners.b.protocols: found "h2" alone, expected "http/1.1" as well: nothing else '
+        "is answered yet",
+    ),
+    (
         "[pools.b]\nbackends = []",
         ":10: pools.b.backends: found an empty list, expected at least one backend",
     ),

@@ -30,6 +30,7 @@ TAKEN: dict[Any, dict[Any, Any]] = {
     v.FilePath: {"a/b": "a/b"},
     v.OptionalPath: {"": "", "a": "a"},
     v.OptionalSecret: {"": "", "env:A": Secret("env", "A")},
+    v.Fingerprint: {"ab" * 32: "ab" * 32, ":".join(["0F"] * 32): "0f" * 32},
     v.FieldName: {"x-Frame_options": "x-Frame_options"},
     v.FieldValue: {"": "", "a\tb é": "a\tb é"},
     v.Method: {"GET": "GET", "PURGE": "PURGE", "purge": "purge"},
@@ -120,6 +121,7 @@ REFUSED: dict[Any, dict[Any, str]] = {
     v.Name: {"": "", "a" * 101: "", "a\nb": "", 'a"b': "", "a{b": ""},
     v.Text: {"": "the string is empty"},
     v.FilePath: {"": "", "a\0b": ""},
+    v.Fingerprint: {"": "", "ab" * 31: "", "zz" * 32: ""},
     v.FieldName: {"": "", "a b": "", "a:": "", "é": ""},
     v.FieldValue: {
         "a\nb": "it has control characters",

@@ -35,6 +35,7 @@ NAMES = (
     "request_id",
     "user_agent",
     "referer",
+    "client_cert",
 )
 
 SAMPLE: dict[str, Any] = {
@@ -57,6 +58,7 @@ SAMPLE: dict[str, Any] = {
     "request_id": b"id-1",
     "user_agent": b"curl/8",
     "referer": b"",
+    "client_cert": b"",
 }
 
 
@@ -66,6 +68,12 @@ def record(**changes: Any) -> Record:
 
 
 class JSONTests(SynchronousTestCase):
+    def test_client_certificate(self):
+        line = json_formatter()([record(client_cert=b'CN="a"\n')])
+        self.assertEqual(json.loads(line)["client_cert"], 'CN="a"\n')
+        self.assertTrue(line.endswith(b',"referer":"","client_cert":"CN=\\"a\\"\\n"}\n'), line)
+        self.assertNotIn(b"client_cert", json_formatter()([record()]))
+
     def test_every_field(self):
         line = json_formatter()([record()])
         self.assertEqual(

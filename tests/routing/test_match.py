@@ -6,6 +6,7 @@ from ipaddress import ip_network
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from txrproxy.http.forward import ClientIdentity
 from txrproxy.http.target import normalise_path
 from txrproxy.routing.match import (
     ANY,
@@ -24,8 +25,20 @@ def holds(
     fields: dict[bytes, list[bytes]] | None = None,
     query: bytes | None = None,
     client: str = "192.0.2.1",
+    identity: ClientIdentity | None = None,
 ) -> bool:
-    return conditions.holds(method, lambda name: (fields or {}).get(name, ()), query, client)
+    return conditions.holds(
+        method, lambda name: (fields or {}).get(name, ()), query, client, identity
+    )
+
+
+class Holder:
+    """A client with a certificate."""
+
+    log_name = b"CN=alice"
+
+    def values(self, kind: str) -> frozenset[str]:
+        return {"subject": frozenset({"CN=alice"}), "san": frozenset({"DNS:a", "IP:::1"})}[kind]
 
 
 class PatternTests(SynchronousTestCase):
@@ -93,6 +106,21 @@ class NetworksTests(SynchronousTestCase):
 
 
 class ConditionsTests(SynchronousTestCase):
+    def test_client_certificates(self) -> None:
+        for kind, values, expected in (
+            ("subject", {"CN=alice"}, True),
+            ("subject", {"CN=bob", "CN=alice"}, True),
+            ("subject", {"CN=bob"}, False),
+            ("san", {"IP:::1"}, True),
+            ("san", {"a"}, False),
+        ):
+            conditions = Conditions(client_cert=[(kind, frozenset(values))])
+            self.assertFalse(conditions.unconditional)
+            self.assertEqual(holds(conditions, identity=Holder()), expected)
+            self.assertFalse(holds(conditions))
+        both = [("subject", frozenset({"CN=alice"})), ("san", frozenset({"DNS:b"}))]
+        self.assertFalse(holds(Conditions(client_cert=both), identity=Holder()))
+
     def test_none(self) -> None:
         conditions = Conditions()
         self.assertEqual((conditions.hosts, conditions.paths), ((ANY,), (ANY,)))

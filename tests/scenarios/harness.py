@@ -54,6 +54,7 @@ _NAMES = [
     "request_id",
     "user_agent",
     "referer",
+    "client_cert",
 ]
 
 

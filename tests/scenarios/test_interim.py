@@ -1,5 +1,7 @@
 """1xx responses: 100-continue from end to end, early hints, and how many are borne."""
 
+import socket
+
 from tests.scenarios.harness import EMPTY_OK, GET, Scenario, ok
 
 EXPECTING = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
@@ -81,6 +83,28 @@ class ContinueTests(Scenario):
 
 
 class HintsTests(Scenario):
+    async def test_hints_that_a_client_does_not_take_leave_the_backend_fit(self):
+        origin = await self.origin()
+        proxy = await self.proxy(origin)
+        client = await self.client(proxy, receive_buffer=4096)
+        client.stop_reading()
+        client.send(GET)
+        await origin.request()
+        (downstream,) = proxy.site.connections
+        downstream.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        origin.reply(ok(bytes(50_000)))
+        await proxy.log.record()
+        client.send(GET)
+        await origin.request()
+        hints = b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * 50_000 + b"\r\n\r\n"
+        origin.reply(hints + EMPTY_OK)
+        await proxy.log.record(2)
+        client.read_again()
+        for status in (200, 103, 200):
+            self.assertEqual((await client.response()).status, status)
+        await self.exchange(client, origin)
+        self.assertEqual(len(origin.wires), 1)
+
     HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: x\r\nX: 1\r\n\r\n"
 
     async def test_early_hints_are_forwarded(self):

@@ -102,7 +102,7 @@ class ClientTimeoutTests(Scenario):
         await origin.request()
         origin.reply(LARGE)
         await self.blocked(proxy)
-        proxy.wait(61)
+        proxy.wait(125)  # twice: its kernel may have taken some yet
         record = await proxy.log.record()
         self.assertEqual((record.reason, record.status), (b"write_timeout", 200))
         self.assertEqual(await origin.wire.ended(), RESET)
@@ -295,6 +295,39 @@ class BackendTimeoutTests(Scenario):
         response = await client.response()
         self.assertEqual(response.status, 504)
         self.assertEqual((await proxy.log.record()).reason, b"backend_write_timeout")
+
+    async def test_backend_that_takes_little_is_waited_for(self):
+        origin, proxy, client = await self.pair(timed=True, listener='body_timeout = "1h"')
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20000000\r\n\r\n")
+        await origin.head()
+        origin.wire.stop_reading()
+        client.send(bytes(20_000_000))
+        await self.until(
+            lambda: client.blocked and all(d._paused for d in proxy.site.connections),
+            "the backend to be the slow side",
+        )
+        for taken in range(1, 5):
+            proxy.wait(45)
+            origin.wire.read_again()
+            await self.until(
+                lambda taken=taken: origin.wire.total > taken * 2_000_000,
+                "the backend to take some",
+            )
+            origin.wire.stop_reading()
+        origin.wire.read_again()
+        await origin.wire.exactly(20_000_000)
+        origin.reply(EMPTY_OK)
+        self.assertEqual((await client.response()).status, 200)
+
+    async def test_backend_that_never_says_continue_is_504(self):
+        origin, proxy, client = await self.pair(timed=True)
+        client.send(POST.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"))
+        await origin.head()
+        proxy.wait(32)
+        response = await client.response()
+        self.assertEqual(response.status, 504)
+        self.assertEqual(response.get(b"connection"), b"close")
+        self.assertEqual((await proxy.log.record()).reason, b"first_byte_timeout")
 
     async def test_queue(self):
         origin = await self.origin()

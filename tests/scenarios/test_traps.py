@@ -260,7 +260,7 @@ class ServerTraps(Scenario):
         origin.reply(ok(bytes(20 * MIB)))
         (downstream,) = proxy.site.connections
         await self.until(lambda: downstream._writing, "the client to be the slow side")
-        proxy.wait(62)
+        proxy.wait(125)
         await self.until(lambda: proxy.graph.busy == 0, "the connection to be cut")
 
 

@@ -46,6 +46,7 @@ class Transport(StringTransport):
     """A StringTransport that can close its half, and has nothing unsent."""
 
     dataBuffer = b""
+    offset = 0
     _tempDataLen = 0
 
     def fileno(self) -> int:

@@ -35,7 +35,6 @@ class Later:
 NOT_YET = (
     Later("server.workers", "2 or more", lambda workers: workers != "auto" and workers >= 2),
     Later("admin"),
-    Later("listeners.*.tls"),
     Later("listeners.*.bind.*", "fd:NAME", lambda bind: bind.kind == "fd"),
     Later("pools.*.balance", 'anything but "round_robin"'),
     Later("pools.*.sticky"),
@@ -53,7 +52,6 @@ NOT_YET = (
     Later("policies.*.basic_auth"),
     Later("policies.*.forward_auth"),
     Later("policies.*.waf"),
-    Later("policies.*.security_headers", 'anything but "off"'),
     Later("tests.*"),
 )
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from attrs import define, field
 from twisted.python.reflect import namedAny
 
@@ -17,16 +18,25 @@ from txrproxy import actions
 from txrproxy.balance.pool import Pool
 from txrproxy.balance.select import Cycle
 from txrproxy.config import schema
+from txrproxy.config.certificates import rules_of, sources
 from txrproxy.config.problems import ConfigErrors, Problem
 from txrproxy.config.values import Bind
 from txrproxy.http.fields import make_line
 from txrproxy.http.forward import Changes
+from txrproxy.http.security import security_lines
 from txrproxy.routing.match import Conditions
 from txrproxy.routing.plan import Plan
 from txrproxy.routing.redirect import Template
 from txrproxy.routing.rewrite import Rewrite
 from txrproxy.routing.tree import Tree
 from txrproxy.site import NO_LOG, ProxySite, request_ids
+from txrproxy.tls.gate import Gate
+from txrproxy.tls.layer import TlsLayer
+from txrproxy.tls.listener import ListenerTls
+from txrproxy.tls.pem import BadPem
+from txrproxy.tls.selfsigned import self_signed
+from txrproxy.tls.server import TlsServer
+from txrproxy.tls.store import Disagreement
 from txrproxy.transport.deadlines import Deadlines
 from txrproxy.transport.downstream import Downstream, Service
 from txrproxy.transport.limit import ConnectionLimit
@@ -36,6 +46,7 @@ from txrproxy.wiring import Unusable, Wiring, close, rules
 if TYPE_CHECKING:
     from txrproxy.resource import ReverseProxyResource
 
+HANDSHAKE = 10.0  # seconds for a TLS handshake, however it trickles in
 LINGER = 5.0  # seconds that a closing connection still reads, so that its last response arrives
 
 
@@ -47,6 +58,7 @@ class Graph:
     pools: Mapping[Any, Pool]
     log: Any
     limit: ConnectionLimit
+    certificates: list[ListenerTls]
     deadlines: Deadlines = field(repr=False)
     _tree: Tree[Plan] = field(repr=False)
     _shared: Mapping[str, Any] = field(repr=False)
@@ -57,6 +69,11 @@ class Graph:
         from txrproxy.resource import ReverseProxyResource  # twisted.web, only if used
 
         return ReverseProxyResource.of_tree(self._tree, self._reactor, self._shared)
+
+    def start(self) -> None:
+        """Begin what goes on by itself: following certificate files."""
+        for tls in self.certificates:
+            tls.start()
 
     def drain(self) -> None:
         """Close what is idle, and everything else after its exchange."""
@@ -71,6 +88,8 @@ class Graph:
     def close(self) -> None:
         """Let go of the connections to backends, and stop the clockwork."""
         close(self.pools.values())
+        for tls in self.certificates:
+            tls.stop()
         self.deadlines.close()
 
     @property
@@ -105,6 +124,7 @@ class _Builder:
         self.deadlines = Deadlines(reactor)
         self.wiring = Wiring(reactor, self.deadlines, config.resolve)
         self.seconds = reactor.seconds
+        self.gate = Gate(reactor)
 
     def graph(self) -> Graph:
         config = self.config
@@ -119,16 +139,65 @@ class _Builder:
             "request_id": request_ids(),
         }
         sites = []
-        for listener in config.listeners.values():
+        certificates: list[ListenerTls] = []
+        for name, listener in config.listeners.items():
+            tls = self.tls(name, listener)
             site = ProxySite(
                 self.to_https(listener) if listener.redirect_https else tree,
                 limit=limit,
                 proxy_headers=self.proxy_headers(listener),
+                scheme=b"http" if tls is None else b"https",
+                tls=None if tls is None else (tls, self.tls_server(tls)),
                 **shared,
             )
             site.serve(self.service(site, listener))
             sites += [(address, site) for address in listener.bind]
-        return Graph(sites, pools, self.log, limit, self.deadlines, tree, shared, self.reactor)
+            if tls is not None:
+                certificates.append(tls)
+        return Graph(
+            sites,
+            pools,
+            self.log,
+            limit,
+            certificates,
+            self.deadlines,
+            tree,
+            shared,
+            self.reactor,
+        )
+
+    def tls_server(self, tls: ListenerTls) -> TlsServer:
+        return TlsServer(
+            tls.contexts.connection,
+            self.reactor,
+            self.deadlines.queue(HANDSHAKE, TlsLayer.expired),
+            self.gate,
+        )
+
+    def tls(self, name: str, listener: schema.Listener) -> ListenerTls | None:
+        """What a listener needs for TLS; None for one that speaks plain text."""
+        tls = listener.tls
+        if tls is None:
+            return None
+        resolve = self.config.resolve
+        try:
+            found = sources(tls, resolve)
+            if tls.self_signed:
+                made = self_signed(resolve(self.config.server.state_dir), self.wall())
+                found.append(attrs.evolve(made, **rules_of(tls, resolve)))
+            return ListenerTls(
+                found,
+                resolve,
+                self.reactor,
+                self.wall,
+                protocols=listener.protocols,
+                profile=tls.profile,
+                session_tickets=tls.session_tickets,
+                strict=tls.strict_sni,
+                reload=tls.reload,
+            )
+        except (BadPem, Disagreement) as error:
+            raise ConfigErrors([Problem("", 0, f"listeners.{name}.tls", str(error))]) from error
 
     def pool(self, name: str, pool: schema.Pool) -> Pool:
         try:
@@ -190,6 +259,11 @@ class _Builder:
             ],
             path_regex=match.path_regex,
             clients=match.client,
+            client_cert=[
+                (kind, frozenset(values))
+                for kind in ("subject", "san", "fingerprint")
+                if (values := getattr(match.client_cert, kind, ()))
+            ],
         )
         policies = [self.config.policies[name] for name in route.use]
         limits = [policy.body_limit for policy in policies]
@@ -235,12 +309,15 @@ class _Builder:
         """What happens to the fields of requests and responses."""
         requests = _changes([policy.request_headers for policy in policies])
         responses = _changes([policy.response_headers for policy in policies])
+        levels = [policy.security_headers for policy in policies]
+        level = max(levels, key=("off", "basic", "strict").index, default="off")
         hide = [name.encode() for policy in policies for name in policy.hide]
         shares = self._pools(route) if route is not None else {}
         return rules(
             requests,
             responses,
             hide,
+            *security_lines(level),
             host=self.config.pools[next(iter(shares))].host if shares else None,
             websocket=route is not None and route.websocket,
         )

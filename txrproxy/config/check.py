@@ -25,6 +25,7 @@ from txrproxy.config.schema import (
 )
 from txrproxy.config.values import FieldName
 
+_ANSWERED = ("http/1.1",)  # of listeners.*.protocols
 TARGETS = ("pool", "split", "redirect", "respond", "resource")
 
 # Fields that say how a message is framed and routed are the proxy's business alone.
@@ -82,6 +83,7 @@ def warnings(config: Config) -> Iterator[Finding]:
                 ("listeners", name, "proxy_protocol"),
                 "no connection will be accepted: server.trusted_proxies is empty",
             )
+    yield from _client_certificates(config)
     used = {route.pool for route in config.routes}
     used.update(pool for route in config.routes for pool in route.split)
     for name, pool in config.pools.items():
@@ -112,6 +114,24 @@ def warnings(config: Config) -> Iterator[Finding]:
             f"never matches: route {quote(name)} before it takes everything that it would",
             first=("routes", first),
         )
+
+
+def _client_certificates(config: Config) -> Iterator[Finding]:
+    asked = {
+        answer
+        for listener in config.listeners.values()
+        if listener.tls is not None
+        for answer in (
+            listener.tls.client_auth,
+            *(certificate.client_auth for certificate in listener.tls.certificates),
+        )
+    }
+    for index, route in enumerate(config.routes):
+        if route.match.client_cert is not None and asked <= {"off", None}:
+            yield Finding(
+                ("routes", index, "match", "client_cert"),
+                "never matches: no listener asks for client certificates (client_auth)",
+            )
 
 
 def _admin(config: Config) -> Iterator[Finding]:
@@ -154,11 +174,25 @@ def _tls(path: KeyPath, listener: Listener) -> Iterator[Finding]:
         yield Finding((*path, "protocols"), "found an empty list, expected at least one protocol")
     if not tls.certificates and not tls.self_signed:
         yield Finding((*path, "tls"), "missing; expected certificates, or self_signed = true")
+    answered = [name for name in listener.protocols if name in _ANSWERED]
+    if listener.protocols and not answered:
+        yield Finding(
+            (*path, "protocols"),
+            f"found {', '.join(map(quote, listener.protocols))} alone, expected "
+            f"{', '.join(map(quote, _ANSWERED))} as well: nothing else is answered yet",
+        )
     if tls.client_auth != "off" and tls.client_ca is None:
         yield Finding(
             (*path, "tls", "client_auth"),
             f"found {quote(tls.client_auth)} without client_ca, the authorities to check against",
         )
+    for index, own in enumerate(tls.certificates):
+        if own.client_auth not in (None, "off") and (own.client_ca or tls.client_ca) is None:
+            yield Finding(
+                (*path, "tls", "certificates", index, "client_auth"),
+                f"found {quote(own.client_auth)} without client_ca, the authorities to check "
+                "against",
+            )
 
 
 def _pool(path: KeyPath, pool: Pool) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ from txrproxy.config.values import (
     FieldName,
     FieldValue,
     FilePath,
+    Fingerprint,
     HostPattern,
     HttpUrl,
     KeyKind,
@@ -70,6 +71,7 @@ _NUMBER = r"([0-9]{1,12}(?:\.[0-9]{1,6})?)"
 _SECONDS = re.compile(rf"{_NUMBER}(ms|s|m|h|d)")
 _SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB|TiB)")
 _RATE = re.compile(r"([0-9]{1,9})/(s|m|h)")
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
@@ -442,6 +444,13 @@ def _redirect_target(value: object) -> RedirectTarget:
     return RedirectTarget(written)
 
 
+def _fingerprint(value: object) -> Fingerprint:
+    written = text(value).replace(":", "").lower()
+    if not _FINGERPRINT.fullmatch(written):
+        raise Unfit
+    return Fingerprint(written)
+
+
 def _pair(value: object) -> tuple[str, str]:
     if not isinstance(value, list) or len(value) != 2:
         raise Unfit
@@ -519,6 +528,9 @@ FORMS: dict[Any, Form] = {
     ),
     tuple[str, str]: Form(
         "two strings", "a list of two strings: a pattern and its replacement", _pair, quoted=False
+    ),
+    Fingerprint: Form(
+        "SHA-256 fingerprint", "a SHA-256 fingerprint: 64 hexadecimal digits", _fingerprint
     ),
     FieldName: Form("header name", 'a header name such as "x-frame-options"', _field_name),
     FieldValue: Form("header value", "a header value on one line", _field_value),

@@ -55,6 +55,7 @@ def covers(broad: Match, narrow: Match) -> bool:
         and _values_covered(_lower(broad.header), _lower(narrow.header))
         and _values_covered(broad.query, narrow.query)
         and _clients_covered(broad.client, narrow.client)
+        and broad.client_cert in {None, narrow.client_cert}
     )
 
 

@@ -26,6 +26,7 @@ from txrproxy.config.values import (
     FieldName,
     FieldValue,
     FilePath,
+    Fingerprint,
     HostPattern,
     HttpUrl,
     Method,
@@ -138,10 +139,22 @@ class Admin:
 
 @frozen(kw_only=True)
 class Certificate:
-    """A certificate chain and its private key."""
+    """A certificate chain, its private key, and the rules for its names.
+
+    A rule that is absent is the listener's.
+    """
 
     cert: FilePath = required("the chain, PEM, leaf first", example='"tls/example.pem"')
     key: Secret = required("the private key, PEM", example='"file:tls/example.key"')
+    min_version: Literal["1.2", "1.3"] | None = option(
+        None, "the oldest TLS version accepted for its names", example='"1.3"'
+    )
+    client_auth: Literal["off", "optional", "required"] | None = option(
+        None, "whether clients of its names show a certificate", example='"required"'
+    )
+    client_ca: FilePath | None = option(
+        None, "PEM of the authorities for those", example='"tls/clients.pem"'
+    )
 
 
 @frozen(kw_only=True)
@@ -152,6 +165,11 @@ class Tls:
         (),
         "SNI picks by the names in the certificate; the first is the default",
         example='[{ cert = "tls/example.pem", key = "file:tls/example.key" }]',
+    )
+    strict_sni: bool = option(
+        False,
+        "refuse clients that ask for a name no certificate has, or for none, with the alert "
+        "unrecognized_name",
     )
     self_signed: bool = option(
         False, "make a certificate and keep it in state_dir, for development"
@@ -194,7 +212,8 @@ class Listener:
     max_fields: Positive = option(128, "header fields of a request")
     keepalive_requests: Positive = option(10000, "requests on one connection before it closes")
     protocols: tuple[Literal["h2", "http/1.1"], ...] = option(
-        ("h2", "http/1.1"), "offered by ALPN over TLS, in order of preference"
+        ("h2", "http/1.1"),
+        "offered by ALPN over TLS, in order of preference; h2 is not answered yet, and left out",
     )
     tls: Tls | None = option(None, "without this table the listener speaks plain text")
 
@@ -452,7 +471,32 @@ class Policy:
         Factory(FieldChanges), "changes to what the client gets"
     )
     security_headers: Literal["off", "basic", "strict"] = option(
-        "off", "a set of response fields that browsers act on"
+        "off",
+        "response fields that browsers act on, where the backend sends none of its own; over TLS "
+        'with Strict-Transport-Security: "basic" is safe for most, "strict" is for applications '
+        "that load nothing from elsewhere",
+    )
+
+
+@frozen(kw_only=True)
+class ClientCert:
+    """What the client's verified TLS certificate must say; no other client matches.
+
+    Values are compared whole, percent-encoded as in `X-Client-Cert-Subject` and `-San`.
+    """
+
+    subject: tuple[Text, ...] = option(
+        (), "the distinguished name, as RFC 4514 writes it", example='"CN=alice,O=Example"'
+    )
+    san: tuple[Text, ...] = option(
+        (),
+        "an alternative name with its kind: DNS:, IP:, URI: or email:",
+        example='["DNS:alice.example", "URI:spiffe://example/alice"]',
+    )
+    fingerprint: tuple[Fingerprint, ...] = option(
+        (),
+        "SHA-256 of the certificate in hexadecimal, colons or none",
+        example='"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"',
     )
 
 
@@ -487,6 +531,11 @@ class Match:
     )
     client: tuple[Cidr, ...] = option(
         (), "networks that the client's address is in", example='["10.0.0.0/8"]'
+    )
+    client_cert: ClientCert | None = option(
+        None,
+        "what the client's TLS certificate says; it is there only where client_auth asks for it",
+        example='{ subject = "CN=alice,O=Example" }',
     )
 
 

@@ -23,7 +23,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from txrproxy.config.forms import FORMS, Form, Unfit
 from txrproxy.config.problems import Finding, KeyPath, did_you_mean, quote
-from txrproxy.config.schema import Backend, Config, Match
+from txrproxy.config.schema import Backend, ClientCert, Config, Match
 from txrproxy.config.values import OptionalSecret, Secret
 
 Hook = Callable[[Any, Any], Any]
@@ -167,6 +167,13 @@ def _match(value: object) -> object:
     return match
 
 
+def _client_cert(value: object) -> object:
+    """One value stands for a list of one."""
+    if not isinstance(value, dict):
+        return value
+    return {key: _several(inner) for key, inner in value.items()}
+
+
 def _several(value: object) -> object:
     # An empty list must not become "no condition", which would take everything.
     return (value or _NOTHING) if isinstance(value, list) else [value]
@@ -178,6 +185,7 @@ _NOTHING = object()
 # Classes that are also written in another way: what is taken, and how it is made a table.
 _PREPARE: dict[Any, tuple[str, Callable[[object], object]]] = {
     Backend: ("a URL or a table", _backend),
+    ClientCert: ("a table", _client_cert),
     Match: ("a table", _match),
 }
 

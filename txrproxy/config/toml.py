@@ -14,6 +14,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import time
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +24,7 @@ import attrs
 from attrs import define
 
 from txrproxy.config.available import refusals
+from txrproxy.config.certificates import file_errors, file_warnings
 from txrproxy.config.check import errors, warnings
 from txrproxy.config.locate import locate
 from txrproxy.config.mend import mended, without_echoes
@@ -37,24 +39,25 @@ _WILDCARD = re.compile(r"[*?\[]")
 _LISTS = frozenset({"routes", "tests"})  # the tables that are appended to, not merged
 
 
-def load(path: str | Path, *, available: bool = True) -> Config:
+def load(path: str | Path, *, available: bool = True, files: bool = False) -> Config:
     """The configuration in a file and what it includes.
 
-    ``available=False`` lets features pass that this version does not have yet. Raises
+    ``available=False`` lets features pass that this version does not have yet. ``files=True`` also
+    looks at the certificates that it names. Raises
     :class:`~txrproxy.config.problems.ConfigErrors` with every problem there is.
     """
-    return load_with_warnings(path, available=available)[0]
+    return load_with_warnings(path, available=available, files=files)[0]
 
 
 def load_with_warnings(
-    path: str | Path, *, available: bool = True
+    path: str | Path, *, available: bool = True, files: bool = False
 ) -> tuple[Config, tuple[Problem, ...]]:
     """As :func:`load`, and what is valid but likely a mistake."""
     reader, file = _Reader(), Path(path)
     if main := reader.read(file, str(path)):
         reader.merge(main, main)
         reader.include(file.parent, file)
-    return reader.config(file.parent, available)
+    return reader.config(file.parent, available, files)
 
 
 def loads(
@@ -196,7 +199,9 @@ class _Reader:
             path = path[:-1]
         return (next(iter(self.files), ""), 0)
 
-    def config(self, base: Path, available: bool) -> tuple[Config, tuple[Problem, ...]]:
+    def config(
+        self, base: Path, available: bool, files: bool = False
+    ) -> tuple[Config, tuple[Problem, ...]]:
         """Structures and checks the tree, or raises all problems."""
         if self.problems and not self.tree:
             raise ConfigErrors(self.problems)
@@ -207,11 +212,16 @@ class _Reader:
         # A file that could not be read may define what others refer to.
         if config is not None and not self.incomplete:
             config = attrs.evolve(config, base=Path(os.path.realpath(base)))
-            more = [*errors(config), *(refusals(config) if available else ())]
+            more = [
+                *errors(config),
+                *(refusals(config) if available else ()),
+                *(file_errors(config) if files else ()),
+            ]
             self.problems += map(self._locate, without_echoes(more, unfit))
         if self.problems or config is None:
             raise ConfigErrors(self._sorted(self.problems))
-        return config, tuple(self._sorted(map(self._locate, warnings(config))))
+        odd = [*warnings(config), *(file_warnings(config, time.time()) if files else ())]
+        return config, tuple(self._sorted(map(self._locate, odd)))
 
     def _locate(self, finding: Finding) -> Problem:
         path, message = finding.path, finding.message

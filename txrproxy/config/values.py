@@ -21,6 +21,7 @@ Status = NewType("Status", int)  # of an HTTP response, final
 Name = NewType("Name", str)  # of a route, pool, policy ...
 Text = NewType("Text", str)  # a string that is not empty
 FilePath = NewType("FilePath", str)  # as written; Config.resolve() makes it absolute
+Fingerprint = NewType("Fingerprint", str)  # SHA-256, 64 lower-case hexadecimal digits
 FieldName = NewType("FieldName", str)
 FieldValue = NewType("FieldValue", str)
 Method = NewType("Method", str)

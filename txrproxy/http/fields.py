@@ -93,6 +93,9 @@ class BadFields(Exception):
         self.reason = reason
 
 
+# RFC 9440; beside them X-Client-Cert-*, a family of our own.
+_CLIENT_CERTIFICATE = frozenset({b"client-cert", b"client-cert-chain"})
+
 # The fields of which the proxy itself wants to know.
 _MARKED = HOP_BY_HOP | {
     b"content-length",
@@ -110,12 +113,22 @@ _MARKED = HOP_BY_HOP | {
 }
 
 
+def is_client_certificate(name: bytes) -> bool:
+    """Whether the field with this lower-case name tells of a client's TLS certificate."""
+    return name in _CLIENT_CERTIFICATE or name.startswith(b"x-client-cert")
+
+
 def is_marked(name: bytes) -> bool:
     """Whether a field with this lower-case name is more to the proxy than a line to pass on.
 
     An underscore may alias a field of ours (``x_forwarded_for``), so those are looked at too.
     """
-    return name in _MARKED or b"_" in name or name.startswith(b"x-forwarded-")
+    return (
+        name in _MARKED
+        or b"_" in name
+        or name.startswith(b"x-forwarded-")
+        or is_client_certificate(name)
+    )
 
 
 class Fields:
@@ -266,4 +279,6 @@ def allowed_trailers(fields: Fields) -> Fields:
 
 
 def _may_trail(name: bytes) -> bool:
-    return name not in NOT_IN_TRAILERS and not name.startswith(b"x-forwarded-")
+    return not (
+        name in NOT_IN_TRAILERS or name.startswith(b"x-forwarded-") or is_client_certificate(name)
+    )

@@ -1,8 +1,9 @@
 """What changes in a head on its way through the proxy (RFC 9110 section 7.6, RFC 7239).
 
 A request loses the fields of its own hop and every field by which a client could pass itself off as
-a proxy; it gains Via, Forwarded, X-Forwarded-* and X-Request-Id. A response loses the fields of its
-hop and what identifies the backend.
+a proxy; it gains Via, Forwarded, X-Forwarded-* and X-Request-Id. Fields that tell of a client's
+certificate are this proxy's alone to set: nobody's are passed on, not even those of a proxy that is
+trusted. A response loses the fields of its hop and what identifies the backend.
 
 What a rule set does to a block of fields depends on the two and the version alone, so the result
 is kept with what was found out about the fields: a warm request costs one look-up. What belongs to
@@ -14,7 +15,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 from attrs import frozen
 
@@ -23,6 +25,7 @@ from txrproxy.http.fields import (
     HOP_BY_HOP,
     Fields,
     Line,
+    is_client_certificate,
     is_field_value,
     is_token,
     make_line,
@@ -86,23 +89,55 @@ def changes(
 # Requests.
 
 
+class ClientIdentity(Protocol):
+    """The holder of a verified client certificate: :class:`txrproxy.tls.identity.Identity`."""
+
+    @property
+    def log_name(self) -> bytes: ...
+
+    def values(self, kind: str) -> frozenset[str]: ...
+
+
 class Peer:
     """The client's end of one connection, as it appears in what is sent on.
 
     ``address`` is IP text, or b"unknown" (a unix socket). ``trusted`` says that it is a proxy whose
-    word is believed.
+    word is believed. ``identity`` is the holder of its TLS client certificate, and
+    ``certificate_lines`` what backends are told of that (whole header lines). ``admits`` says
+    whether the connection may ask for a host, where TLS made it for another; None: for any.
     """
 
-    __slots__ = ("address", "forwarded", "scheme", "short_tail", "tail", "trusted")
+    __slots__ = (
+        "address",
+        "admits",
+        "forwarded",
+        "identity",
+        "scheme",
+        "secure",
+        "short_tail",
+        "tail",
+        "trusted",
+    )
 
-    def __init__(self, address: bytes, scheme: bytes, trusted: bool) -> None:
+    def __init__(
+        self,
+        address: bytes,
+        scheme: bytes,
+        trusted: bool,
+        identity: ClientIdentity | None = None,
+        certificate_lines: bytes = b"",
+        admits: Callable[[bytes], bool] | None = None,
+    ) -> None:
         self.address = address
         self.scheme = scheme
+        self.secure = scheme == b"https"
         self.trusted = trusted
+        self.identity = identity
+        self.admits = admits
         node = b'"[%b]"' % address if b":" in address else address
         self.forwarded = b"for=%b;proto=%b\r\n" % (node, scheme)
-        self.short_tail = address + b"\r\n"
-        self.tail = b"%b\r\nX-Forwarded-Proto: %b\r\n" % (address, scheme)
+        self.short_tail = b"%b\r\n%b" % (address, certificate_lines)
+        self.tail = b"%b\r\nX-Forwarded-Proto: %b\r\n%b" % (address, scheme, certificate_lines)
 
 
 # The parts of a request's fields, each completed by the peer: everything up to an open Forwarded
@@ -233,14 +268,16 @@ class RequestRules:
             return False
         if b"_" in name:
             folded = name.replace(b"_", b"-")
-            return folded not in self._aliased and not is_proxy_field(folded)
+            return not (
+                folded in self._aliased or is_proxy_field(folded) or is_client_certificate(folded)
+            )
         if name == b"expect":
             return facts.http_11
         if is_proxy_field(name):
             # These few are rendered anew, with what a trusted proxy said before.
             made = name in (b"via", b"forwarded", b"x-forwarded-for", b"x-request-id")
             return self.trusted and not made
-        return True
+        return not is_client_certificate(name)
 
 
 def _one_less(line: Line) -> bytes:
@@ -358,16 +395,27 @@ class ResponseBlock:
 
 
 class ResponseRules:
-    """What one route does to the fields of a response: ``hide`` and the configured changes."""
+    """What one route does to the fields of a response: ``hide`` and the configured changes.
 
-    __slots__ = ("_changes", "_dropped")
+    ``defaults`` are fields for responses that do not have them. ``secure`` are the rules for
+    connections with TLS, where ``secure_defaults`` is added to them.
+    """
+
+    __slots__ = ("_changes", "_defaults", "_dropped", "secure")
 
     def __init__(
         self,
         hide: Iterable[bytes] = (),
         changes: Changes = Changes(),
+        defaults: Iterable[Line] = (),
+        secure_defaults: Iterable[Line] = (),
     ) -> None:
         self._changes = changes
+        self._defaults = tuple(defaults)
+        more = tuple(secure_defaults)
+        self.secure: ResponseRules = self
+        if more:
+            self.secure = ResponseRules(hide, changes, (*self._defaults, *more))
         hidden = frozenset(name.lower() for name in hide)
         self._dropped = HOP_BY_HOP | {b"x-request-id"} | hidden | changes.replaced
 
@@ -390,12 +438,21 @@ class ResponseRules:
         lines = [line for line in head.fields.lines if line[0] not in dropped]
         if head.status >= 200:
             lines += self._changes.set + self._changes.add
+            self._complete(lines)
         return lines
+
+    def _complete(self, lines: list[Line]) -> None:
+        """Add the defaults of which nobody has said anything, nor asked to remove them."""
+        if self._defaults:
+            known = {line[0] for line in lines} | self._changes.remove
+            lines += [line for line in self._defaults if line[0] not in known]
 
     def own(self, lines: Iterable[Line]) -> ResponseBlock:
         """The fields of a response of the proxy's own, with the configured changes."""
         kept = [line for line in lines if line[0] not in self._changes.replaced]
-        return ResponseBlock([*kept, *self._changes.set, *self._changes.add])
+        kept += self._changes.set + self._changes.add
+        self._complete(kept)
+        return ResponseBlock(kept)
 
 
 @frozen

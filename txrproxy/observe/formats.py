@@ -41,6 +41,7 @@ Record = tuple[
     bytes,  # request_id
     bytes,  # user_agent   empty when absent
     bytes,  # referer      empty when absent
+    bytes,  # client_cert  subject of the client's TLS certificate; empty without one
 ]
 
 FIELDS = (
@@ -64,7 +65,10 @@ FIELDS = (
     "user_agent",
     "referer",
 )
-"""The keys of a JSON line, in their order; all are always present."""
+"""The keys of a JSON line, in their order; all are always present.
+
+``client_cert`` follows them where the client has shown a TLS certificate: its subject.
+"""
 
 Formatter = Callable[[Iterable[Record]], bytes]
 """Renders records as whole lines, each with its newline."""
@@ -120,13 +124,17 @@ def json_formatter(redact: Sequence[str] = ()) -> Formatter:
         )
 
     def link(raw: bytes) -> str:
-        return f',"referer":{text(clean(raw) if clean else raw)}}}\n'
+        return f',"referer":{text(clean(raw) if clean else raw)}'
+
+    def holder(raw: bytes) -> str:
+        return f',"client_cert":{text(raw)}}}\n' if raw else "}\n"
 
     clients = _Memo[bytes](text)
     requests = _Memo[tuple[bytes, bytes, bytes]](request)
     outcomes = _Memo[tuple[int, bytes, bytes, bytes, bytes]](outcome)
     agents = _Memo[bytes](lambda raw: f',"user_agent":{text(raw)}')
     referers = _Memo[bytes](link)
+    holders = _Memo[bytes](holder)
     second = -1
     prefix = ""
 
@@ -156,6 +164,7 @@ def json_formatter(redact: Sequence[str] = ()) -> Formatter:
             request_id,
             user_agent,
             referer,
+            client_cert,
         ) in records:
             if time != last:  # the clock is coarse: neighbours often share one reading
                 last = time
@@ -174,7 +183,7 @@ def json_formatter(redact: Sequence[str] = ()) -> Formatter:
                 f',"first_byte_ms":{"null" if first_byte is None else "%.3f" % (first_byte * 1e3)}'
                 f',"total_ms":{"%.3f" % (total * 1e3)}'
                 f',"request_id":{quote(request_id.decode("latin-1"))}'
-                f"{agents[user_agent]}{referers[referer]}"
+                f"{agents[user_agent]}{referers[referer]}{holders[client_cert]}"
             )
         return "".join(lines).encode("ascii")
 
@@ -209,6 +218,7 @@ def combined_formatter(redact: Sequence[str] = ()) -> Formatter:
             *_,
             agent,
             referer,
+            _,
         ) in records:
             if int(time) != second:
                 second = int(time)

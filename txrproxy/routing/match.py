@@ -18,6 +18,7 @@ from urllib.parse import unquote_to_bytes
 
 import re2
 
+from txrproxy.http.forward import ClientIdentity
 from txrproxy.http.target import (
     BadTarget,
     keeps_segments,
@@ -124,10 +125,13 @@ class Conditions:
     ``hosts`` and ``paths`` are texts for :func:`host_pattern` and :func:`path_pattern`; none means
     any. ``fields`` (lower-case name, accepted values) holds when any line of the field equals any
     accepted value. ``query`` (name, accepted values) is compared after decoding ``%XX`` and ``+``.
+    ``client_cert`` ("subject", "san" or "fingerprint", accepted values) holds when the verified
+    certificate of the client has any of the values.
     ``path_regex`` is *searched for* in the normalised path: anchor it with ``^`` and ``$``.
     """
 
     __slots__ = (
+        "client_cert",
         "clients",
         "fields",
         "hosts",
@@ -148,6 +152,7 @@ class Conditions:
         query: Sequence[tuple[bytes, frozenset[bytes]]] = (),
         path_regex: str | bytes | None = None,
         clients: Sequence[IPv4Network | IPv6Network] = (),
+        client_cert: Sequence[tuple[str, frozenset[str]]] = (),
     ) -> None:
         self.hosts = tuple(dict.fromkeys(map(host_pattern, hosts))) or (ANY,)
         self.paths = tuple(dict.fromkeys(map(path_pattern, paths))) or (ANY,)
@@ -156,20 +161,31 @@ class Conditions:
         self.fields = tuple(fields)
         self.query = tuple(query)
         self.clients = Networks(clients) if clients else None
+        self.client_cert = tuple(client_cert)
         #: Nothing is asked beyond host and path.
-        self.unconditional = methods is None and not (fields or query or clients)
+        self.unconditional = methods is None and not (fields or query or clients or client_cert)
 
     @property
     def takes_all(self) -> bool:
         """No request that fits the host and path patterns is refused."""
         return self.unconditional and self.path_regex is None
 
-    def holds(self, method: bytes, field: FieldValues, query: bytes | None, client: str) -> bool:
+    def holds(
+        self,
+        method: bytes,
+        field: FieldValues,
+        query: bytes | None,
+        client: str,
+        identity: ClientIdentity | None = None,
+    ) -> bool:
         """Whether the conditions beyond host and path hold; the cheap ones are asked first."""
         if self.methods is not None and method not in self.methods:
             return False
         if self.clients is not None and client not in self.clients:
             return False
+        for kind, accepted_values in self.client_cert:
+            if identity is None or accepted_values.isdisjoint(identity.values(kind)):
+                return False
         for name, accepted in self.fields:
             if accepted.isdisjoint(field(name)):
                 return False

@@ -16,6 +16,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
+from txrproxy.http.forward import ClientIdentity
 from txrproxy.routing.match import Conditions, FieldValues, Pattern
 
 T = TypeVar("T")
@@ -49,14 +50,15 @@ class Tree(Generic[T]):
         field: FieldValues,
         query: bytes | None,
         client: str,
+        identity: ClientIdentity | None = None,
     ) -> T | None:
         """The value of the first route that takes the request.
 
         ``host`` is as :func:`~txrproxy.http.target.split_authority` gives it, ``path`` normalised,
-        ``client`` the text of an IP address.
+        ``client`` the text of an IP address, ``identity`` who the client is by its certificate.
         """
         for conditions, value in self.candidates(host, path):
-            if conditions.unconditional or conditions.holds(method, field, query, client):
+            if conditions.unconditional or conditions.holds(method, field, query, client, identity):
                 return value
         return None
 

@@ -95,6 +95,7 @@ class Edge(Service):
             self.ports.append(port)
             _logger.info("listening on {address}", address=_where(address, port))
         self._sockets = []
+        self.graph.start()
         for number in (signal.SIGUSR1, signal.SIGHUP):
             self._handlers[number] = signal.signal(number, self._on_signal)
         # What exists now lives as long as the process: the collector need not look at it again.

@@ -38,7 +38,7 @@ class Options(usage.Options):
         if self["config"] is None:
             raise usage.UsageError("--config FILE is required")
         try:
-            self.loaded, warnings = load_with_warnings(self["config"])
+            self.loaded, warnings = load_with_warnings(self["config"], files=True)
         except ConfigErrors as errors:
             print(errors, file=sys.stderr)
             raise SystemExit(1) from None

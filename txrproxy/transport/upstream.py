@@ -35,7 +35,7 @@ from txrproxy.http.connection import BODY, IDLE, ResponseReader
 from txrproxy.http.fields import EMPTY, Fields
 from txrproxy.http.head import ResponseHead
 from txrproxy.transport.deadlines import Queue
-from txrproxy.transport.direct import BULK_READ, READ
+from txrproxy.transport.direct import BULK_READ, READ, unsent
 
 _BULK_BODY = 128 * 1024  # bytes of a body from which larger reads pay
 
@@ -45,6 +45,7 @@ class Upstream(ResponseReader):
     """A connection to a backend. ``exchange`` is the one it serves, None while it is idle."""
 
     __slots__ = (
+        "_backlog",
         "_chunked",
         "_keep",
         "_queue",
@@ -72,6 +73,7 @@ class Upstream(ResponseReader):
         self._chunked = False
         self._keep = False
         self._write_blocked = False
+        self._backlog = 0  # bytes it had not taken when that was last looked at
         self._queue: Queue[Upstream] | None = None  # the deadline that runs
 
     def __repr__(self) -> str:
@@ -98,7 +100,7 @@ class Upstream(ResponseReader):
         self.transport.write(data)
         if body:
             self._sending = True
-        else:
+        elif not self._write_blocked:
             queue = exchange.plan.first_byte
             self._queue = queue
             queue.start(self, now)
@@ -155,8 +157,16 @@ class Upstream(ResponseReader):
         """Nothing moved in time: no byte of the response, or none of the request was taken."""
         if self.state is BODY:
             self._fail(UPSTREAM_IDLE_TIMEOUT)
+        elif not self._write_blocked:
+            self._fail(FIRST_BYTE_TIMEOUT)
+        elif unsent(self.transport) < self._backlog:  # slow, but it takes some
+            self._watch_backlog()
         else:
-            self._fail(BACKEND_WRITE_TIMEOUT if self._write_blocked else FIRST_BYTE_TIMEOUT)
+            self._fail(BACKEND_WRITE_TIMEOUT)
+
+    def _watch_backlog(self) -> None:
+        self._backlog = unsent(self.transport)
+        self._await(self.exchange.plan.idle, self.connections.seconds())
 
     def kept_long_enough(self) -> None:
         """Nobody needed the connection while it was kept."""
@@ -194,7 +204,7 @@ class Upstream(ResponseReader):
         self._write_blocked = True
         exchange = self.exchange
         if exchange is not None:
-            self._await(exchange.plan.idle, self.connections.seconds())
+            self._watch_backlog()
             exchange.pause_request()
 
     def resumeProducing(self) -> None:

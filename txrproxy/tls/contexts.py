@@ -1,0 +1,215 @@
+"""TLS connections of one listener: each from the certificates of the moment, by the name asked for.
+
+::
+
+    connection()        SSL of the default entry's context, nothing asked of the client yet
+      │  ClientHello    OpenSSL settles the version, and whether an earlier session goes on
+      ▼  _choose        entry for the name ─▶ its context: certificates, authorities, ALPN, staple
+      │                 its policy          ─▶ alert, or verify mode of this connection
+      ▼  handshake done ─▶ identity(connection)
+
+Switching a connection to another context carries neither verify mode nor minimum version, and a
+session is resumed before the name is known: OpenSSL would let a client resume, under a name that
+demands a certificate, the session of a name that does not. So the policy is enforced here, for each
+handshake; and where the names of a listener differ in their policy, those that ask for certificates
+hand out no tickets and take none.
+
+A connection keeps the context it was made from, so a new table touches none that runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from attrs import frozen
+from cryptography import x509
+from OpenSSL import SSL, crypto
+
+from txrproxy.tls.binding import (
+    ACCESS_DENIED,
+    PROTOCOL_VERSION,
+    UNRECOGNIZED_NAME,
+    is_resumed,
+    on_protocols,
+    on_server_name,
+)
+from txrproxy.tls.certificates import Certificate, der
+from txrproxy.tls.identity import Identity, identify
+from txrproxy.tls.profiles import ProfileName, new_context, use
+from txrproxy.tls.store import CertificateStore, Entry, Policy, Table
+
+#: What the data path speaks, by ALPN name.
+IMPLEMENTED = (b"http/1.1",)
+
+#: The stapled OCSP response for a certificate, DER; b"" for none.
+Staple = Callable[[Certificate], bytes]
+#: Is called with each new context, before its first use: for ticket keys.
+Prepare = Callable[[SSL.Context], None]
+
+_VERIFY = {
+    "optional": SSL.VERIFY_PEER,
+    "required": SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT,
+}
+
+
+@frozen(eq=False)
+class _Served:
+    """A table, ready to serve. ``mixed``: its names differ in what they ask of clients."""
+
+    table: Table
+    contexts: dict[Entry, SSL.Context]
+    mixed: bool
+
+
+class ServerContexts:
+    """Makes the server side of TLS connections.
+
+    ``protocols`` are the ALPN names of the configuration in order of preference; those that the
+    data path does not speak are not offered. ``staple`` gives OCSP responses, at once.
+
+    Raises :class:`~txrproxy.tls.pem.BadPem` for a certificate that OpenSSL does not take.
+    """
+
+    def __init__(
+        self,
+        store: CertificateStore,
+        protocols: Sequence[str],
+        *,
+        profile: ProfileName = "intermediate",
+        session_tickets: bool = True,
+        staple: Staple | None = None,
+        prepare: Prepare = lambda context: None,
+    ) -> None:
+        self.store = store
+        self._protocols = [
+            name for name in map(str.encode, protocols) if name in IMPLEMENTED
+        ] or list(IMPLEMENTED)
+        self._profile = profile
+        self._session_tickets = session_tickets
+        self._staple = staple
+        self._prepare = prepare
+        self._served = self._build(store.table, {})
+
+    def connection(self) -> SSL.Connection:
+        """A connection on memory BIOs that is to accept a handshake."""
+        served = self._served
+        connection = SSL.Connection(served.contexts[served.table.default])
+        connection.set_accept_state()
+        return connection
+
+    def identity(self, connection: SSL.Connection) -> Identity | None:
+        """The client of a finished handshake, by its verified certificate; None without one."""
+        if not self.policy(connection).asks:
+            return None
+        certificate = connection.get_peer_certificate(as_cryptography=True)
+        return None if certificate is None else identify(certificate)
+
+    def policy(self, connection: SSL.Connection) -> Policy:
+        """What was asked of the client of a finished handshake."""
+        entry: Entry = connection.get_context().get_app_data()
+        return entry.policy
+
+    def admits(self, connection: SSL.Connection, host: bytes) -> bool:
+        """Whether a request for ``host`` may come over a connection made for another name.
+
+        Not if that name asks for client certificates by other rules: 421 is the answer then
+        (RFC 9110 section 15.5.20), and the client is to connect under the right name.
+        """
+        served = self._served
+        if not served.mixed:
+            return True
+        entry = served.table.select(host)
+        return entry is None or not entry.policy.asks or entry.policy == self.policy(connection)
+
+    @property
+    def asks(self) -> bool:
+        """Whether any name asks for client certificates."""
+        return any(entry.policy.asks for entry in self._served.contexts)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether names differ in what they ask, so that :meth:`admits` has to be asked."""
+        return self._served.mixed
+
+    def update(self) -> None:
+        """Serve the store's table from now on. On an error, what was served before still is."""
+        self._served = self._build(self.store.table, self._served.contexts)
+
+    def _build(self, table: Table, known: dict[Entry, SSL.Context]) -> _Served:
+        entries = table.entries
+        asked = {_session_policy(entry.policy) for entry in entries}
+        mixed = len(asked) > 1
+        # Names share sessions when their clients have to show the same.
+        session_id = hashlib.sha256(repr((mixed, sorted(asked))).encode()).digest()
+        # The version is settled before the name is known, in the context of the default entry.
+        minimum = min(entry.policy.min_version for entry in entries)
+        shared = (session_id, minimum)
+        contexts = {}
+        for entry in entries:
+            context = known.get(entry)
+            if context is None or context.__dict__["shared"] != shared:
+                context = self._context(entry, minimum)
+                context.set_session_id(session_id)
+                context.__dict__["shared"] = shared
+                self._prepare(context)
+            contexts[entry] = context
+        return _Served(table, contexts, mixed)
+
+    def _context(self, entry: Entry, minimum: str) -> SSL.Context:
+        context = new_context(self._profile, minimum, session_tickets=self._session_tickets)
+        for certificate in entry.certificates:
+            use(context, certificate)
+        context.set_app_data(entry)
+        on_server_name(context, self._choose)
+        on_protocols(context, self._protocols)
+        if entry.policy.asks:
+            _trust(context, entry.policy.authorities)
+        if self._staple is not None:
+            context.set_ocsp_server_callback(self._stapled, entry)
+        return context
+
+    def _choose(self, connection: SSL.Connection) -> int:
+        """Settle by the name whose connection this is; the alert to refuse it with, or 0."""
+        served = self._served
+        entry = served.table.select(connection.get_servername())
+        if entry is None:
+            return UNRECOGNIZED_NAME
+        policy = entry.policy
+        if policy.min_version == "1.3" and connection.get_protocol_version() < SSL.TLS1_3_VERSION:
+            return PROTOCOL_VERSION
+        context = served.contexts[entry]
+        if context is not connection.get_context():
+            connection.set_context(context)
+        if policy.asks:
+            if served.mixed:
+                if is_resumed(connection):
+                    return ACCESS_DENIED
+                connection.set_options(SSL.OP_NO_TICKET)
+            connection.set_verify(_VERIFY[policy.client_auth])
+        return 0
+
+    def _stapled(self, connection: SSL.Connection, entry: Entry | None) -> bytes:
+        assert entry is not None
+        assert self._staple is not None
+        if len(entry.certificates) == 1:
+            return self._staple(entry.certificates[0])
+        chosen = connection.get_certificate(as_cryptography=True)
+        return next((self._staple(one) for one in entry.certificates if one.leaf == chosen), b"")
+
+
+def _session_policy(policy: Policy) -> tuple[str, ...]:
+    """What two names must have in common to share sessions."""
+    authorities = sorted(hashlib.sha256(der(one)).hexdigest() for one in policy.authorities)
+    return (policy.client_auth, *authorities)
+
+
+def _trust(context: SSL.Context, authorities: Sequence[x509.Certificate]) -> None:
+    """Verify clients against these, and tell clients so that they choose the right certificate."""
+    store = context.get_cert_store()
+    assert store is not None
+    # An authority is trusted because it is named, be it a root or not.
+    store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+    for authority in authorities:
+        store.add_cert(crypto.X509.from_cryptography(authority))
+        context.add_client_ca(authority)

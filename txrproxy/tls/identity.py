@@ -1,0 +1,106 @@
+"""Who a client is, by the certificate that it proved to hold: for backends, routes and logs.
+
+The fields that tell a backend are rendered once for a connection. They are ASCII whatever the
+certificate says: every byte of UTF-8 outside of printable ASCII, and ``%`` itself, is
+percent-encoded (RFC 3986 section 2.1), so that the value can be decoded and can not break out of
+its line. In the list of alternative names the comma and the space are encoded too.
+
+==========================  =================================================================
+``X-Client-Cert-Verify``    ``SUCCESS``, or ``NONE``: the client has shown no certificate
+``X-Client-Cert-Subject``   the distinguished name (RFC 4514)
+``X-Client-Cert-San``       ``DNS:a.example, URI:spiffe://b/c, IP:10.0.0.1, email:d@e.example``
+``X-Client-Cert-Fingerprint``  SHA-256 of the certificate, 64 lower-case hexadecimal digits
+``X-Client-Cert-Serial``    its serial number, hexadecimal
+``Client-Cert``             the certificate itself (RFC 9440)
+==========================  =================================================================
+
+Whatever a client sends under one of these names, or under ``Client-Cert-Chain``, is dropped: see
+:mod:`txrproxy.http.forward`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from attrs import field, frozen
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+_PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+_IN_LIST = _PRINTABLE.replace(",", "").replace(" ", "")
+
+#: The lines for a client that could have shown a certificate and did not.
+NO_CERTIFICATE = b"X-Client-Cert-Verify: NONE\r\n"
+
+
+@frozen(eq=False)
+class Identity:
+    """The holder of a verified certificate. ``lines`` are header lines with their CRLF."""
+
+    subject: str
+    names: frozenset[str]
+    fingerprint: str
+    serial: str
+    lines: bytes = field(repr=False)
+    log_name: bytes = field(repr=False)
+
+    def values(self, kind: str) -> frozenset[str]:
+        """What a route's ``match.client_cert`` compares: of "subject", "san", "fingerprint"."""
+        if kind == "san":
+            return self.names
+        return frozenset((self.subject if kind == "subject" else self.fingerprint,))
+
+
+def identify(certificate: x509.Certificate) -> Identity:
+    """The identity in a certificate that TLS has verified."""
+    der = certificate.public_bytes(Encoding.DER)
+    fingerprint = hashlib.sha256(der).hexdigest()
+    serial = f"{certificate.serial_number:x}"
+    try:
+        subject = quote(certificate.subject.rfc4514_string(), _PRINTABLE)
+    except ValueError:  # what a certificate authority should not have signed matches nothing
+        subject = ""
+    try:
+        names = tuple(_names(certificate))
+    except ValueError:
+        names = ()
+    lines = [
+        ("X-Client-Cert-Verify", "SUCCESS"),
+        ("X-Client-Cert-Subject", subject),
+        ("X-Client-Cert-San", ", ".join(names)),
+        ("X-Client-Cert-Fingerprint", fingerprint),
+        ("X-Client-Cert-Serial", serial),
+        ("Client-Cert", f":{base64.b64encode(der).decode('ascii')}:"),
+    ]
+    return Identity(
+        subject,
+        frozenset(names),
+        fingerprint,
+        serial,
+        "".join(f"{name}: {value}\r\n" for name, value in lines if value).encode("ascii"),
+        subject.encode("ascii"),
+    )
+
+
+def _names(certificate: x509.Certificate) -> Iterator[str]:
+    try:
+        alternatives = certificate.extensions.get_extension_for_class(
+            x509.SubjectAlternativeName
+        ).value
+    except x509.ExtensionNotFound:
+        return
+    for name in alternatives:
+        kind = _KINDS.get(type(name))
+        if kind is not None:
+            yield f"{kind}:{quote(str(name.value), _IN_LIST)}"
+
+
+_KINDS: dict[type[x509.GeneralName], str] = {
+    x509.DNSName: "DNS",
+    x509.IPAddress: "IP",
+    x509.UniformResourceIdentifier: "URI",
+    x509.RFC822Name: "email",
+}

@@ -1,0 +1,80 @@
+"""Looks at certificate files now and then, and serves what has changed.
+
+The files are looked at and read in a thread, as they may lie on a slow disk; tables and contexts
+are made where connections are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txrproxy.tls.contexts import ServerContexts
+from txrproxy.tls.pem import BadPem
+from txrproxy.tls.store import Changes
+
+_logger = Logger()
+
+
+class Reloader:
+    """Keeps contexts current. ``interval`` is in seconds, ``clock`` an ``IReactorTime``.
+
+    ``changed`` is called after new certificates are served. ``in_thread`` runs a function elsewhere
+    and returns a Deferred of its result.
+    """
+
+    def __init__(
+        self,
+        contexts: ServerContexts,
+        interval: float,
+        clock: Any,
+        *,
+        changed: Callable[[], None] = lambda: None,
+        in_thread: Callable[[Callable[[], Changes]], Deferred[Changes]] = deferToThread,
+    ) -> None:
+        self._contexts = contexts
+        self._interval = interval
+        self._clock = clock
+        self._changed = changed
+        self._in_thread = in_thread
+        self._call: Any = None
+        self._running = False
+
+    def start(self) -> None:
+        """Look for the first time after the interval."""
+        self._running = True
+        self._call = self._clock.callLater(self._interval, self._look)
+
+    def stop(self) -> None:
+        """Look no more; a look in progress changes nothing."""
+        self._running = False
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _look(self) -> None:
+        self._call = None
+        done = self._in_thread(self._contexts.store.read)
+        done.addCallback(self._take)
+        done.addErrback(self._failed)
+        done.addCallback(lambda _: self.start() if self._running else None)
+
+    def _take(self, changes: Changes) -> None:
+        if not self._running or not self._contexts.store.take(changes):
+            return
+        try:
+            self._contexts.update()
+        except BadPem as error:
+            _logger.error("{error}; what was read before is still served", error=str(error))
+            return
+        for key in changes.values:
+            _logger.info("serving the new {file}", file=self._contexts.store.file(key))
+        self._changed()
+
+    def _failed(self, failure: Failure) -> None:
+        _logger.failure("looking at certificate files failed", failure)
