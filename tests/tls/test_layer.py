@@ -492,7 +492,6 @@ class Wrong(Case):
         # A peer that asks for one key update after the other, and never reads.
         client, layer, protocol = await self.connect(buffer=1 << 14)
         layer.write(HUGE)
-        self.patch(type(layer._pipe), "waiting", lambda pipe: layers.MAX_HELD + 1)
         answer = bytes(layers.MAX_ANSWERS // 2)
         self.patch(type(layer._pipe), "outgoing", lambda pipe: answer)
         for sent in (b"1", b"2", b"3"):
@@ -501,14 +500,6 @@ class Wrong(Case):
             await self.until(lambda: sent in protocol.received or protocol.reason)  # noqa: B023
         self.assertTrue(protocol.reason.check(TlsError))
         self.assertEqual(protocol.received, b"12")
-
-    @asynchronous
-    async def test_answers_are_sent_when_they_are_many(self) -> None:
-        client, layer, protocol = await self.connect()
-        layer._holds = 1
-        client.write(b"x")
-        await self.until(lambda: protocol.received)
-        self.assertEqual(layer._pipe.waiting(), 0)
 
     @asynchronous
     async def test_nothing_can_be_written(self) -> None:

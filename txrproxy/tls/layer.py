@@ -15,8 +15,6 @@ else is. The peer's is an orderly end (``readConnectionLost``, or ``connectionLo
 ``ConnectionDone``); an end of the bytes without one is a truncation, which anybody on the way can
 make, and is reported as :class:`Truncated`. Ours is sent behind all that was written.
 
-What the handshake and key updates want sent goes with the next data where nobody waits for it.
-
 Backpressure goes straight through. What is written is encrypted and handed down at once, so the
 only queue is that of the raw transport, and a producer is registered there: it is paused and
 resumed as on a connection without TLS. What arrives is decrypted and handed up at once; when the
@@ -42,10 +40,8 @@ from txrproxy.tls.openssl import Data, TlsFailure, make_pipe, session_reused
 from txrproxy.transport import direct
 from txrproxy.transport.deadlines import Queue
 
-MAX_HELD = 4 * 1024  # bytes of tickets and key updates that wait for data to go with
 MAX_ANSWERS = 16 * 1024  # bytes a peer that does not read may make us queue by key updates
 
-TLS_1_3 = 0x0304
 _logger = Logger()
 
 
@@ -98,7 +94,6 @@ class TlsLayer:
         "_eof",
         "_gate",
         "_held",
-        "_holds",
         "_made",
         "_paused",
         "_pipe",
@@ -142,7 +137,6 @@ class TlsLayer:
         self._waiting: list[bytes] | None = None  # what arrived before the gate let us in
         self._paused = False  # by the protocol
         self._held = False  # more can be read without new bytes
-        self._holds = 0  # bytes of our own making that may wait for data to go with
         self._eof = False  # the peer's close_notify has been read
         self._write_closed = False  # ours has been sent
         self._closing = False  # nothing is read any more
@@ -210,8 +204,9 @@ class TlsLayer:
         except TlsFailure as failure:
             self._break(failure)
             return
-        if pipe.waiting() > self._holds:
-            self._answer()
+        answer = pipe.outgoing()
+        if answer:
+            self._answer(bytes(answer))
             if self._closing:
                 return
         if plain:
@@ -275,9 +270,8 @@ class TlsLayer:
             if not self._paused and not self._closing:
                 self._raw.resumeProducing()
 
-    def _answer(self) -> None:
+    def _answer(self, data: bytes) -> None:
         """Send what reading made necessary; a peer that never reads must not make us keep much."""
-        data = bytes(self._pipe.outgoing())
         self._answered = self._answered + len(data) if direct.queued(self._raw) else 0
         if self._answered > MAX_ANSWERS:
             self._break(TlsFailure("too many messages to answer"))
@@ -322,13 +316,10 @@ class TlsLayer:
         if not done:
             self._send(self._pipe.outgoing())
         elif self.connected:
-            # The last flight goes with the first data, if there is some now.
-            server = self._gate is not None
-            if server and self.connection.get_protocol_version() == TLS_1_3:
-                self._holds = MAX_HELD  # a server's tickets: nobody waits for them
+            # The last flight goes with the first data if there is some now, and not later: tickets
+            # are what acknowledges the client's, and Nagle's algorithm may wait for that.
             self._open()
-            if not self._holds:
-                self._send(self._pipe.outgoing())
+            self._send(self._pipe.outgoing())
 
     def _open(self) -> None:
         """It is done: the protocol begins."""

@@ -95,10 +95,6 @@ class Pipe:
             raise TlsFailure(self.failure) from error
         self.more = True
 
-    def waiting(self) -> int:
-        """Bytes that ``outgoing`` would give, and that go with the next ``encrypt`` otherwise."""
-        raise NotImplementedError
-
     def close(self) -> None:
         """Produce a close_notify."""
         try:
@@ -110,11 +106,7 @@ class Pipe:
 class PlainPipe(Pipe):
     """By the public interface of pyOpenSSL."""
 
-    __slots__ = ("_kept",)
-
-    def __init__(self, connection: SSL.Connection) -> None:
-        super().__init__(connection)
-        self._kept = b""
+    __slots__ = ()
 
     def decrypt(self, data: Data = b"") -> bytes:
         if self.failure:
@@ -158,17 +150,12 @@ class PlainPipe(Pipe):
         return b"".join(parts)
 
     def outgoing(self) -> Data:
-        parts = [self._kept]
-        self._kept = b""
+        parts = []
         try:
             while True:
                 parts.append(self.connection.bio_read(PIECE))
         except SSL.WantReadError:
             return b"".join(parts)
-
-    def waiting(self) -> int:
-        self._kept = bytes(self.outgoing())
-        return len(self._kept)
 
 
 # The buffers of the process. No call out is made while one of them holds anything of value.
@@ -278,9 +265,6 @@ class FastPipe(Pipe):
     def outgoing(self) -> Data:
         got = _BIO_read(self._out, _cipher, 2 * GATHER)
         return _cipher_view[:got] if got > 0 else b""
-
-    def waiting(self) -> int:
-        return int(_held(self._out, _NULL))
 
 
 def explain(error: SSL.Error) -> str:
