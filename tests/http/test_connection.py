@@ -502,6 +502,7 @@ class HookTests(SynchronousTestCase):
             server.on_incomplete_head,
             lambda: server.on_body(b"", True),
             server.on_pipelined,
+            server.on_long_turn,
             lambda: server.on_bad_request(module.BAD_REQUEST_LINE),
             lambda: client.on_response(None, 0, b"", True),  # type: ignore[arg-type]
             lambda: client.on_informational(None),  # type: ignore[arg-type]

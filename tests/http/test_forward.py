@@ -25,6 +25,7 @@ from txrproxy.http.forward import (
     is_trusted,
     public_lines,
     request_head,
+    unmapped,
 )
 from txrproxy.http.head import RequestHead, parse_request_head, parse_response_head
 
@@ -336,6 +337,17 @@ class RequestTests(SynchronousTestCase):
         trailers = parse_fields(b"X-Secret: 1\r\nX-C: 1\r\nX-Sum: 1")
         passed = hidden.trailers(trailers, response)
         self.assertEqual([line[0] for line in passed.lines], [b"x-sum"])
+
+    def test_mapped_addresses(self) -> None:
+        for address, expected in (
+            ("::ffff:1.2.3.4", "1.2.3.4"),
+            ("::ffff:102:304", "1.2.3.4"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("1.2.3.4", "1.2.3.4"),
+            ("unknown", "unknown"),
+            ("not:an:address", "not:an:address"),
+        ):
+            self.assertEqual(unmapped(address), expected)
 
     def test_only_so_many_proxies_are_walked_through(self) -> None:
         network = [ipaddress.ip_network("10.0.0.0/8")]
