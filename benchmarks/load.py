@@ -231,6 +231,7 @@ def held_connections(
                 raise LoadError(f"{number} of {count} connections after {_OPEN_SECONDS} s")
             try:
                 connection = socket.create_connection(("127.0.0.1", port), 10)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as browsers do
                 if tls:
                     connection = tls.wrap_socket(connection, server_hostname="localhost")
                 held.append(stack.enter_context(connection))
