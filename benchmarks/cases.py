@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import ClassVar
 
@@ -17,6 +18,7 @@ from benchmarks.load import (
     closed,
     h2load,
     held_connections,
+    s_time,
     verify,
     wrk,
 )
@@ -31,6 +33,7 @@ SETTLE_SECONDS = 1.0
 Drive = Callable[[str, int], Result]
 
 _BROWSING = partial(wrk, headers=BROWSER, connections=32)
+_TERMINATING = ("nginx", "haproxy", "apache", "txrproxy")  # TLS
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,10 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Case(ABC):
-    """``routes``: how many the subject is configured with; ``only``: who can run it, else all."""
+    """``routes``: how many the subject is configured with; ``only``: who can run it, else all.
+
+    ``tls``: the subject terminates it.
+    """
 
     unit: ClassVar[str]
 
@@ -60,14 +66,19 @@ class Case(ABC):
     body: bytes | None = None
     routes: int = 0
     only: tuple[str, ...] = ()
+    tls: bool = False
 
-    def measure(self, pid: int, port: int, seconds: int) -> Sample:
-        """Run against the subject ``pid`` on ``port``. Raises :exc:`LoadError`."""
-        verify(port, self.path, self.answer, body=self.body)
-        return self._measure(pid, port, seconds)
+    def measure(self, pid: int, port: int, seconds: int, trusting: ssl.SSLContext) -> Sample:
+        """Run against the subject ``pid`` on ``port``. Raises :exc:`LoadError`.
+
+        ``trusting`` is what a client of the TLS cases uses.
+        """
+        tls = trusting if self.tls else None
+        verify(port, self.path, self.answer, body=self.body, tls=tls)
+        return self._measure(pid, port, seconds, tls)
 
     @abstractmethod
-    def _measure(self, pid: int, port: int, seconds: int) -> Sample: ...
+    def _measure(self, pid: int, port: int, seconds: int, tls: ssl.SSLContext | None) -> Sample: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +89,8 @@ class Loaded(Case):
 
     drive: Drive = _BROWSING
 
-    def _measure(self, pid: int, port: int, seconds: int) -> Sample:
-        url = f"http://127.0.0.1:{port}{self.path}"
+    def _measure(self, pid: int, port: int, seconds: int, tls: ssl.SSLContext | None) -> Sample:
+        url = f"{'https' if tls else 'http'}://127.0.0.1:{port}{self.path}"
         warm_up = self.drive(url, WARM_UP_SECONDS)
         before = usage(pid)
         result = self.drive(url, seconds)
@@ -100,6 +111,21 @@ class Loaded(Case):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Handshakes(Loaded):
+    """CPU time a TLS connection; each makes one request where ``asks``, else none."""
+
+    unit = "µs CPU a connection"
+
+    asks: bool = False
+    tls: bool = True
+    only: tuple[str, ...] = _TERMINATING
+
+    def _measure(self, pid: int, port: int, seconds: int, tls: ssl.SSLContext | None) -> Sample:
+        sample = super()._measure(pid, port, seconds, tls)
+        return sample if self.asks else replace(sample, answered=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Idle(Case):
     """Resident growth for each kept-alive connection that made one request and then rests.
 
@@ -112,10 +138,10 @@ class Idle(Case):
     connections: int = 5000
     first: int = 50
 
-    def _measure(self, pid: int, port: int, seconds: int) -> Sample:
-        with held_connections(port, self.path, self.first):
+    def _measure(self, pid: int, port: int, seconds: int, tls: ssl.SSLContext | None) -> Sample:
+        with held_connections(port, self.path, self.first, tls):
             before = usage(pid)
-            with held_connections(port, self.path, self.connections) as held:
+            with held_connections(port, self.path, self.connections, tls) as held:
                 time.sleep(SETTLE_SECONDS)
                 after = usage(pid)
                 gone = closed(held)
@@ -177,5 +203,47 @@ CASES = {
         Idle(name="idle", about="5,000 keep-alive connections that made one request each"),
         _routes("routes-1", 1),
         _routes("routes-10k", 10_000),
+        Loaded(
+            name="tls-proxied-1k",
+            about="As proxied-1k, over TLS 1.3",
+            tls=True,
+            only=_TERMINATING,
+        ),
+        Loaded(
+            name="tls-proxied-1m",
+            about="As proxied-1m, over TLS 1.3",
+            path="/1m",
+            answer=BODIES["/1m"],
+            tls=True,
+            only=_TERMINATING,
+        ),
+        Handshakes(
+            name="tls-handshake",
+            about="Full TLS 1.3 handshakes with a P-256 certificate, no request",
+            drive=s_time,
+        ),
+        Handshakes(
+            name="tls-resumed",
+            about="Resumed TLS 1.3 connections, a GET of 1 KiB and a close on each",
+            drive=partial(s_time, resumed=True, asking=len(BODIES["/1k"])),
+            asks=True,
+        ),
+        Handshakes(
+            name="tls-full-1k",
+            about="As tls-resumed, with a full handshake: the difference is what resumption saves",
+            drive=partial(s_time, asking=len(BODIES["/1k"])),
+            asks=True,
+        ),
+        Handshakes(
+            name="tls-resumed-12",
+            about="Resumed TLS 1.2 handshakes, no request",
+            drive=partial(s_time, resumed=True, version="1.2"),
+        ),
+        Idle(
+            name="tls-idle",
+            about="As idle, over TLS 1.3",
+            tls=True,
+            only=_TERMINATING,
+        ),
     )
 }

@@ -1,6 +1,6 @@
-"""The load: wrk and h2load as drivers, connections held idle, and one request looked at closely.
+"""The load: wrk, h2load and openssl s_time, connections held idle, one request looked at closely.
 
-wrk and h2load count; they do not look at what they get. So each measured run begins with
+The generators count; they do not look at what they get. So each measured run begins with
 :func:`verify`, which takes the answer apart once.
 """
 
@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 import resource
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from benchmarks.process import LOAD_CORE, on_core
 
@@ -41,6 +43,14 @@ BROWSER = {
     "Upgrade-Insecure-Requests": "1",
 }
 BARE = {"Accept": "*/*"}
+
+# What OpenSSL's clients and all subjects settle on; a cheaper cipher would be an unfair advantage.
+TLS_VERSION = "TLSv1.3"
+TLS_CIPHER = "TLS_AES_256_GCM_SHA384"
+_S_TIME_VERSIONS = {
+    "1.2": ("-tls1_2", "-cipher", "ECDHE-ECDSA-AES256-GCM-SHA384"),
+    "1.3": ("-tls1_3", "-ciphersuites", TLS_CIPHER),
+}
 
 
 class LoadError(Exception):
@@ -75,6 +85,48 @@ def h2load(
     return parse_h2load(_run([*command, *_header_options(headers), url], seconds), seconds)
 
 
+def s_time(
+    url: str, seconds: int, *, resumed: bool = False, version: str = "1.3", asking: int = 0
+) -> Result:
+    """TLS connections one after another, each a full handshake or each ``resumed``.
+
+    ``asking`` is the size of the body at ``url`` where every connection is to make one request; 0
+    is for those that only shake hands. A TLS 1.3 client gets its ticket after the handshake, with
+    what it reads: so it resumes only where it asks.
+    """
+    parts = urlsplit(url)
+    command = ["openssl", "s_time", "-connect", parts.netloc, "-time", str(seconds)]
+    command += ["-reuse" if resumed else "-new", *_S_TIME_VERSIONS[version]]
+    if asking:
+        # s_time asks in HTTP/1.0 and without a Host; what it makes a line of can be more lines.
+        head = ("HTTP/1.1", f"Host: {parts.netloc}", "Connection: close", "X-Rest:")
+        command += ["-www", f"{parts.path} " + "\r\n".join(head)]
+    begun = time.monotonic()
+    text = _run(command, seconds)
+    return parse_s_time(text, time.monotonic() - begun, resumed=resumed, asking=asking)
+
+
+def parse_s_time(text: str, seconds: float, *, resumed: bool, asking: int) -> Result:
+    """Read s_time's report; its ``requests`` are connections.
+
+    It draws one sign for each connection, ``r`` where a session was resumed. Connections of the
+    other kind, and answers too short to hold ``asking`` bytes, are errors. Raises
+    :exc:`LoadError` on any other text, which is also how s_time ends when a connection fails.
+    """
+    counts = re.search(r"^(\d+) connections in .*bytes read (\d+)$", text, re.MULTILINE)
+    signs = re.search(r"^([*tur3]*)\n+\d+ connections in ", text, re.MULTILINE)
+    if counts is None or signs is None:
+        raise LoadError(f"no report from s_time: {text[-300:].strip()}")
+    connections, received = map(int, counts.groups())
+    wrong = len(signs[1]) - signs[1].count("r") if resumed else signs[1].count("r")
+    missing = connections * asking - received
+    found = {
+        "not resumed" if resumed else "resumed": wrong,
+        "short": -(-missing // asking) if asking and missing > 0 else 0,
+    }
+    return Result(connections, seconds, errors={kind: n for kind, n in found.items() if n})
+
+
 def parse_wrk(text: str) -> Result:
     """Read the line that ``wrk.lua`` prints. Raises :exc:`LoadError` when there is none."""
     line = re.search(r"^summary (.+)$", text, re.MULTILINE)
@@ -107,17 +159,24 @@ def parse_h2load(text: str, seconds: float) -> Result:
 
 
 def verify(
-    port: int, path: str, want: bytes, *, body: bytes | None = None, patience: float = 10.0
+    port: int,
+    path: str,
+    want: bytes,
+    *,
+    body: bytes | None = None,
+    tls: ssl.SSLContext | None = None,
+    patience: float = 10.0,
 ) -> None:
     """One request whose answer must be 200 with the bytes ``want``, else :exc:`LoadError`.
 
     Without it, a proxy that answers everything with a quick redirect would look fast. Repeated
-    for ``patience`` seconds, as some proxies listen before they know their routes.
+    for ``patience`` seconds, as some proxies listen before they know their routes. With ``tls`` the
+    certificate must be valid, and version and cipher those of everyone.
     """
     deadline = time.monotonic() + patience
     while True:
         try:
-            _verify_once(port, path, want, body)
+            _verify_once(port, path, want, body, tls)
         except LoadError:
             if time.monotonic() > deadline:
                 raise
@@ -126,9 +185,18 @@ def verify(
             return
 
 
-def _verify_once(port: int, path: str, want: bytes, body: bytes | None) -> None:
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+def _verify_once(
+    port: int, path: str, want: bytes, body: bytes | None, tls: ssl.SSLContext | None
+) -> None:
+    connection = (
+        HTTPSConnection("127.0.0.1", port, timeout=10, context=tls)
+        if tls
+        else HTTPConnection("127.0.0.1", port, timeout=10)
+    )
     try:
+        connection.connect()
+        if isinstance(connection.sock, ssl.SSLSocket):
+            _verify_cipher(connection.sock)
         connection.request("GET" if body is None else "POST", path, body=body, headers=BROWSER)
         response = connection.getresponse()
         got = response.read()
@@ -140,8 +208,17 @@ def _verify_once(port: int, path: str, want: bytes, body: bytes | None) -> None:
         raise LoadError(f"first request: status {response.status}, {len(got)} bytes")
 
 
+def _verify_cipher(connection: ssl.SSLSocket) -> None:
+    cipher = connection.cipher()
+    spoken = connection.version(), cipher[0] if cipher else None
+    if spoken != (TLS_VERSION, TLS_CIPHER):
+        raise LoadError(f"first request: {spoken}, not {TLS_VERSION} with {TLS_CIPHER}")
+
+
 @contextmanager
-def held_connections(port: int, path: str, count: int) -> Iterator[list[socket.socket]]:
+def held_connections(
+    port: int, path: str, count: int, tls: ssl.SSLContext | None = None
+) -> Iterator[list[socket.socket]]:
     """Open ``count`` keep-alive connections, make one request on each, and keep them idle."""
     _raise_file_limit(count + 200)
     deadline = time.monotonic() + _OPEN_SECONDS
@@ -154,6 +231,9 @@ def held_connections(port: int, path: str, count: int) -> Iterator[list[socket.s
                 raise LoadError(f"{number} of {count} connections after {_OPEN_SECONDS} s")
             try:
                 connection = socket.create_connection(("127.0.0.1", port), 10)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as browsers do
+                if tls:
+                    connection = tls.wrap_socket(connection, server_hostname="localhost")
                 held.append(stack.enter_context(connection))
                 connection.sendall(request)
                 _read_response(connection)
@@ -169,7 +249,7 @@ def closed(connections: Sequence[socket.socket]) -> int:
         try:
             connection.setblocking(False)
             connection.recv(1)
-        except BlockingIOError:
+        except (BlockingIOError, ssl.SSLWantReadError):
             continue
         except OSError:
             pass

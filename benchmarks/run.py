@@ -20,7 +20,7 @@ from typing import Any
 # Run as a script, the folder of this file comes first; what is imported is the package above it.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benchmarks import profiler, report  # noqa: E402
+from benchmarks import certificate, profiler, report  # noqa: E402
 from benchmarks.cases import CASES, Case, Sample  # noqa: E402
 from benchmarks.load import LoadError  # noqa: E402
 from benchmarks.origin import origin  # noqa: E402
@@ -34,7 +34,7 @@ from benchmarks.process import (  # noqa: E402
 from benchmarks.subjects import ORIGINS, SUBJECTS, Place, Subject, tell_version  # noqa: E402
 
 PRODUCT = "txrproxy"
-TOOLS = {"wrk": "--version", "h2load": "--version", "taskset": "--version"}
+TOOLS = {"wrk": "--version", "h2load": "--version", "taskset": "--version", "openssl": "version"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,11 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         os.chmod(folder, 0o755)  # peers that shed root must get in
+        tls = certificate.make(Path(folder, "certificate"))
         with origin(Path(folder, "origin"), ORIGINS, nginx):
             try:
                 if options.profile:
-                    return _profile(options, cases, found, Path(folder))
-                _measure(options, cases, found, Path(folder), results)
+                    return _profile(options, cases, found, tls, Path(folder))
+                _measure(options, cases, found, tls, Path(folder), results)
             except KeyboardInterrupt:
                 print("stopped early; what is known is written", file=sys.stderr)
     markdown_file, json_file = report.write(results, cases, options.results)
@@ -86,6 +87,7 @@ def _measure(
     options: argparse.Namespace,
     cases: Sequence[Case],
     found: Mapping[Subject, str],
+    tls: certificate.Certificate,
     folder: Path,
     results: report.Report,
 ) -> None:
@@ -98,7 +100,7 @@ def _measure(
                     continue  # it would only fail again
                 here = folder / f"{case.name}-{number}-{subject.name}"
                 try:
-                    sample = _one(case, subject, found[subject], here, options.seconds)
+                    sample = _one(case, subject, found[subject], tls, here, options.seconds)
                 except (LoadError, StartError) as error:
                     results.fail(case, subject.name, str(error))
                     print(f"{case.name}: {subject.name} failed: {error}", file=sys.stderr)
@@ -111,9 +113,16 @@ def _measure(
                     )
 
 
-def _one(case: Case, subject: Subject, program: str, folder: Path, seconds: int) -> Sample:
-    with _started(case, subject, program, folder) as (pid, log):
-        sample = case.measure(pid, subject.port, seconds)
+def _one(
+    case: Case,
+    subject: Subject,
+    program: str,
+    tls: certificate.Certificate,
+    folder: Path,
+    seconds: int,
+) -> Sample:
+    with _started(case, subject, program, tls, folder) as (pid, log):
+        sample = case.measure(pid, subject.port, seconds, tls.trusting())
     logs = list(folder.glob(f"{log.name}*"))  # Twisted's rotates
     unlogged = sample.answered - sum(map(_count_lines, logs))
     for file in logs:
@@ -130,10 +139,17 @@ def _count_lines(file: Path) -> int:
 
 @contextmanager
 def _started(
-    case: Case, subject: Subject, program: str, folder: Path, **how: Any
+    case: Case,
+    subject: Subject,
+    program: str,
+    tls: certificate.Certificate,
+    folder: Path,
+    **how: Any,
 ) -> Iterator[tuple[int, Path]]:
     folder.mkdir()
-    place = Place(program, folder, subject.port, folder / "access.log", case.routes, **how)
+    log = folder / "access.log"
+    how["tls"] = tls if case.tls else None
+    place = Place(program, folder, subject.port, log, case.routes, **how)
     start = subject.configure(place)
     ports = (subject.port,)
     with running(
@@ -143,7 +159,11 @@ def _started(
 
 
 def _profile(
-    options: argparse.Namespace, cases: Sequence[Case], found: Mapping[Subject, str], folder: Path
+    options: argparse.Namespace,
+    cases: Sequence[Case],
+    found: Mapping[Subject, str],
+    tls: certificate.Certificate,
+    folder: Path,
 ) -> int:
     """Run each case once under each profiler there is, for ``options.profile`` alone."""
     subject = SUBJECTS[options.profile]
@@ -159,10 +179,10 @@ def _profile(
             here = folder / f"{case.name}-{tool.name}"
             try:
                 with (
-                    _started(case, subject, found[subject], here, **tool.how) as (pid, _),
+                    _started(case, subject, found[subject], tls, here, **tool.how) as (pid, _),
                     tool.recording(pid, here, options.seconds),
                 ):
-                    case.measure(pid, subject.port, options.seconds)
+                    case.measure(pid, subject.port, options.seconds, tls.trusting())
                 target.write_text(tool.read(here))
             except (LoadError, StartError, profiler.ProfileError) as error:
                 print(f"{case.name}: {tool.name}: {error}", file=sys.stderr)
@@ -180,7 +200,7 @@ def _versions(found: Mapping[Subject, str], nginx: str | None) -> dict[str, str]
             versions[subject.name] += f" ({Path(program).name})"
     if product := found.get(SUBJECTS[PRODUCT]):
         versions[PRODUCT] += f" ({_commit(product)})"
-    for tool in ("wrk", "h2load"):
+    for tool in ("wrk", "h2load", "openssl"):
         versions[tool] = tell_version([find_program(tool) or tool, TOOLS[tool]])
     versions["origin"] = f"nginx {tell_version([nginx, '-v'])}" if nginx else "benchmarks/origin.py"
     return versions

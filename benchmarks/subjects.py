@@ -3,7 +3,8 @@
 Every one runs on one core with one worker or thread where that can be told; balances round robin
 over the same origins with keep-alive connections to them; appends X-Forwarded-For; streams request
 bodies; and writes one access log line a request to a file, as JSON (``twisted.web.proxy`` can do
-neither: it has one origin, and the combined log format).
+neither: it has one origin, and the combined log format). Over TLS, all show the same certificate,
+speak TLS 1.2 and 1.3 with HTTP/1.1 alone, and hand out session tickets.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.certificate import Certificate
 from benchmarks.process import find_program
 
 ORIGINS = (21000, 21001)
@@ -25,7 +27,11 @@ _UNLIMITED = 1_000_000_000  # requests on one connection: reconnecting is not wh
 
 @dataclass(frozen=True)
 class Place:
-    """Where one run of a subject happens. ``routes``: how many; 0 is one that takes everything."""
+    """Where one run of a subject happens.
+
+    ``routes``: how many; 0 is one that takes everything. ``tls``: what to terminate TLS with; None
+    is plain HTTP.
+    """
 
     program: str
     folder: Path
@@ -34,6 +40,7 @@ class Place:
     routes: int = 0
     workers: int = 1
     profile: bool = False  # under cProfile
+    tls: Certificate | None = None
 
     def write(self, name: str, text: str) -> str:
         path = self.folder / name
@@ -92,6 +99,12 @@ def _nginx(place: Place) -> Start:
     servers = " ".join(f"server 127.0.0.1:{port};" for port in ORIGINS)
     paths = [route_path(number) for number in range(place.routes)] or ["/"]
     locations = "\n".join(f"location {path} {{ proxy_pass http://origin; }}" for path in paths)
+    tls = (
+        f"ssl_certificate {place.tls.cert}; ssl_certificate_key {place.tls.key};"
+        " ssl_protocols TLSv1.2 TLSv1.3;"
+        if place.tls
+        else ""
+    )
     text = f"""
 daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log; {user}
 events {{ worker_connections 16384; }}
@@ -107,7 +120,7 @@ http {{
   keepalive_requests {_UNLIMITED};
   upstream origin {{ {servers} keepalive 64; keepalive_requests {_UNLIMITED}; }}
   server {{
-    listen 127.0.0.1:{place.port} backlog=4096;
+    listen 127.0.0.1:{place.port} backlog=4096{" ssl" if tls else ""}; {tls}
     proxy_http_version 1.1; proxy_request_buffering off;
     proxy_set_header Connection "";
     proxy_set_header Host $http_host;
@@ -124,6 +137,7 @@ http {{
 
 def _haproxy(place: Place) -> Start:
     servers = "\n".join(f"  server s{port} 127.0.0.1:{port}" for port in ORIGINS)
+    tls = f"ssl crt {place.tls.both} alpn http/1.1 ssl-min-ver TLSv1.2" if place.tls else ""
     text = f"""
 global
   nbthread 1
@@ -137,7 +151,7 @@ defaults
   timeout server 60s
   http-reuse always
 frontend in
-  bind 127.0.0.1:{place.port} backlog 4096
+  bind 127.0.0.1:{place.port} backlog 4096 {tls}
   option forwardfor
   capture request header User-Agent len 200
   log-format '{{"time":"%Ts.%ms","client":"%ci","method":"%HM","target":"%HU","status":%ST,\
@@ -236,9 +250,16 @@ def _apache(place: Place) -> Start:
     homes = (Path("/usr/lib/apache2/modules"), Path("/usr/lib64/httpd/modules"))
     modules = next((home for home in homes if home.is_dir()), homes[0])
     # A module without a file is compiled in.
-    files = ((name, modules / f"mod_{name}.so") for name in _APACHE_MODULES)
+    names = (*_APACHE_MODULES, *(("socache_shmcb", "ssl") if place.tls else ()))
+    files = ((name, modules / f"mod_{name}.so") for name in names)
     load = "\n".join(f"LoadModule {name}_module {file}" for name, file in files if file.exists())
     members = "\n".join(f"  BalancerMember http://127.0.0.1:{port}" for port in ORIGINS)
+    tls = (
+        "SSLEngine on\nSSLProtocol -all +TLSv1.2 +TLSv1.3\n"
+        f"SSLCertificateFile {place.tls.cert}\nSSLCertificateKeyFile {place.tls.key}"
+        if place.tls
+        else ""
+    )
     text = f"""
 {load}
 ServerRoot {place.folder}
@@ -248,6 +269,7 @@ User #65534
 Group #65534
 ServerName localhost
 Listen 127.0.0.1:{place.port}
+{tls}
 ListenBacklog 4096
 ErrorLog error.log
 StartServers 1
@@ -343,6 +365,7 @@ def _txrproxy(place: Place) -> Start:
         f'[[routes]]\nname = "r{number}"\nmatch = {{ path = "{path}*" }}\npool = "origin"'
         for number, path in enumerate(paths)
     )
+    protocols = 'protocols = ["http/1.1"]' if place.tls else ""
     text = f"""
 version = 1
 [server]
@@ -353,10 +376,16 @@ access = {{ path = "{place.log}", format = "json" }}
 [listeners.in]
 bind = ["127.0.0.1:{place.port}"]
 keepalive_requests = {_UNLIMITED}
+{protocols}
 [pools.origin]
 backends = [{backends}]
 keepalive = {{ idle = 64, timeout = "50s", requests = {_UNLIMITED} }}
 {routes}
+"""
+    if place.tls:
+        text += f"""
+[listeners.in.tls]
+certificates = [{{ cert = "{place.tls.cert}", key = "file:{place.tls.key}" }}]
 """
     config = place.write("txrproxy.toml", text)
     pid_file = f"--pidfile={place.folder}/pid"

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks.load import LoadError, closed, parse_h2load, parse_wrk
+from benchmarks.load import LoadError, closed, parse_h2load, parse_s_time, parse_wrk
 
 WRK = """\
 Running 4s test @ http://127.0.0.1:21010/1k
@@ -28,6 +28,26 @@ finished in 2.00s, 19092.50 req/s, 23.92MB/s
 requests: 38249 total, 38249 started, 38185 done, 38185 succeeded, 0 failed, 0 errored, 0 timeout
 status codes: 38249 2xx, 0 3xx, 0 4xx, 0 5xx
 traffic: 47.84MB (50164640) total, 5.75MB (6027080) headers (space savings 0.00%)
+"""
+
+S_TIME = """\
+Collecting connection statistics for 2 seconds
+*****
+
+5 connections in 0.69s; 7.25 connections/user sec, bytes read 0
+5 connections in 3 real seconds, 0 bytes read per connection
+"""
+
+# The session comes from a connection that is not counted.
+S_TIME_REUSE = """\
+
+
+Now timing with session id reuse.
+starting
+rrrrr
+
+5 connections in 0.64s; 7.81 connections/user sec, bytes read 6150
+5 connections in 3 real seconds, 1230 bytes read per connection
 """
 
 
@@ -71,6 +91,37 @@ class H2loadTests(SynchronousTestCase):
 
     def test_no_report(self) -> None:
         self.assertRaises(LoadError, parse_h2load, "no URI or input file given\n", 2)
+
+
+class STimeTests(SynchronousTestCase):
+    def test_full_handshakes(self) -> None:
+        result = parse_s_time(S_TIME, 2.5, resumed=False, asking=0)
+        self.assertEqual((result.requests, result.seconds, result.errors), (5, 2.5, {}))
+        self.assertIsNone(result.p50_ms)
+
+    def test_resumed(self) -> None:
+        result = parse_s_time(S_TIME_REUSE, 2, resumed=True, asking=1024)
+        self.assertEqual((result.requests, result.errors), (5, {}))
+
+    def test_handshakes_of_the_other_kind_are_errors(self) -> None:
+        text = S_TIME_REUSE.replace("rrrrr", "r*rr*")
+        self.assertEqual(
+            parse_s_time(text, 2, resumed=True, asking=0).errors,
+            {"not resumed": 2},
+        )
+        self.assertEqual(
+            parse_s_time(text, 2, resumed=False, asking=0).errors,
+            {"resumed": 3},
+        )
+
+    def test_answers_that_are_missing(self) -> None:
+        text = S_TIME_REUSE.replace("bytes read 6150", "bytes read 4095")
+        self.assertEqual(parse_s_time(text, 2, resumed=True, asking=1024).errors, {"short": 2})
+
+    def test_a_connection_that_failed(self) -> None:
+        text = "Collecting connection statistics for 2 seconds\n***ERROR\n40C7:error:8000006F\n"
+        error = self.assertRaises(LoadError, parse_s_time, text, 2, resumed=False, asking=0)
+        self.assertIn("8000006F", str(error))
 
 
 class ClosedTests(SynchronousTestCase):

@@ -9,6 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks.cases import CASES
+from benchmarks.certificate import Certificate
 from benchmarks.subjects import ORIGINS, SUBJECTS, Place, route_path, tell_version
 
 
@@ -31,6 +32,25 @@ class TableTests(SynchronousTestCase):
             self.assertEqual(len(config["routes"]), max(routes, 1))
             self.assertEqual(config["routes"][-1]["match"], {"path": last})
             self.assertEqual(config["listeners"]["in"]["bind"], ["127.0.0.1:21999"])
+
+    def test_tls(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        tls = Certificate(folder / "cert.pem", folder / "key.pem", folder / "both.pem")
+        place = Place("python", folder, 21999, folder / "access.log", tls=tls)
+        for name, file, needs in (
+            ("nginx", "nginx.conf", f" ssl; ssl_certificate {tls.cert}; "),
+            ("haproxy", "haproxy.cfg", f" ssl crt {tls.both} alpn http/1.1 "),
+            ("apache", "apache.conf", f"SSLCertificateFile {tls.cert}\n"),
+        ):
+            SUBJECTS[name].configure(place)
+            self.assertIn(needs, (folder / file).read_text())
+        SUBJECTS["txrproxy"].configure(place)
+        listener = tomllib.loads((folder / "txrproxy.toml").read_text())["listeners"]["in"]
+        self.assertEqual(listener["protocols"], ["http/1.1"])
+        self.assertEqual(
+            listener["tls"]["certificates"], [{"cert": str(tls.cert), "key": f"file:{tls.key}"}]
+        )
 
 
 class VersionTests(SynchronousTestCase):
