@@ -268,3 +268,15 @@ class EndTests(SecureScenario):
         self.assertEqual((response.body, response.get(b"connection")), (b"last", b"close"))
         self.assertEqual(await client.ended(), CLOSED)
         self.assertTrue(client.notified)
+
+    async def test_abort_ends_handshakes_too(self):
+        proxy = await self.secure_proxy("http://127.0.0.1:9")
+        silent = await self.client(proxy)
+        shaking = await self.begin(proxy, stalls=True)
+        done = await self.secure(proxy)
+        await shaking.until(lambda: shaking.total, "the server's flight")
+        await self.until(lambda: proxy.graph.busy == 3, "three connections")
+        proxy.graph.abort()
+        for wire in (silent, shaking, done):
+            await wire.ended()
+        await self.until(lambda: not proxy.graph.busy, "all to be gone")
