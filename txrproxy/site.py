@@ -261,6 +261,9 @@ class ProxySite:
         """End every connection now."""
         for tunnel in list(self.tunnels):
             tunnel.close()
-        for downstream in list(self.connections):
-            if downstream.transport is not None:
-                downstream.transport.abortConnection()
+        for connection in list(self.connections):
+            # A handshake in progress is the transport of a connection that is still to be made.
+            handshake = isinstance(connection, TlsLayer)
+            transport = connection if handshake else connection.transport
+            if transport is not None:
+                transport.abortConnection()

@@ -1,0 +1,225 @@
+"""Handshakes that fail, stall or never were: a record each, no traceback, nothing left behind."""
+
+import socket
+
+from OpenSSL import SSL
+from twisted.internet import reactor
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.logger import LogLevel, globalLogPublisher
+
+from tests.scenarios.harness import GET
+from tests.scenarios.tls import SecureScenario, SecureWire, trusting
+
+
+def flight(context=None, name=b"a.example"):
+    """A client's first flight."""
+    tls = SSL.Connection(context or trusting(), None)
+    tls.set_connect_state()
+    tls.set_tlsext_host_name(name)
+    try:
+        tls.do_handshake()
+    except SSL.WantReadError:
+        pass
+    return tls.bio_read(1 << 16)
+
+
+class Dribbling(SecureWire):
+    """Sends its second flight but for the last bytes."""
+
+    flights = 0
+
+    def _flush(self):
+        self.flights += 1
+        if self.flights == 1:
+            super()._flush()
+        elif self.flights == 2:
+            self.transport.write(self.tls.bio_read(1 << 16)[:-5])
+
+
+class Handshakes(SecureScenario):
+    def setUp(self):
+        super().setUp()
+        self.events = []
+        globalLogPublisher.addObserver(self.events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+
+    def said(self):
+        """What the error log is told, at the level of an operator."""
+        return [
+            event["log_format"].format(**event)
+            for event in self.events
+            if event.get("log_namespace", "").startswith("txrproxy")
+            and event["log_level"] >= LogLevel.info
+        ]
+
+    async def gone(self, proxy):
+        await self.until(lambda: not proxy.graph.busy, "the connection to be gone")
+        self.assertNotIn("Traceback", "".join(self.said()))
+        self.assertEqual([e for e in self.events if e.get("log_failure")], [])
+
+
+class GarbageTests(Handshakes):
+    async def refused(self, data, half_close=False):
+        proxy = await self.secure_proxy("http://127.0.0.1:9")
+        client = await self.client(proxy)
+        client.send(data)
+        record = await proxy.log.record()
+        self.assertEqual(record.reason, b"client_tls_failed")
+        self.assertEqual((record.client, record.status), (b"127.0.0.1", 0))
+        await client.ended()
+        await self.gone(proxy)
+        self.assertEqual(len(proxy.log.records), 1)
+        (said,) = self.said()
+        self.assertIn("127.0.0.1", said)
+        self.events.clear()
+        return said
+
+    async def test_plain_http(self):
+        self.assertIn("http request", await self.refused(GET))
+
+    async def test_garbage(self):
+        hello = flight()
+        for data in (
+            bytes(100),
+            b"\xff" * 100,
+            b"SSH-2.0-OpenSSH_9.6\r\n",
+            b"\x16\x03\x01\xff\xff" + bytes(100),  # a record longer than any
+            b"\x16\x03\x01\x00\x00" * 40,
+            b"\x17\x03\x03\x00\x10" + bytes(16),  # data before a handshake
+            b"\x15\x03\x01\x00\x02\x02\x28",  # an alert
+            b"\x16\x03\x01\x00\x04\x02\x00\x00\x00",  # a server's hello
+            b"\x16\x03\x01\x40\x00\x01\xff\xff\xff" + bytes(16380),  # one of 16 MiB
+            hello[:60] + bytes(len(hello) - 60),
+            b"\x80\x2e\x01\x00\x02" + bytes(41),  # SSL 2
+        ):
+            await self.refused(data)
+
+    async def test_old_versions(self):
+        hello = bytearray(flight(trusting(version="1.2")))
+        hello[9:11] = b"\x03\x02"  # TLS 1.1
+        self.assertIn("protocol", await self.refused(bytes(hello)))
+
+    async def test_hanging_up_is_nothing_to_log(self):
+        hello = flight()
+        for data in (b"", hello[:3], hello[:-1], hello):
+            for reset in (False, True):
+                proxy = await self.secure_proxy("http://127.0.0.1:9")
+                client = await self.client(proxy)
+                client.send(data)
+                await self.until(lambda p=proxy: p.graph.busy, "the connection")
+                await self.turns(3)
+                if reset:
+                    client.reset()
+                else:
+                    client.close()
+                await self.gone(proxy)
+                self.assertEqual(proxy.log.records, [])
+                self.assertEqual(self.said(), [])
+
+    async def test_others_are_served_meanwhile(self):
+        origin = await self.origin()
+        proxy = await self.secure_proxy(origin)
+        good = await self.secure(proxy)
+        for _ in range(20):
+            bad = await self.client(proxy)
+            bad.send(GET)
+            await self.exchange(good, origin)
+            await bad.ended()
+        self.assertEqual(sorted(proxy.log.reasons), [b"client_tls_failed"] * 20 + [b"ok"] * 20)
+
+
+class StallTests(Handshakes):
+    async def expires(self, proxy, client):
+        """The connection ends at the deadline and not before."""
+        proxy.wait(9)
+        await self.turns()
+        self.assertFalse(client.over)
+        proxy.wait(2)
+        await client.ended()
+        self.assertEqual((await proxy.log.record()).reason, b"client_tls_timeout")
+        await self.gone(proxy)
+        (said,) = self.said()
+        self.assertIn("127.0.0.1", said)
+
+    async def stalling(self, data):
+        proxy = await self.secure_proxy("http://127.0.0.1:9", timed=True)
+        client = await self.client(proxy)
+        client.send(data)
+        await self.until(lambda: proxy.graph.busy, "the connection")
+        await self.turns()
+        await self.expires(proxy, client)
+
+    async def test_before_the_first_byte(self):
+        await self.stalling(b"")
+
+    async def test_in_the_first_record(self):
+        await self.stalling(flight()[:4])
+
+    async def test_in_the_first_flight(self):
+        await self.stalling(flight()[:-1])
+
+    async def test_after_the_servers_flight(self):
+        for version in ("1.2", "1.3"):
+            proxy = await self.secure_proxy("http://127.0.0.1:9", timed=True)
+            client = await self.begin(proxy, context=trusting(version=version), stalls=True)
+            await client.until(lambda c=client: c.total, "the server's flight")
+            await self.expires(proxy, client)
+            self.events.clear()
+
+    async def test_in_the_last_flight(self):
+        for version in ("1.2", "1.3"):
+            proxy = await self.secure_proxy("http://127.0.0.1:9", timed=True)
+            client = Dribbling("client", trusting(version=version))
+            self._wires.append(client)
+            await connectProtocol(TCP4ClientEndpoint(reactor, *proxy.address), client)
+            await client.until(lambda c=client: c.flights >= 2, "the last flight")
+            await self.turns()
+            await self.expires(proxy, client)
+            self.events.clear()
+
+    async def test_trickle_does_not_put_it_off(self):
+        proxy = await self.secure_proxy("http://127.0.0.1:9", timed=True)
+        client = await self.client(proxy)
+        hello = flight()
+        for at in range(9):
+            client.send(hello[at : at + 1])
+            await self.turns(3)
+            proxy.wait(1)
+        self.assertFalse(client.over)
+        proxy.wait(2)
+        await client.ended()
+        self.assertEqual(proxy.log.reasons, [b"client_tls_timeout"])
+
+    async def test_done_in_time_is_idle_then(self):
+        origin = await self.origin()
+        proxy = await self.secure_proxy(origin, timed=True)
+        client = await self.secure(proxy)
+        await self.exchange(client, origin)
+        proxy.wait(40)
+        await self.exchange(client, origin)
+        proxy.wait(62)
+        await client.ended()
+        self.assertTrue(client.notified)
+        self.assertEqual(proxy.log.reasons, [b"ok", b"ok"])
+
+    async def test_request_that_stalls_after_the_handshake_is_408(self):
+        proxy = await self.secure_proxy("http://127.0.0.1:9", timed=True)
+        client = await self.secure(proxy)
+        client.send(b"GET / HT")
+        await self.until(
+            lambda: any(getattr(c, "buffered", 0) for c in proxy.site.connections), "the bytes"
+        )
+        proxy.wait(12)
+        self.assertEqual((await client.response()).status, 408)
+
+    async def test_client_that_never_reads_does_not_stay(self):
+        """Its window is shut for the server's flight already."""
+        proxy = await self.secure_proxy("http://127.0.0.1:9", timed=True)
+        client = await self.client(proxy, receive_buffer=1)
+        client.stop_reading()
+        client.transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.send(flight())
+        await self.turns()
+        proxy.wait(12)
+        self.assertEqual((await proxy.log.record()).reason, b"client_tls_timeout")
+        await self.gone(proxy)
