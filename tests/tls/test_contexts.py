@@ -313,13 +313,13 @@ class UpdateTests(Case):
     def test_new_connections_get_the_new_certificate(self) -> None:
         prepared: list[SSL.Context] = []
         contexts = self.serve(self.write(A, "a"), self.write(B, "b"), prepare=prepared.append)
-        self.assertEqual(len(prepared), 3)  # the first, the old one, the new one
+        self.assertEqual(len(prepared), 3)  # with the one that connections begin with
         running = shake(contexts, b"a.example")
         newer = ROOT.issue("a.example")
         self.write(newer, "a")
         self.assertTrue(contexts.store.refresh())
         contexts.update()
-        self.assertEqual(len(prepared), 3)  # that of b.example is the one it was
+        self.assertEqual(len(prepared), 4)  # that of b.example is the one it was
         self.assertEqual(shake(contexts, b"a.example").certificate, newer.certificate)
         self.assertEqual(shake(contexts, b"b.example").certificate, B.certificate)
         self.assertEqual(running.certificate, A.certificate)
