@@ -278,6 +278,19 @@ class ResumptionTests(Case):
             self.assertNotEqual(outcome.alert, "")
             self.assertFalse(outcome.resumed)
 
+    def test_sessions_outlive_certificates(self) -> None:
+        source = self.write(A, "a")
+        for version in ("1.2", "1.3"):
+            contexts = self.serve(source)
+            context = client_context(version)
+            outcome = shake(contexts, b"a.example", context)
+            ROOT.issue("a.example").write(source.cert.parent, "a")
+            self.assertTrue(contexts.store.refresh())
+            contexts.update()
+            outcome = shake(contexts, b"a.example", context, session=outcome.session)
+            self.assertEqual(outcome.alert, "")
+            self.assertTrue(outcome.resumed, version)
+
     def test_new_authorities_end_old_sessions(self) -> None:
         contexts = self.serve(self.write(A, "a", client_auth="required", client_ca=self.ca))
         keys: list[SSL.Context] = []
@@ -300,13 +313,13 @@ class UpdateTests(Case):
     def test_new_connections_get_the_new_certificate(self) -> None:
         prepared: list[SSL.Context] = []
         contexts = self.serve(self.write(A, "a"), self.write(B, "b"), prepare=prepared.append)
-        self.assertEqual(len(prepared), 2)
+        self.assertEqual(len(prepared), 3)  # with the one that connections begin with
         running = shake(contexts, b"a.example")
         newer = ROOT.issue("a.example")
         self.write(newer, "a")
         self.assertTrue(contexts.store.refresh())
         contexts.update()
-        self.assertEqual(len(prepared), 3)  # that of b.example is the one it was
+        self.assertEqual(len(prepared), 4)  # that of b.example is the one it was
         self.assertEqual(shake(contexts, b"a.example").certificate, newer.certificate)
         self.assertEqual(shake(contexts, b"b.example").certificate, B.certificate)
         self.assertEqual(running.certificate, A.certificate)

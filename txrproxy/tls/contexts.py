@@ -2,7 +2,7 @@
 
 ::
 
-    connection()        SSL of the default entry's context, nothing asked of the client yet
+    connection()        SSL of the first context, nothing shown or asked of the client yet
       │  ClientHello    OpenSSL settles the version, and whether an earlier session goes on
       ▼  _choose        entry for the name ─▶ its context: certificates, authorities, ALPN, staple
       │                 its policy          ─▶ alert, or verify mode of this connection
@@ -14,13 +14,19 @@ demands a certificate, the session of a name that does not. So the policy is enf
 handshake; and where the names of a listener differ in their policy, those that ask for certificates
 hand out no tickets and take none.
 
-A connection keeps the context it was made from, so a new table touches none that runs.
+OpenSSL seals and opens tickets with keys of the context that a connection was made from. The first
+context is therefore made once, without any certificate, and stays while certificates change: who
+has a ticket comes back with it after a renewal. It is replaced, and old tickets with it, when what
+clients have to show is another.
+
+A connection keeps the context it was switched to, so a new table touches none that runs.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from attrs import frozen
 from cryptography import x509
@@ -44,7 +50,7 @@ IMPLEMENTED = (b"http/1.1",)
 
 #: The stapled OCSP response for a certificate, DER; b"" for none.
 Staple = Callable[[Certificate], bytes]
-#: Is called with each new context, before its first use: for ticket keys.
+#: Is called with each new context, before its first use.
 Prepare = Callable[[SSL.Context], None]
 
 _VERIFY = {
@@ -55,11 +61,16 @@ _VERIFY = {
 
 @frozen(eq=False)
 class _Served:
-    """A table, ready to serve. ``mixed``: its names differ in what they ask of clients."""
+    """A table, ready to serve. ``mixed``: its names differ in what they ask of clients.
+
+    ``shared`` is what contexts have in common: session id and oldest version.
+    """
 
     table: Table
+    first: SSL.Context
     contexts: dict[Entry, SSL.Context]
     mixed: bool
+    shared: tuple[bytes, Literal["1.2", "1.3"]]
 
 
 class ServerContexts:
@@ -89,12 +100,11 @@ class ServerContexts:
         self._session_tickets = session_tickets
         self._staple = staple
         self._prepare = prepare
-        self._served = self._build(store.table, {})
+        self._served = self._build(store.table, None)
 
     def connection(self) -> SSL.Connection:
         """A connection on memory BIOs that is to accept a handshake."""
-        served = self._served
-        connection = SSL.Connection(served.contexts[served.table.default])
+        connection = SSL.Connection(self._served.first)
         connection.set_accept_state()
         return connection
 
@@ -134,34 +144,38 @@ class ServerContexts:
 
     def update(self) -> None:
         """Serve the store's table from now on. On an error, what was served before still is."""
-        self._served = self._build(self.store.table, self._served.contexts)
+        self._served = self._build(self.store.table, self._served)
 
-    def _build(self, table: Table, known: dict[Entry, SSL.Context]) -> _Served:
+    def _build(self, table: Table, before: _Served | None) -> _Served:
         entries = table.entries
         asked = {_session_policy(entry.policy) for entry in entries}
         mixed = len(asked) > 1
         # Names share sessions when their clients have to show the same.
         session_id = hashlib.sha256(repr((mixed, sorted(asked))).encode()).digest()
-        # The version is settled before the name is known, in the context of the default entry.
+        # The version is settled before the name is known, in the first context.
         minimum = min(entry.policy.min_version for entry in entries)
         shared = (session_id, minimum)
-        contexts = {}
-        for entry in entries:
-            context = known.get(entry)
-            if context is None or context.__dict__["shared"] != shared:
-                context = self._context(entry, minimum)
-                context.set_session_id(session_id)
-                context.__dict__["shared"] = shared
-                self._prepare(context)
-            contexts[entry] = context
-        return _Served(table, contexts, mixed)
+        if before is not None and before.shared == shared:
+            first, known = before.first, before.contexts
+        else:
+            first, known = self._new(*shared), {}
+        contexts = {entry: known.get(entry) or self._context(entry, *shared) for entry in entries}
+        return _Served(table, first, contexts, mixed, shared)
 
-    def _context(self, entry: Entry, minimum: str) -> SSL.Context:
+    def _new(self, session_id: bytes, minimum: Literal["1.2", "1.3"]) -> SSL.Context:
         context = new_context(self._profile, minimum, session_tickets=self._session_tickets)
+        context.set_session_id(session_id)
+        on_server_name(context, self._choose)
+        self._prepare(context)
+        return context
+
+    def _context(
+        self, entry: Entry, session_id: bytes, minimum: Literal["1.2", "1.3"]
+    ) -> SSL.Context:
+        context = self._new(session_id, minimum)
         for certificate in entry.certificates:
             use(context, certificate)
         context.set_app_data(entry)
-        on_server_name(context, self._choose)
         on_protocols(context, self._protocols)
         if entry.policy.asks:
             _trust(context, entry.policy.authorities)
