@@ -392,6 +392,18 @@ class MemoTests(SynchronousTestCase):
         self.assertEqual(made[1][0], made[0][0].replace(b"X-Case: 1", b"X-Case: 2"))
         self.assertEqual(len(heads[0].facts.frames), 1)
 
+    def test_what_follows_from_the_host_is_made_once_for_all_its_blocks(self) -> None:
+        rules = RequestRules(False)
+        one = parse(b"Host: frames.example\r\nCookie: 1")
+        two = parse(b"Host: frames.example\r\nCookie: 2")
+        self.assertIs(one.facts, two.facts)
+        first = rules.block(one.fields, one.facts, one.authority)
+        frame = one.facts.frames[rules]
+        second = rules.block(two.fields, two.facts, two.authority)
+        self.assertIs(two.facts.frames[rules], frame)
+        self.assertIn(b"Cookie: 1\r\n", first[0])
+        self.assertIn(b"Cookie: 2\r\n", second[0])
+
     def test_bounded(self) -> None:
         head = parse(b"Host: bounded.example")
         for _ in range(100):
