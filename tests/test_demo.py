@@ -287,10 +287,11 @@ class DemoTests(TestCase):
             await connectProtocol(TCP4ClientEndpoint(reactor, host, int(port)), Wire())
 
 
-def config(*backends, bind=()):
-    listener = SimpleNamespace(bind=bind)
+def config(*backends, bind=(), secure=()):
+    listener = SimpleNamespace(bind=bind, tls=None)
+    https = SimpleNamespace(bind=secure, tls=SimpleNamespace())
     pool = SimpleNamespace(backends=[SimpleNamespace(url=url) for url in backends])
-    return SimpleNamespace(pools={"demo": pool}, listeners={"http": listener})
+    return SimpleNamespace(pools={"demo": pool}, listeners={"http": listener, "https": https})
 
 
 class ServiceForTests(SynchronousTestCase):
@@ -321,3 +322,11 @@ class BannerTests(SynchronousTestCase):
             tcp = SimpleNamespace(kind="tcp", host=host, port=80)
             self.assertIn(url, demo.banner(config(bind=(unix, tcp))))
         self.assertEqual(demo.banner(config(bind=(unix,))), "")
+
+    def test_https(self):
+        tcp = SimpleNamespace(kind="tcp", host="127.0.0.1", port=80)
+        tls = SimpleNamespace(kind="tcp", host="127.0.0.1", port=443)
+        both = demo.banner(config(bind=(tcp,), secure=(tls,)))
+        self.assertIn("  http://127.0.0.1:80/events", both)
+        self.assertIn("\n  https://127.0.0.1:443/ ", both)
+        self.assertIn("  https://127.0.0.1:443/events", demo.banner(config(secure=(tls,))))

@@ -382,13 +382,26 @@ def service_for(config: Any, reactor: Any = None) -> MultiService | None:
 
 
 def banner(config: Any) -> str:
-    """URLs to try, on the first TCP listener of ``config``; empty when there is none."""
+    """URLs to try, on the first TCP listener of ``config``, and the first for https.
+
+    Empty when there is no TCP listener.
+    """
+    plain, secure = _first(config, tls=False), _first(config, tls=True)
+    if not plain:
+        return _urls(secure) if secure else ""
+    return _urls(plain) + (
+        f"  {secure}/    the same with a certificate of its own\n" if secure else ""
+    )
+
+
+def _first(config: Any, *, tls: bool) -> str:
+    """The URL of the first TCP address that speaks TLS, or does not; empty without one."""
     for listener in config.listeners.values():
         for bind in listener.bind:
-            if bind.kind == "tcp":
+            if bind.kind == "tcp" and (listener.tls is not None) == tls:
                 host = {"0.0.0.0": HOST, "::": "[::1]"}.get(bind.host, bind.host)
                 host = f"[{host}]" if ":" in host and host[0] != "[" else host
-                return _urls(f"http://{host}:{bind.port}")
+                return f"{'https' if tls else 'http'}://{host}:{bind.port}"
     return ""
 
 
