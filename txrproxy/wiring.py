@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from txrproxy.balance.backend import Backend
-from txrproxy.balance.pool import Pool
+from txrproxy.balance.pool import Ejection, Pool
+from txrproxy.balance.retry import RetryRules
 from txrproxy.config import schema
 from txrproxy.config.values import BackendUrl, Secret
 from txrproxy.exchange import Exchange
@@ -48,12 +49,26 @@ class Wiring:
 
     def pool(self, name: str, settings: schema.Pool) -> Pool:
         """A pool whose backends have their connections. Raises :class:`Unusable`."""
-        attempts = 1 + (settings.retry.attempts if settings.retry is not None else 2)
         secure = any(backend.url.scheme == "https" for backend in settings.backends)
         tls = self._tls(name, settings.tls) if secure else None
         backends = [self._backend(backend, settings, tls) for backend in settings.backends]
         aliases = {settings.host.lower().encode()} - {b"preserve", b"backend"}
-        return Pool(name.encode(), backends, attempts, aliases)
+        pool = Pool(
+            name.encode(),
+            backends,
+            panic_threshold=settings.panic_threshold,
+            slow_start=settings.slow_start,
+            ejection=_ejection(settings.outlier),
+            retry=_retry(settings.retry),
+            aliases=aliases,
+            wake=lambda seconds: reactor.callLater(seconds, tick),
+        )
+        reactor = self.reactor
+
+        def tick() -> None:
+            pool.tick(reactor.seconds())
+
+        return pool
 
     def deadlines_of(
         self,
@@ -167,6 +182,20 @@ def close(pools: Iterable[Pool]) -> None:
     for pool in pools:
         for backend in pool.backends:
             backend.connections.close()
+
+
+def _ejection(rules: schema.Outlier | None) -> Ejection | None:
+    if rules is None:
+        return None
+    return Ejection(rules.consecutive_errors, rules.eject, rules.max_ejected)
+
+
+def _retry(rules: schema.RetryRules | None) -> RetryRules | None:
+    if rules is None:
+        return None
+    return RetryRules(
+        rules.attempts, rules.on, non_idempotent=rules.non_idempotent, share=rules.budget
+    )
 
 
 def _expire(tunnel: Any) -> None:

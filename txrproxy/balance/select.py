@@ -67,14 +67,20 @@ class Cycle(Generic[T]):
 
 
 class RoundRobin:
-    """Backends in turn, by weight; full ones are passed over while another has room."""
+    """Backends in turn, by share; full ones are passed over while another has room."""
 
     __slots__ = ("_cycle",)
 
     def __init__(self, backends: Sequence[Backend]) -> None:
-        self._cycle = Cycle(backends, [backend.weight for backend in backends])
+        self.update(backends)
 
-    def select(self, tried: Collection[Backend] = ()) -> Backend | None:
+    def update(self, candidates: Sequence[Backend]) -> None:
+        """These may be chosen from now on."""
+        self._cycle = Cycle(candidates, [round(backend.share * 10) for backend in candidates])
+
+    def select(
+        self, tried: Collection[Backend] = (), key: bytes = b"", now: float = 0.0
+    ) -> Backend | None:
         """A backend that was not tried, or None; one with room comes before one that is full."""
         cycle = self._cycle
         if not len(cycle):
