@@ -37,9 +37,9 @@ class WiringTests(SynchronousTestCase):
         )
 
     def test_attempts(self):
-        self.assertEqual(self.pool("http://a").attempts, 3)
+        self.assertEqual(self.pool("http://a").retry.attempts, 2)
         retry = schema.RetryRules(attempts=0)
-        self.assertEqual(self.pool("http://a", retry=retry).attempts, 1)
+        self.assertEqual(self.pool("http://a", retry=retry).retry.attempts, 0)
 
     def test_a_host_name_of_the_pool_is_its_own(self):
         self.assertIn(b"app.internal", self.pool("http://a", host="app.internal").own)

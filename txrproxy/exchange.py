@@ -4,7 +4,7 @@
 
     begin ─▶ plan.serve ─▶ proxy ─▶ attempt ─▶ on_connected ─▶ on_response ─▶ … ─▶ finish
                  │                    ▲  backend.acquire            │
-                 │                    └──── fail(reason), retryable ┤
+                 │                    └── it failed, another may do ┤
                  └─▶ reply (redirect, respond, error page) ─────────┴─ fail(reason), final
 
 An exchange stands between one downstream and one upstream connection and owns neither: it is told
@@ -23,18 +23,20 @@ from txrproxy.errors import (
     BAD_RESPONSE,
     BODY_TIMEOUT,
     BODY_TOO_LARGE,
+    DEADLINE,
     FIRST_BYTE_TIMEOUT,
     INTERNAL,
     METHOD_NOT_ALLOWED,
     MISDIRECTED,
     NO_BACKEND,
     OK,
+    QUEUE_FULL,
     QUEUE_TIMEOUT,
+    RESET,
     RESPONDED,
     UPGRADED,
     Fault,
     Reason,
-    Retry,
 )
 from txrproxy.http.body import encode_chunk
 from txrproxy.http.errorpage import page
@@ -60,6 +62,7 @@ _PAGE_POLICY = make_line(
     b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'"
 )
 MAX_LOGGED = 2048  # bytes of what a client chooses freely, so that a line has a bound
+BAD_STATUSES = frozenset({502, 503, 504})  # what a backend says when it can not do its work
 CLIENT_CLOSED = 499  # what the log says where no status could be sent, as nginx does
 
 
@@ -82,8 +85,14 @@ class Exchange:
     connect: float | None = None  # seconds, of the last attempt
     first_byte: float | None = None
 
+    # The way to a backend: what was tried and how that ended, what the request itself asks for.
     _tried: tuple[Backend, ...] = ()
+    _tries: tuple[bytes, ...] = ()
+    _key = b""
+    _wanted: Backend | None = None
     _attempt_at = 0.0
+
+    added: tuple[Line, ...] = ()  # response lines beside those of the response
     _over = False
     _target: bytes | None = None  # what a rewrite made of the client's
     _public: PublicAddress | None = None
@@ -167,25 +176,55 @@ class Exchange:
                 self.fail(error.reason)
                 return
         assert plan.pool is not None
-        self.pool = plan.pool()
-        self._attempt()
+        self.pool = pool = plan.pool(self)
+        now = self.site.seconds()
+        if pool.retry.budget is not None:
+            pool.retry.budget.request(now)
+        if plan.total is not None:
+            plan.total.start(self, now)
+        if pool.key is not None:
+            self._key = pool.key(self.client, head)
+        if pool.sticky is not None:
+            self._wanted = pool.sticky.find(head.fields.all(b"cookie"))
+        self._attempt(now)
 
-    def _attempt(self, fresh: Backend | None = None, reason: Reason = NO_BACKEND) -> None:
-        """One try: a backend, and a connection to it; ``fresh`` asks for a new one to that.
+    def _attempt(
+        self,
+        now: float,
+        backend: Backend | None = None,
+        fresh: bool = False,
+        reason: Reason = NO_BACKEND,
+    ) -> None:
+        """One try: a connection to ``backend``, or to one that was not tried yet.
 
-        ``reason`` is how the exchange ends when no backend is left.
+        ``fresh`` refuses a connection that was used. ``reason`` is how the exchange ends when no
+        backend is left.
         """
-        backend = fresh or self.pool.select(self._tried)
         if backend is None:
-            self.fail(reason)
-            return
+            if self._wanted is None:
+                backend = self.pool.select(self._tried, self._key, now)
+            else:
+                backend = self._choose(now)
+            if backend is None:
+                crowded = reason is NO_BACKEND and self.pool.crowded
+                self.fail(QUEUE_FULL if crowded else reason)
+                return
         self.backend = backend
-        self._attempt_at = now = self.site.seconds()
-        upstream = backend.connections.acquire(self, fresh is not None)
+        self._attempt_at = now
+        upstream = backend.connections.acquire(self, fresh)
         if upstream is not None:
             self._send(upstream, now)
         elif self.backend is backend and not self._body_ended and not self._over:
             self.downstream.pause_body()
+
+    def _choose(self, now: float) -> Backend | None:
+        """The backend that the client's cookie asks for if it may be had, else any."""
+        wanted = self._wanted
+        fits = wanted is not None and wanted.available and not wanted.closed
+        if fits and wanted not in self._tried:
+            return wanted
+        backend: Backend | None = self.pool.select(self._tried, self._key, now)
+        return backend
 
     def on_connected(self, upstream: Any) -> None:
         """A connection was opened, or became free."""
@@ -197,13 +236,18 @@ class Exchange:
 
     def on_connect_failed(self, reason: Reason) -> None:
         """No connection; ``reason`` says whether another backend may have one."""
-        self._failed(reason)
+        self._failed(reason, self.site.seconds())
 
     def queue_expired(self) -> None:
         """No connection became free in time."""
         assert self.backend is not None
         self.backend.connections.leave(self)
         self.fail(QUEUE_TIMEOUT)
+
+    def deadline_expired(self) -> None:
+        """All tries together took too long."""
+        self._drop_upstream()
+        self.fail(DEADLINE)
 
     def _send(self, upstream: Any, now: float) -> None:
         backend = self.backend
@@ -308,14 +352,24 @@ class Exchange:
     def on_response(self, head: ResponseHead, length: int, content: bytes, ended: bool) -> None:
         """The final head has arrived, with the beginning of the body or all of it."""
         now = self.site.seconds()
-        self.first_byte = now - self._attempt_at
-        status = self.status = head.status
+        self.first_byte = first_byte = now - self._attempt_at
         if ended:
             self.upstream = None
+        status = head.status
+        pool = self.pool
+        if pool.watched and self._judge(status, first_byte, now):
+            return
+        self.status = status
+        if self.plan.total is not None:
+            self.plan.total.stop(self)
         rules = self.plan.response_rules
         block = (rules.secure if self.downstream.peer.secure else rules).block(head)
         if block.names_backend:
             block = ResponseBlock(public_lines(block.lines, self._public_address()))
+        if pool.sticky is not None and self._wanted is not self.backend:
+            self._stick()
+        if self.added:
+            block = ResponseBlock([*block.lines, *self.added])
         downstream = self.downstream
         if not self._body_ended and self._waits_for_continue:
             # The client may never send the body that it asked about.
@@ -328,6 +382,40 @@ class Exchange:
         )
         if ended:
             self.finish(OK, now)
+
+    def _judge(self, status: int, seconds: float, now: float) -> bool:
+        """Tell the pool what its backend made of the request; True: it goes to another one."""
+        pool, backend = self.pool, self.backend
+        assert backend is not None
+        if status not in BAD_STATUSES:
+            pool.succeeded(backend, now)
+            if pool.observe is not None:
+                pool.observe(backend, seconds, now)
+            return False
+        pool.failed(backend, now)
+        if status not in pool.retry.statuses or not self._replayable:
+            return False
+        self._note_try(b"%d" % status)
+        other = self._choose(now)
+        safe = self.head.method in IDEMPOTENT
+        if other is None or not pool.retry.allow_status(len(self._tried), safe, now):
+            return False
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            upstream.abandon()
+        self._attempt(now, other)
+        return True
+
+    def _note_try(self, outcome: bytes) -> None:
+        backend = self.backend
+        assert backend is not None
+        self._tried = (*self._tried, backend)
+        self._tries = (*self._tries, b"%b %b" % (backend.name, outcome))
+
+    def _stick(self) -> None:
+        assert self.backend is not None
+        cookie = self.pool.sticky.set_cookie(self.backend, self.downstream.peer.secure)
+        self.added = (*self.added, cookie)
 
     def on_response_body(self, content: bytes, ended: bool, trailers: Fields) -> None:
         """More of the body."""
@@ -379,11 +467,17 @@ class Exchange:
             self.upstream = None
             self.fail(BAD_RESPONSE)
             return
+        pool = self.pool
+        if pool.watched:
+            self._judge(101, self.first_byte, now)
+        if pool.sticky is not None and self._wanted is not self.backend:
+            self._stick()
         self.status = 101
         lines = self._response_rules.block(head).lines
         block = ResponseBlock(
             [
                 *lines,
+                *self.added,
                 make_line(b"Connection", b"upgrade"),
                 make_line(b"Upgrade", b", ".join(chosen)),
                 make_line(b"X-Request-Id", self.request_id),
@@ -416,25 +510,34 @@ class Exchange:
     def on_upstream_failed(self, reason: Reason) -> None:
         """The connection is gone before the response was whole."""
         upstream, self.upstream = self.upstream, None
+        now = self.site.seconds()
         if self.status:
+            self.pool.failed(self.backend, now)
             self._cut(reason)
             return
         # A kept connection may have been closed under the request: not the backend's failure, if
         # sending the request again is safe (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
-        safe = self._replayable and self.head.method in IDEMPOTENT
-        if reason.retry is Retry.IF_SAFE and safe and upstream is not None and upstream.reused:
-            self._attempt(self.backend)
+        if reason is RESET and upstream is not None and upstream.reused and self._safe:
+            assert self.backend is not None
+            self._attempt(now, self.backend, fresh=True)
             return
-        self._failed(reason)
+        self._failed(reason, now)
 
-    def _failed(self, reason: Reason) -> None:
+    def _failed(self, reason: Reason, now: float) -> None:
         """An attempt failed: another backend, or the end."""
-        if reason.retry is Retry.ALWAYS and self.backend is not None:
-            self._tried = (*self._tried, self.backend)
-            if len(self._tried) < min(self.pool.attempts, len(self.pool.backends)):
-                self._attempt(reason=reason)
+        pool = self.pool
+        if reason.fault is Fault.BACKEND:
+            pool.failed(self.backend, now)
+            self._note_try(reason.log_name)
+            if self._replayable and pool.retry.allow(reason, len(self._tried), self._safe, now):
+                self._attempt(now, reason=reason)
                 return
         self.fail(reason)
+
+    @property
+    def _safe(self) -> bool:
+        """Whether the request may be sent again though a backend may have acted on it."""
+        return self._replayable and self.head.method in IDEMPOTENT
 
     def on_client_lost(self, reason: Reason) -> None:
         """Nobody is left to answer: the backend is told by closing its connection."""
@@ -513,6 +616,8 @@ class Exchange:
 
     def _log(self, reason: Reason, now: float) -> None:
         self._over = True
+        if self.plan.total is not None:
+            self.plan.total.stop(self)
         site, head = self.site, self.head
         log = site.log
         if log.enabled:
@@ -540,9 +645,18 @@ class Exchange:
                     self.request_id,
                     fields.first(b"user-agent")[:MAX_LOGGED],
                     fields.first(b"referer")[:MAX_LOGGED],
-                    identity.log_name if identity is not None else b"",
+                    self._notes() if identity is not None or self._tries else (),
                 )
             )
+
+    def _notes(self) -> tuple[tuple[bytes, bytes], ...]:
+        """What there is to log of few exchanges only."""
+        notes = []
+        if self.identity is not None:
+            notes.append((b"client_cert", self.identity.log_name))
+        if self._tries:
+            notes.append((b"tries", b", ".join(self._tries)))
+        return tuple(notes)
 
 
 def _is_zero(digits: bytes) -> bool:

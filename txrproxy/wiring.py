@@ -13,8 +13,21 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from txrproxy.balance.backend import Backend
-from txrproxy.balance.pool import Ejection, Pool
+from twisted.logger import Logger, LogLevel
+
+from txrproxy.balance.backend import Backend, State
+from txrproxy.balance.pool import (
+    CALM,
+    DOWN,
+    EJECTED,
+    MEMBERS,
+    PANIC,
+    RESTORED,
+    STATE,
+    UP,
+    Ejection,
+    Pool,
+)
 from txrproxy.balance.retry import RetryRules
 from txrproxy.config import schema
 from txrproxy.config.values import BackendUrl, Secret
@@ -28,6 +41,7 @@ from txrproxy.transport.deadlines import Deadlines
 from txrproxy.transport.dial import NameDialer, TcpDialer, UnixDialer
 from txrproxy.transport.upstream import Upstream
 
+_logger = Logger()
 _NOTHING = schema.RouteTimeouts()
 
 
@@ -62,6 +76,7 @@ class Wiring:
             retry=_retry(settings.retry),
             aliases=aliases,
             wake=lambda seconds: reactor.callLater(seconds, tick),
+            tell=_tell,
         )
         reactor = self.reactor
 
@@ -84,6 +99,8 @@ class Wiring:
         plan.idle = queue(idle, Upstream.idle_expired)
         plan.tunnel_idle = queue(idle, _expire)
         plan.queue = queue(over.queue or timeouts.queue, Exchange.queue_expired)
+        total = timeouts.total if over.total is None else over.total
+        plan.total = queue(total, Exchange.deadline_expired) if total else None
 
     def _tls(self, pool: str, settings: schema.BackendTls) -> ClientTls:
         """TLS towards the backends of a pool."""
@@ -122,6 +139,9 @@ class Wiring:
             _authority(url),
             backend.weight,
             backend.max_connections,
+            priority=backend.priority,
+            max_pending=backend.max_pending,
+            max_requests=backend.max_requests,
         )
         keepalive = pool.keepalive
         made.connections = Connections(
@@ -182,6 +202,45 @@ def close(pools: Iterable[Pool]) -> None:
     for pool in pools:
         for backend in pool.backends:
             backend.connections.close()
+
+
+def _tell(pool: Pool, event: str, backend: Backend | None) -> None:
+    """Log what happens to a pool, and let go of the idle connections of what is not used."""
+    if backend is None:
+        if event != MEMBERS:
+            level = LogLevel.warn if event == PANIC else LogLevel.info
+            _logger.emit(level, _POOL_EVENTS[event], pool=pool.name.decode())
+        return
+    if event == STATE:
+        connections = backend.connections
+        connections.closed = backend.state is not State.UP
+        if connections.closed:
+            connections.close()
+    level = LogLevel.warn if event in (DOWN, EJECTED) else LogLevel.info
+    _logger.emit(
+        level,
+        _BACKEND_EVENTS[event],
+        pool=pool.name.decode(),
+        backend=backend.name.decode(),
+        seconds=pool.ejection.eject * backend.ejections if pool.ejection else 0,
+        errors=backend.errors,
+        state=backend.state.value,
+        weight=backend.weight,
+    )
+
+
+_POOL_EVENTS = {
+    PANIC: "Pool {pool}: too few healthy backends; requests go to all of them",
+    CALM: "Pool {pool}: enough healthy backends; requests go to those alone",
+}
+_BACKEND_EVENTS = {
+    UP: "Pool {pool}: backend {backend} is healthy",
+    DOWN: "Pool {pool}: backend {backend} is not healthy and gets no requests",
+    EJECTED: "Pool {pool}: backend {backend} is left out for {seconds:g} s after {errors} errors"
+    " in a row",
+    RESTORED: "Pool {pool}: backend {backend} takes requests again",
+    STATE: "Pool {pool}: backend {backend} is set to {state}, weight {weight}",
+}
 
 
 def _ejection(rules: schema.Outlier | None) -> Ejection | None:

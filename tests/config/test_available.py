@@ -21,14 +21,7 @@ USES = {
     ),
     "pools.*.balance": (POOL + 'balance = "ewma"', "pools.b.balance"),
     "pools.*.sticky": (POOL + 'sticky = { cookie = "c" }', "pools.b.sticky"),
-    "pools.*.slow_start": (POOL + 'slow_start = "1s"', "pools.b.slow_start"),
     "pools.*.health": (POOL + "health = {}", "pools.b.health"),
-    "pools.*.outlier": (POOL + "outlier = {}", "pools.b.outlier"),
-    "pools.*.retry": (POOL + "[pools.b.retry]", "pools.b.retry"),
-    "pools.*.backends.*.priority": (
-        '[pools.b]\nbackends = [{ url = "http://a", priority = 1 }]',
-        "pools.b.backends[0].priority",
-    ),
     "caches.*": ("[caches.c]", "caches.c"),
     "routes.*.cache": (
         '[caches.c]\n[[routes]]\nname = "b"\npool = "app"\ncache = { store = "c" }',

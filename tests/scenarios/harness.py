@@ -54,7 +54,7 @@ _NAMES = [
     "request_id",
     "user_agent",
     "referer",
-    "client_cert",
+    "notes",
 ]
 
 
@@ -70,6 +70,8 @@ class Record:
     def __init__(self, record):
         assert len(record) == len(_NAMES)
         self.__dict__.update(zip(_NAMES, record, strict=True))
+        self.notes = dict(self.notes)
+        self.client_cert = self.notes.get(b"client_cert", b"")
 
     def __repr__(self):
         return f"<Record {vars(self)}>"

@@ -69,7 +69,8 @@ class Pool:
     ``panic_threshold`` is a share of backends, ``slow_start`` in seconds. ``retry`` says what is
     retried, ``sticky`` (None without) which backend a cookie asks for, and ``key`` (None without)
     the key of a request for a policy that hashes one. ``observe(backend, seconds, now)``, None
-    without, is told how long a backend took to answer.
+    without, is told how long a backend took to answer. ``watched`` says whether the outcome of
+    requests matters to anything here.
 
     ``own`` and ``own_hosts`` are the addresses, lower case with and without port, by which a
     response may name a backend; a route rewrites them to the public address.
@@ -96,6 +97,7 @@ class Pool:
         "select",
         "slow_start",
         "sticky",
+        "watched",
     )
 
     def __init__(
@@ -151,6 +153,7 @@ class Pool:
         self.backends = tuple(backends)
         self._policy: Policy = self._make_policy(self.backends)
         self.observe = getattr(self._policy, "observe", None)
+        self.watched = bool(self.ejection or self.observe or self.retry.statuses)
         authorities = {backend.authority.lower() for backend in self.backends} | self._aliases
         authorities |= {backend.name.lower() for backend in self.backends}
         self.own = frozenset(authorities)
@@ -168,6 +171,11 @@ class Pool:
         self._policy.update(candidates)
         self._due = [b for b in self.backends if b.ejected and self._may_try(b, now)]
         self.select = self._select_trial if self._due else self._policy.select
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a backend would be chosen if it took more requests."""
+        return any(backend.usable and backend.closed for backend in self.backends)
 
     def _candidates(self) -> tuple[list[Backend], bool]:
         usable = [backend for backend in self.backends if backend.usable]

@@ -9,35 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from txrproxy.errors import (
-    BACKEND_WRITE_TIMEOUT,
-    BAD_RESPONSE,
-    CONNECT_REFUSED,
-    CONNECT_TIMEOUT,
-    FIRST_BYTE_TIMEOUT,
-    NAME_UNRESOLVED,
-    RESET,
-    TLS_HANDSHAKE_FAILED,
-    TLS_VERIFY_FAILED,
-    Reason,
-)
+from txrproxy.errors import Reason, Retry
 
 WINDOW = 10  # seconds over which the budget is a share
 FLOOR = 10  # retries in a window that are always allowed
-
-# What a configuration calls these failures.
-CONNECT, RESET_KIND, TIMEOUT = "connect", "reset", "timeout"
-KINDS: dict[Reason, str] = {
-    CONNECT_REFUSED: CONNECT,
-    CONNECT_TIMEOUT: CONNECT,
-    NAME_UNRESOLVED: CONNECT,
-    TLS_HANDSHAKE_FAILED: CONNECT,
-    TLS_VERIFY_FAILED: CONNECT,
-    RESET: RESET_KIND,
-    BAD_RESPONSE: RESET_KIND,
-    FIRST_BYTE_TIMEOUT: TIMEOUT,
-    BACKEND_WRITE_TIMEOUT: TIMEOUT,
-}
 
 
 class Budget:
@@ -96,7 +71,7 @@ class RetryRules:
     def __init__(
         self,
         attempts: int = 2,
-        on: Collection[str] = (CONNECT,),
+        on: Collection[str] = (Retry.CONNECT.value,),
         *,
         non_idempotent: bool = False,
         share: float | None = None,
@@ -113,10 +88,9 @@ class RetryRules:
         ``tries`` have been made; ``safe`` says that sending it twice does no harm. A retry that is
         allowed counts against the budget.
         """
-        kind = KINDS.get(reason)
-        if tries > self.attempts or kind not in self.on:
+        if tries > self.attempts or reason.retry.value not in self.on:
             return False
-        return kind == CONNECT or self._spend(safe, now)
+        return reason.retry is Retry.CONNECT or self._spend(safe, now)
 
     def allow_status(self, tries: int, safe: bool, now: float) -> bool:
         """The same for a response whose status is one of ``statuses``."""

@@ -231,6 +231,12 @@ class Backend:
     max_connections: Natural = option(
         0, "connections at a time, beyond which requests queue; 0 is no limit"
     )
+    max_pending: Natural = option(
+        1024, "requests that queue for a connection; beyond it another backend, or 503"
+    )
+    max_requests: Natural = option(
+        0, "requests at a time, queued ones included; beyond it the same; 0 is no limit"
+    )
 
 
 @frozen(kw_only=True)
@@ -261,6 +267,10 @@ class PoolTimeouts:
         timeout("60s"), "between two pieces of a response or a tunnel; a body not taken"
     )
     queue: Timeout = option(timeout("5s"), "a request's wait for a free backend")
+    total: Seconds = option(
+        seconds("0s"),
+        "for all tries of a request until its response begins; 0s: what the tries take",
+    )
 
 
 @frozen(kw_only=True)
@@ -586,6 +596,7 @@ class RouteTimeouts:
         None, "between two pieces of a response or a tunnel", example='"1h"'
     )
     queue: Timeout | None = option(None, "a request's wait for a free backend", example='"1s"')
+    total: Seconds | None = option(None, "for all tries of a request", example='"20s"')
 
 
 @frozen(kw_only=True)
