@@ -15,8 +15,10 @@ body that may have to be sent again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from twisted.logger import Logger
 
 from txrproxy.balance.backend import Backend
 from txrproxy.errors import (
@@ -56,6 +58,8 @@ from txrproxy.http.target import BadTarget
 from txrproxy.routing.plan import Plan
 from txrproxy.transport.tunnel import Tunnel
 
+_logger = Logger()
+
 REPLAY_LIMIT = 64 * 1024  # bytes of a request body kept so that it can be sent again
 # An error page is its own style and nothing else; a policy's default would take the style away.
 _PAGE_POLICY = make_line(
@@ -92,7 +96,10 @@ class Exchange:
     _wanted: Backend | None = None
     _attempt_at = 0.0
 
-    added: tuple[Line, ...] = ()  # response lines beside those of the response
+    # What filters add: lines for the backend, lines for the client, and what to do at the end.
+    sent: tuple[Line, ...] = ()
+    added: tuple[Line, ...] = ()
+    at_end: tuple[Callable[[Exchange], object], ...] = ()
     _over = False
     _target: bytes | None = None  # what a rewrite made of the client's
     _public: PublicAddress | None = None
@@ -150,6 +157,25 @@ class Exchange:
             return
         plan.serve(self)
 
+    # What a filter asks for. A plan's `serve` is a chain of them, each of which calls the next,
+    # at once or later, or answers itself.
+
+    def hold(self) -> None:
+        """A filter has to wait for something: the request body stays where it is meanwhile."""
+        if self.head.facts.body and self._held is None:
+            self._held = []
+            self.downstream.pause_body()
+
+    def go_on(self, serve: Callable[[Exchange], None]) -> None:
+        """What the filter waited for is there: on to the next, unless all is over."""
+        if self._over:
+            return
+        try:
+            serve(self)
+        except Exception:
+            _logger.failure("{exchange!r} failed", exchange=self)
+            self.on_fault()
+
     # 2: to a backend.
 
     def proxy(self) -> None:
@@ -161,7 +187,10 @@ class Exchange:
             if limit is not None and facts.body > limit:
                 self.fail(BODY_TOO_LARGE)
                 return
-            self._held = []
+            if self._held is None:
+                self._held = []
+            else:
+                self.downstream.resume_body()
             self._waits_for_continue = facts.expects_continue
         else:
             self._body_ended = True
@@ -256,11 +285,16 @@ class Exchange:
         plan, head, peer = self.plan, self.head, self.downstream.peer
         facts = head.facts
         rules = plan.trusted_rules if peer.trusted else plan.rules
+        block = rules.block(head.fields, facts, head.authority)
+        if self.sent:
+            fields, forwarded_for, tells_proto = block
+            fields += b"".join([line[2] for line in self.sent])
+            block = fields, forwarded_for, tells_proto
         data = request_head(
             head.method,
             self._target or head.target.origin,
             backend.host_line if rules.backend_host else b"",
-            rules.block(head.fields, facts, head.authority),
+            block,
             peer,
             self.request_id,
         )
@@ -584,7 +618,7 @@ class Exchange:
         """Answer without a backend."""
         if self._waits_for_continue or (self.head.facts.expects_continue and not self._body_ended):
             self.downstream.refuse_body()
-        own = list(lines)
+        own = [*lines, *self.added]
         if status != 204:
             own.append(make_line(b"Content-Length", b"%d" % len(body)))
         block = self._response_rules.own(own)
@@ -616,6 +650,8 @@ class Exchange:
 
     def _log(self, reason: Reason, now: float) -> None:
         self._over = True
+        for end in self.at_end:
+            end(self)
         if self.plan.total is not None:
             self.plan.total.stop(self)
         site, head = self.site, self.head
