@@ -41,12 +41,6 @@ NOT_YET = (
     Later("pools.*.health"),
     Later("caches.*"),
     Later("routes.*.cache"),
-    Later("policies.*.allow"),
-    Later("policies.*.deny"),
-    Later("policies.*.rate_limit"),
-    Later("policies.*.connection_limit"),
-    Later("policies.*.basic_auth"),
-    Later("policies.*.forward_auth"),
     Later("policies.*.waf"),
     Later("tests.*"),
 )

@@ -33,6 +33,9 @@ RedirectTarget = NewType("RedirectTarget", str)
 ResourceName = NewType("ResourceName", str)  # "package.module:object"
 UpstreamHost = NewType("UpstreamHost", str)
 CacheKeyPart = NewType("CacheKeyPart", str)
+CorsOrigin = NewType("CorsOrigin", str)  # lower case
+AddressBits = NewType("AddressBits", int)  # of an IPv6 address
+TokenPlace = NewType("TokenPlace", str)  # "bearer" or "cookie:NAME"
 
 Cidr = ipaddress.IPv4Network | ipaddress.IPv6Network
 Workers = Literal["auto"] | int
@@ -42,7 +45,7 @@ OptionalPath = FilePath | Literal[""]
 SecretKind = Literal["file", "env"]
 BindKind = Literal["tcp", "unix", "fd"]
 BackendScheme = Literal["http", "https", "unix"]
-KeyKind = Literal["client_ip", "path", "uri", "header", "cookie"]
+KeyKind = Literal["client_ip", "path", "uri", "header", "cookie", "route"]
 
 
 @frozen
@@ -71,6 +74,7 @@ class Secret:
 
 
 OptionalSecret = Secret | Literal[""]
+KeySource = Secret | HttpUrl  # where public keys are found
 
 
 @frozen
@@ -123,6 +127,16 @@ class RequestKey:
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.name}" if self.name else self.kind
+
+
+@frozen
+class LimitKey:
+    """What of a request a limit counts by: one part, or several together."""
+
+    parts: tuple[RequestKey, ...]
+
+    def __str__(self) -> str:
+        return "+".join(map(str, self.parts))
 
 
 @frozen
