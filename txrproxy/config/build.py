@@ -297,11 +297,10 @@ class _Builder:
             return
         names = list(shares)
         if len(names) == 1:
-            pool = pools[names[0]]
-            plan.pool = lambda exchange: pool
+            plan.pool = pools[names[0]]
         else:
             turns = Cycle([pools[name] for name in names], list(shares.values()))
-            plan.pool = lambda exchange: turns.next()
+            plan.split = lambda exchange: turns.next()
         # Of a split, the first pool has the say where the route has not.
         timeouts = self.config.pools[names[0]].timeouts
         self.wiring.deadlines_of(plan, timeouts, route.timeouts)
