@@ -9,8 +9,8 @@ come or go move. The same names give the same ring in every process and on every
 
 Popular keys would make popular backends: who has :data:`FACTOR` times the average load for its
 share passes the key on to the next (Mirrokni, Thorup, Zadimoghaddam, "Consistent hashing with
-bounded loads", 2016). A few requests at a time never count as too many, or an almost idle pool would
-lose what hashing is for.
+bounded loads", 2016). A few requests at a time never count as too many, or an almost idle pool
+would lose what hashing is for.
 """
 
 from __future__ import annotations
