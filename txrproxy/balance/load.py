@@ -24,7 +24,9 @@ EXACT = 12  # candidates all of which are looked at
 SAMPLE = 8  # of more than that
 DECAY = 10.0  # seconds in which what is known of a latency fades to a third
 UNKNOWN = 1e6  # seconds for each request that a backend has of which no answer was seen yet
-PENALTY = 1.0  # seconds that a failure counts as at least
+PENALTY = 10.0  # a failure counts as that many of the slowest answers, which keeps a backend that
+# has nothing to do because it fails at once apart from those that are busy
+ASSUMED = 0.1  # seconds of the slowest answer when none was seen yet
 MARGIN = 0.8  # of its cost: how much cheaper the second must be
 
 
@@ -126,7 +128,7 @@ class Ewma(PowerOfTwo):
 
     def failed(self, backend: Backend, now: float) -> None:
         """A request to a backend failed by its fault, however fast."""
-        self._learn(backend, max(PENALTY, 2 * self._slowest), now)
+        self._learn(backend, PENALTY * (self._slowest or ASSUMED), now)
 
     def _learn(self, backend: Backend, seconds: float, now: float) -> None:
         known = backend.latency
