@@ -75,7 +75,7 @@ class BackendPool:
         plan = Plan(
             name=b"",
             serve=actions.proxy,
-            pool=self._its_pool,
+            pool=self._pool,
             body_limit=body_limit,
             websocket=False,
             rewrite=rewrite.apply if rewrite else None,
@@ -89,9 +89,6 @@ class BackendPool:
         )
         self._wiring.deadlines_of(plan, self._settings.timeouts)
         return plan
-
-    def _its_pool(self, exchange: Any) -> Pool:
-        return self._pool
 
     def close(self) -> None:
         """Close the idle connections and keep none; exchanges in progress go on."""

@@ -21,6 +21,7 @@ from txrproxy.errors import (
     CLIENT_TLS_FAILED,
     CLIENT_TLS_TIMEOUT,
     NO_ROUTE,
+    PLAIN_HTTP,
     Reason,
 )
 from txrproxy.exchange import Exchange
@@ -38,7 +39,7 @@ from txrproxy.http.head import RequestFacts, RequestHead
 from txrproxy.http.target import Target
 from txrproxy.routing.plan import Plan
 from txrproxy.routing.tree import Tree
-from txrproxy.tls.layer import HandshakeTimeout, HungUp, TlsLayer
+from txrproxy.tls.layer import HandshakeFailed, HandshakeTimeout, HungUp, PlainHttp, TlsLayer
 from txrproxy.tls.listener import ListenerTls
 from txrproxy.tls.server import TlsServer
 from txrproxy.transport.deadlines import Queue
@@ -180,17 +181,24 @@ class ProxySite:
 
         def ended(layer: TlsLayer, failure: Failure) -> None:
             self.lost(layer)
-            self._handshake_failed(layer, peer, failure.value)
+            error: Any = failure.value
+            server.failed(layer, peer.address.decode("ascii"), error)
+            self._handshake_failed(layer, peer, error)
 
         layer = server.wrap(made, ended)
         self.connections.add(layer)
         return layer
 
-    def _handshake_failed(self, layer: TlsLayer, peer: Peer, error: BaseException | None) -> None:
+    def _handshake_failed(self, layer: TlsLayer, peer: Peer, error: HandshakeFailed) -> None:
         if isinstance(error, HungUp):
             return  # nothing was asked of us: a port scan, a balancer's health check
-        late = isinstance(error, HandshakeTimeout)
-        self._unreadable(layer, peer).note(CLIENT_TLS_TIMEOUT if late else CLIENT_TLS_FAILED)
+        exchange = self._unreadable(layer, peer)
+        if isinstance(error, PlainHttp):
+            exchange.status = PLAIN_HTTP.status
+            exchange.note(PLAIN_HTTP)
+        else:
+            late = isinstance(error, HandshakeTimeout)
+            exchange.note(CLIENT_TLS_TIMEOUT if late else CLIENT_TLS_FAILED)
 
     def _downstream(self, peer: Peer) -> Downstream:
         downstream = Downstream(self.service, peer)

@@ -36,6 +36,7 @@ from txrproxy.http.fields import Line
 from txrproxy.http.forward import Changes, RequestRules, ResponseRules
 from txrproxy.routing.plan import Plan
 from txrproxy.tls.client import ClientTls, TlsDialer
+from txrproxy.tls.failures import FailureLog
 from txrproxy.transport.connections import Connections
 from txrproxy.transport.deadlines import Deadlines
 from txrproxy.transport.dial import NameDialer, TcpDialer, UnixDialer
@@ -167,7 +168,8 @@ class Wiring:
         if url.scheme == "https":
             assert tls is not None
             name = url.host if pool.tls.server_name == "auto" else pool.tls.server_name
-            dialer = TlsDialer(self.reactor, dialer, tls.backend(name))
+            log = FailureLog(f"backend {url}", self.deadlines, self.reactor.seconds, LogLevel.error)
+            dialer = TlsDialer(self.reactor, dialer, tls.backend(name), log)
         return dialer
 
 

@@ -31,6 +31,7 @@ from txrproxy.routing.redirect import Template
 from txrproxy.routing.rewrite import Rewrite
 from txrproxy.routing.tree import Tree
 from txrproxy.site import NO_LOG, ProxySite, request_ids
+from txrproxy.tls.failures import FailureLog
 from txrproxy.tls.gate import Gate
 from txrproxy.tls.layer import TlsLayer
 from txrproxy.tls.listener import ListenerTls
@@ -148,7 +149,7 @@ class _Builder:
                 limit=limit,
                 proxy_headers=self.proxy_headers(listener),
                 scheme=b"http" if tls is None else b"https",
-                tls=None if tls is None else (tls, self.tls_server(tls)),
+                tls=None if tls is None else (tls, self.tls_server(name, tls)),
                 **shared,
             )
             site.serve(self.service(site, listener))
@@ -167,12 +168,14 @@ class _Builder:
             self.reactor,
         )
 
-    def tls_server(self, tls: ListenerTls) -> TlsServer:
+    def tls_server(self, name: str, tls: ListenerTls) -> TlsServer:
         return TlsServer(
             tls.contexts.connection,
             self.reactor,
             self.deadlines.queue(HANDSHAKE, TlsLayer.expired),
             self.gate,
+            FailureLog(f"listener {name}", self.deadlines, self.seconds),
+            tls.contexts.greet,
         )
 
     def tls(self, name: str, listener: schema.Listener) -> ListenerTls | None:
@@ -297,11 +300,10 @@ class _Builder:
             return
         names = list(shares)
         if len(names) == 1:
-            pool = pools[names[0]]
-            plan.pool = lambda exchange: pool
+            plan.pool = pools[names[0]]
         else:
             turns = Cycle([pools[name] for name in names], list(shares.values()))
-            plan.pool = lambda exchange: turns.next()
+            plan.split = lambda exchange: turns.next()
         # Of a split, the first pool has the say where the route has not.
         timeouts = self.config.pools[names[0]].timeouts
         self.wiring.deadlines_of(plan, timeouts, route.timeouts)
