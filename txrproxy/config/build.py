@@ -20,6 +20,7 @@ from txrproxy.balance.pool import Pool
 from txrproxy.balance.select import Cycle
 from txrproxy.config import schema
 from txrproxy.config.certificates import rules_of, sources
+from txrproxy.config.policies import Policies, promised, replaced
 from txrproxy.config.problems import ConfigErrors, Problem
 from txrproxy.config.values import Bind
 from txrproxy.http.fields import make_line
@@ -62,6 +63,7 @@ class Graph:
     limit: ConnectionLimit
     certificates: list[ListenerTls]
     deadlines: Deadlines = field(repr=False)
+    policies: Policies = field(repr=False)
     _tree: Tree[Plan] = field(repr=False)
     _shared: Mapping[str, Any] = field(repr=False)
     _reactor: Any = field(repr=False)
@@ -73,7 +75,8 @@ class Graph:
         return ReverseProxyResource.of_tree(self._tree, self._reactor, self._shared)
 
     def start(self) -> None:
-        """Begin what goes on by itself: following certificate files."""
+        """Begin what goes on by itself: following files of certificates, users and keys."""
+        self.policies.start()
         for tls in self.certificates:
             tls.start()
 
@@ -90,6 +93,7 @@ class Graph:
     def close(self) -> None:
         """Let go of the connections to backends, and stop the clockwork."""
         close(self.pools.values())
+        self.policies.close()
         for tls in self.certificates:
             tls.stop()
         self.deadlines.close()
@@ -125,6 +129,7 @@ class _Builder:
         self.wall = wall
         self.deadlines = Deadlines(reactor)
         self.wiring = Wiring(reactor, self.deadlines, config.resolve)
+        self.policies = Policies(config, self.wiring, wall)
         self.seconds = reactor.seconds
         self.gate = Gate(reactor)
 
@@ -163,6 +168,7 @@ class _Builder:
             limit,
             certificates,
             self.deadlines,
+            self.policies,
             tree,
             shared,
             self.reactor,
@@ -279,7 +285,7 @@ class _Builder:
         )
         plan = Plan(
             name=route.name.encode(),
-            serve=self.serve(route, conditions),
+            serve=self.policies.chain(route.use, self.serve(route, conditions)),
             takes_connect=bool({"CONNECT", "TRACE"} & set(match.method)) and not self._pools(route),
             body_limit=min(limits) if limits else None,
             websocket=route.websocket,
@@ -316,7 +322,9 @@ class _Builder:
         responses = _changes([policy.response_headers for policy in policies])
         levels = [policy.security_headers for policy in policies]
         level = max(levels, key=("off", "basic", "strict").index, default="off")
+        requests = attrs.evolve(requests, remove=requests.remove | promised(policies))
         hide = [name.encode() for policy in policies for name in policy.hide]
+        hide += replaced(policies)
         shares = self._pools(route) if route is not None else {}
         return rules(
             requests,

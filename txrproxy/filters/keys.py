@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from txrproxy.filters.bounded import Bounded
+from txrproxy.http.cookies import cookie_values
 
 LONGEST = 64  # bytes of a key; a longer one is represented by its digest
 REMEMBERED = 4096  # IPv6 addresses
@@ -71,7 +72,8 @@ def _part(kind: str, name: str, address: Key) -> Key:
     else:
 
         def value(request: Request) -> bytes:
-            return cookie(request.head.fields.all(b"cookie"), wanted)
+            values = cookie_values(request.head.fields.all(b"cookie"), wanted)
+            return values[0] if values else b""
 
     def field(request: Request) -> bytes:
         found = value(request)
@@ -105,13 +107,3 @@ def _address(ipv6_prefix: int) -> Key:
 
 def _bounded(key: bytes) -> bytes:
     return key if len(key) <= LONGEST else hashlib.blake2b(key, digest_size=16).digest()
-
-
-def cookie(values: Iterable[bytes], name: bytes) -> bytes:
-    """The value of the first cookie with this name, in these Cookie lines; else nothing."""
-    for value in values:
-        for pair in value.split(b";"):
-            found, equals, content = pair.strip(b" \t").partition(b"=")
-            if equals and found == name:
-                return content
-    return b""

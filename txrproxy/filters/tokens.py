@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from attrs import field, frozen
 
-from txrproxy.filters.keys import cookie
+from txrproxy.http.cookies import cookie_values
 from txrproxy.http.fields import Line, make_line
 
 LONGEST = 16 * 1024  # bytes of a token that is looked at
@@ -148,7 +148,10 @@ class Verified:
 def find(rules: Rules, authorization: Sequence[bytes], cookies: Iterable[bytes]) -> bytes | None:
     """The token of a request; None where there is none. Raises :class:`BadToken`."""
     if rules.cookie is not None:
-        token = cookie(cookies, rules.cookie) or None
+        values = cookie_values(cookies, rules.cookie)
+        if len(values) > 1:
+            raise BadToken("more than one cookie of this name")
+        token = (values and values[0]) or None
     else:
         if len(authorization) > 1:
             raise BadToken("more than one Authorization")
