@@ -12,7 +12,7 @@ the same rank. ``tests/test_layers.py`` reads this table and fails on an import 
     2  filters                              whom a policy lets pass, and what it is told
     2  cache.stored                         what a cache keeps of a response
     3  transport tls                       Twisted's edge: sockets, TLS, deadlines, idle connections
-    4  forwarding exchange actions site wiring foreign resource     the life of a request; resources
+    4  forwarding exchange guards actions site wiring foreign resource     the life of a request
     5  observe                              the access log and the error log
     6  config                               TOML to schema; schema to live objects (build)
     7  demo demo_websocket                  the origins of the demonstration

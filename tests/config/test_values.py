@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txrproxy.config.values import BackendUrl, Bind, Rate, RequestKey, Secret, Statuses
+from txrproxy.config.values import BackendUrl, Bind, LimitKey, Rate, RequestKey, Secret, Statuses
 
 
 class Values(SynchronousTestCase):
@@ -20,6 +20,7 @@ class Values(SynchronousTestCase):
             (BackendUrl("unix", path="/run/app"), "unix:/run/app"),
             (RequestKey("uri"), "uri"),
             (RequestKey("header", "X-Id"), "header:X-Id"),
+            (LimitKey((RequestKey("uri"), RequestKey("route"))), "uri+route"),
             (Statuses(((200, 399), (404, 404))), "200-399,404"),
         ]:
             self.assertEqual(str(value), text)

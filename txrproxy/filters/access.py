@@ -22,27 +22,28 @@ _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 class Networks:
     """A set of networks; IPv6 that maps IPv4 counts as that."""
 
-    __slots__ = ("_by_prefix",)
+    __slots__ = ("_v4", "_v6")
 
     def __init__(self, networks: Iterable[Network]) -> None:
-        by_prefix: dict[tuple[int, int], set[int]] = {}
+        by_prefix: dict[int, dict[int, set[int]]] = {32: {}, 128: {}}
         for network in networks:
             bits = network.max_prefixlen
             length, first = network.prefixlen, int(network.network_address)
             if bits == 128 and length >= 96 and network.network_address in _MAPPED:
                 bits, length, first = 32, length - 96, first & 0xFFFFFFFF
-            by_prefix.setdefault((bits, bits - length), set()).add(first >> (bits - length))
-        self._by_prefix = by_prefix
+            by_prefix[bits].setdefault(bits - length, set()).add(first >> (bits - length))
+        # How far to shift an address, and what may be left of it then.
+        self._v4, self._v6 = (list(by_prefix[bits].items()) for bits in (32, 128))
 
     def __bool__(self) -> bool:
-        return bool(self._by_prefix)
+        return bool(self._v4 or self._v6)
 
-    def __contains__(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-        bits, number = address.max_prefixlen, int(address)
-        return any(
-            version == bits and number >> shift in firsts
-            for (version, shift), firsts in self._by_prefix.items()
-        )
+    def has(self, number: int, v6: bool) -> bool:
+        """Whether an address, as a number, is in one of them."""
+        for shift, firsts in self._v6 if v6 else self._v4:  # noqa: SIM110 - twice as fast as any()
+            if number >> shift in firsts:
+                return True
+        return False
 
 
 class Access:
@@ -70,7 +71,7 @@ class Access:
         """Whether a client may come."""
         known = self._known.get(client)
         if known is None:
-            known = self._judge(client.decode("ascii", "replace"))
+            known = self._judge(client)
             self._known.put(client, known)
         return known
 
@@ -78,13 +79,25 @@ class Access:
         """Judge everyone anew: what ``places`` says has changed."""
         self._known.clear()
 
-    def _judge(self, client: str) -> bool:
+    def _judge(self, client: bytes) -> bool:
         try:
-            address = ipaddress.ip_address(client.partition("%")[0])
+            number, v6 = _number(client)
         except ValueError:
             return not self._allow and self._places is None
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        if address in self._deny or (self._allow and address not in self._allow):
+        if self._deny.has(number, v6) or (self._allow and not self._allow.has(number, v6)):
             return False
-        return self._places is None or self._places(str(address))
+        if self._places is None:
+            return True
+        return self._places(str((ipaddress.IPv6Address if v6 else ipaddress.IPv4Address)(number)))
+
+
+def _number(client: bytes) -> tuple[int, bool]:
+    """An address as a number, and whether it is IPv6. Raises ValueError for what is none."""
+    if b":" not in client:
+        parts = bytes(map(int, client.split(b".")))  # half the price of ipaddress
+        if len(parts) != 4:
+            raise ValueError
+        return int.from_bytes(parts, "big"), False
+    address = ipaddress.IPv6Address(client.partition(b"%")[0].decode("ascii"))
+    mapped = address.ipv4_mapped
+    return (int(address), True) if mapped is None else (int(mapped), False)
