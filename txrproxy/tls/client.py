@@ -98,12 +98,13 @@ class ClientTls:
 class BackendTls:
     """TLS to one backend; keeps its last session."""
 
-    __slots__ = ("_address", "_name", "_session", "_tls")
+    __slots__ = ("_address", "_name", "_said", "_session", "_tls")
 
     def __init__(self, tls: ClientTls, name: str) -> None:
         self._tls = tls
         self._name = name.rstrip(".")
         self._session: SSL.Session | None = None
+        self._said = ""  # what was wrong when that was last said
         try:
             self._address = str(ipaddress.ip_address(self._name))
         except ValueError:
@@ -124,16 +125,16 @@ class BackendTls:
 
         :raises VerifyFailed: it is not.
         """
-        if not self._tls.verify or layer.resumed:
-            return
-        try:
-            if self._address:
-                verify_ip_address(layer.connection, self._address)
-            else:
-                verify_hostname(layer.connection, self._name)
-        except (VerificationError, CertificateError) as error:
-            self._session = None
-            raise VerifyFailed(f"the certificate is not for {self._name}") from error
+        if self._tls.verify and not layer.resumed:
+            try:
+                if self._address:
+                    verify_ip_address(layer.connection, self._address)
+                else:
+                    verify_hostname(layer.connection, self._name)
+            except (VerificationError, CertificateError) as error:
+                self._session = None
+                raise VerifyFailed(f"the certificate is not for {self._name}") from error
+        self._said = ""
 
     def keep(self, layer: TlsLayer) -> None:
         """Resume the session of this connection with the next one."""
@@ -148,6 +149,16 @@ class BackendTls:
         if not wrong and _VERIFY_FAILED in str(error):  # where the binding can not be asked
             wrong = _VERIFY_FAILED
         return VerifyFailed(wrong) if wrong else error
+
+    def say(self, layer: TlsLayer, error: HandshakeFailed) -> None:
+        """Log why there is no connection: once, however many are tried until it is mended."""
+        wrong = str(error)
+        if wrong != self._said:
+            self._said = wrong
+            what = "not verified" if isinstance(error, VerifyFailed) else "speaks no TLS with us"
+            _logger.error(
+                "backend {peer} {what}: {wrong}", peer=layer.getPeer(), what=what, wrong=wrong
+            )
 
 
 class TlsDialer:
@@ -213,9 +224,5 @@ class _Attempt:
         if isinstance(error, HandshakeTimeout):
             return CONNECT_TIMEOUT
         error = self._tls.explain(layer, error)
-        if isinstance(error, VerifyFailed):
-            _logger.error(
-                "backend {peer} not verified: {wrong}", peer=layer.getPeer(), wrong=str(error)
-            )
-            return TLS_VERIFY_FAILED
-        return TLS_HANDSHAKE_FAILED
+        self._tls.say(layer, error)
+        return TLS_VERIFY_FAILED if isinstance(error, VerifyFailed) else TLS_HANDSHAKE_FAILED

@@ -349,8 +349,10 @@ class TlsLayer:
         self.handshaking = False
         self._closing = True
         peer = self._raw.getPeer()
+        # Who connects to a backend, and gave no deadline to us, has a log line of its own.
+        minor = isinstance(error, HungUp) or self._queue is None
         _logger.emit(
-            LogLevel.debug if isinstance(error, HungUp) else LogLevel.info,
+            LogLevel.debug if minor else LogLevel.info,
             "TLS handshake with {peer} failed: {reason}",
             peer=getattr(peer, "host", None) or "a local socket",
             reason=str(error),
