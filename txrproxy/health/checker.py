@@ -190,11 +190,11 @@ class Checker:
         """``quiet``: it is as it should be."""
         say = _logger.warn if what != "healthy" else _logger.debug if quiet else _logger.info
         say(
-            "Pool {pool}: backend {backend} is {what}: {text}",
+            "Pool {pool}: backend {backend} is {what}: {why}",
             pool=self.pool.name.decode(),
             backend=backend.name.decode("latin-1"),
             what=what,
-            text=text,
+            why=text,
         )
 
     def _say(self, backend: Backend, healthy: bool, text: str) -> None:
