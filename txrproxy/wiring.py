@@ -143,6 +143,8 @@ class Wiring:
             priority=backend.priority,
             max_pending=backend.max_pending,
             max_requests=backend.max_requests,
+            # None: not used until its checks say so.
+            healthy=None if pool.health and pool.health.initial == "probe" else True,
         )
         keepalive = pool.keepalive
         made.connections = Connections(
@@ -218,7 +220,9 @@ def _tell(pool: Pool, event: str, backend: Backend | None) -> None:
         connections.closed = backend.state is not State.UP
         if connections.closed:
             connections.close()
-    level = LogLevel.warn if event in (DOWN, EJECTED) else LogLevel.info
+    if event in (UP, DOWN):
+        return  # who checks it says so, and why
+    level = LogLevel.warn if event == EJECTED else LogLevel.info
     _logger.emit(
         level,
         _BACKEND_EVENTS[event],
@@ -236,8 +240,6 @@ _POOL_EVENTS = {
     CALM: "Pool {pool}: enough healthy backends; requests go to those alone",
 }
 _BACKEND_EVENTS = {
-    UP: "Pool {pool}: backend {backend} is healthy",
-    DOWN: "Pool {pool}: backend {backend} is not healthy and gets no requests",
     EJECTED: "Pool {pool}: backend {backend} is left out for {seconds:g} s after {errors} errors"
     " in a row",
     RESTORED: "Pool {pool}: backend {backend} takes requests again",
