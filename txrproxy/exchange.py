@@ -399,6 +399,7 @@ class Exchange:
             self.site.seconds,
             lambda reason, received, sent: self._tunnel_ended(upstream, reason, received, sent),
         )
+        tunnel.pool = self.pool
         self.site.tunnels.add(tunnel)
         self._tunnel = tunnel
         tunnel.start(from_client, rest)
