@@ -44,6 +44,8 @@ class Listening:
     ``factory`` may be changed at any time.
     """
 
+    _realPortNumber: int | None = None  # by which the stock transports name themselves
+
     def __init__(self, sock: socket.socket, factory: Any, reactor: Any) -> None:
         self.factory = factory
         self.connected = False
