@@ -14,9 +14,11 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txrproxy.control import SOCKET
 from txrproxy.transport.channel import Body, Channel, bind_to, connect_to
 
-NAME = "control.sock"
+NAME = SOCKET
+PID = "txrproxy.pid"
 
 _BACKLOG = 16
 _logger = Logger()
@@ -31,6 +33,7 @@ class Control:
 
     def __init__(self, folder: str, reactor: Any) -> None:
         self.path = os.path.join(folder, NAME)
+        self._pid_file = os.path.join(folder, PID)
         self._reactor = reactor
         self._topics: dict[str, Callable[[Body], Any]] = {}
         self._channels: set[Channel] = set()
@@ -55,8 +58,13 @@ class Control:
         self._topics[topic] = callback
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Begin to answer; for scripts, a file beside the socket has our process id."""
         self._reactor.addReader(self)
+        try:
+            with open(self._pid_file, "w", encoding="ascii") as file:
+                file.write(f"{os.getpid()}\n")
+        except OSError as error:
+            _logger.warn("{path}: {why}", path=self._pid_file, why=error.strerror)
 
     def close(self) -> None:
         """Answer no more; answers that are on their way get there."""
@@ -65,6 +73,7 @@ class Control:
         try:
             if _identity(self.path) == self._identity:  # not that of who took our place
                 os.unlink(self.path)
+                os.unlink(self._pid_file)
         except OSError:
             pass  # somebody was faster
 

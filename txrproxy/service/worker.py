@@ -114,6 +114,9 @@ def run(number: int, link: socket.socket, config: Config, sockets: Iterable[Body
         signal.set_wakeup_fd(-1)
         _close_all_but(keep)
         _name(f"txrproxy {number}")
+        if config.server.cpu_affinity:
+            cpus = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, {cpus[(number - 1) % len(cpus)]})
         reactor = after_fork()
         status = _serve(reactor, link, config, messages)
     except BaseException:
