@@ -328,6 +328,7 @@ class Exchange(Forwarding):
             self.site.seconds,
             lambda reason, received, sent: self._tunnel_ended(upstream, reason, received, sent),
         )
+        tunnel.pool = self.pool
         self.site.tunnels.add(tunnel)
         self._tunnel = tunnel
         tunnel.start(from_client, rest)

@@ -50,6 +50,9 @@ from txrproxy.transport.proxyprotocol import Mode
 
 _logger = Logger()
 
+# What a site keeps when it becomes another.
+_OWN = frozenset({"connections", "tunnels", "service", "request_id"})
+
 MAX_PEERS = 1024  # clients whose rendered address is remembered
 
 # What stands in for a request that could not be read.
@@ -140,6 +143,16 @@ class ProxySite:
     def serve(self, service: Service) -> None:
         """Bind what connections share: limits and deadlines."""
         self.service = service
+
+    def become(self, other: ProxySite) -> None:
+        """Serve as ``other`` would, from the next request on: it was built to take this place.
+
+        Connections stay, and exchanges in progress keep the plan they have.
+        """
+        for name, value in vars(other).items():
+            if name not in _OWN:
+                setattr(self, name, value)
+        self.service.become(other.service)
 
     # What Twisted asks of a factory.
 

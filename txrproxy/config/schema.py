@@ -75,6 +75,7 @@ class Server:
         "auto",
         'processes that serve traffic: "auto" is one for each CPU, 0 serves in the main process',
     )
+    cpu_affinity: bool = option(False, "keep each worker on a CPU of its own")
     drain_timeout: Seconds = option(
         seconds("30s"), "how long old exchanges may take to finish after a reload or a stop"
     )
