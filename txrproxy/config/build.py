@@ -13,15 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 from attrs import define, field
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.reflect import namedAny
 
 from txrproxy import actions
-from txrproxy.balance.pool import Pool
-from txrproxy.balance.select import Cycle
+from txrproxy.balance.backend import Backend
+from txrproxy.balance.pool import MEMBERS, STATE, Pool
+from txrproxy.balance.split import Split
 from txrproxy.config import schema
 from txrproxy.config.certificates import rules_of, sources
 from txrproxy.config.problems import ConfigErrors, Problem
 from txrproxy.config.values import Bind
+from txrproxy.health.checker import Checker
+from txrproxy.health.slots import Slots
 from txrproxy.http.fields import make_line
 from txrproxy.http.forward import Changes
 from txrproxy.http.security import security_lines
@@ -69,6 +73,8 @@ class Graph:
     tls: Mapping[str, ListenerTls]
     deadlines: Deadlines = field(repr=False)
     gate: Gate = field(repr=False)
+    checkers: Mapping[Pool, Checker] = field(repr=False)
+    slots: Slots = field(repr=False)
     _tree: Tree[Plan] = field(repr=False)
     _shared: Mapping[str, Any] = field(repr=False)
     _reactor: Any = field(repr=False)
@@ -82,9 +88,15 @@ class Graph:
         return ReverseProxyResource.of_tree(self._tree, self._reactor, self._shared)
 
     def start(self) -> None:
-        """Begin what goes on by itself: following certificate files."""
+        """Begin what goes on by itself: following certificate files, health checks."""
         for tls in self.tls.values():
             tls.start()
+        for checker in self.checkers.values():
+            checker.start()
+
+    def ready(self) -> Deferred[Any]:
+        """Fires when what is known of backends will do to serve."""
+        return gatherResults([_also(checker.ready) for checker in self.checkers.values()])
 
     def take_over(self, old: Graph) -> None:
         """Take the place of a graph that runs, and that this one was built beside.
@@ -111,6 +123,12 @@ class Graph:
         for name, tls in old.tls.items():
             if self.tls.get(name) is not tls:
                 tls.stop()
+        for pool, checker in self.checkers.items():
+            if pool not in old.checkers:
+                checker.start()
+        for pool, checker in old.checkers.items():
+            if pool not in self.checkers:
+                checker.stop()
         removed = {pool for name, pool in old.pools.items() if name not in self.pools}
         timeout = self.config.server.drain_timeout
         self._endings = [call for call in old._endings if call.active()]
@@ -134,6 +152,8 @@ class Graph:
     def close(self) -> None:
         """Let go of the connections to backends, and stop the clockwork."""
         close(self.pools.values())
+        for checker in self.checkers.values():
+            checker.stop()
         for tls in self.tls.values():
             tls.stop()
         for call in self._endings:
@@ -145,6 +165,17 @@ class Graph:
     def busy(self) -> int:
         """Connections and tunnels that are still open."""
         return sum(len(site.connections) for site in self._all_sites())
+
+
+def _also(fired: Deferred[None]) -> Deferred[None]:
+    """Fires with another one, and does not take its result."""
+    also: Deferred[None] = Deferred()
+
+    def tell(result: None) -> None:
+        also.callback(None)
+
+    fired.addCallback(tell)
+    return also
 
 
 def _end(pools: set[Pool], gone: Sequence[ProxySite], sites: Sequence[ProxySite]) -> None:
@@ -163,15 +194,17 @@ def build(
     log: Any = NO_LOG,
     wall: Callable[[], float] = time.time,
     old: Graph | None = None,
+    checks: bool = True,
 ) -> Graph:
     """The objects of a configuration that was loaded without errors.
 
     ``old`` is the graph that it is to take over from, which notices nothing until it does. ``log``
-    takes access log records (:func:`txrproxy.observe.accesslog.open_log`). Raises
+    takes access log records (:func:`txrproxy.observe.accesslog.open_log`). Without ``checks``,
+    another process asks the backends whether they are well. Raises
     :class:`ConfigErrors` for what only shows when it is tried, such as a resource that can not be
     imported.
     """
-    return _Builder(config, reactor, log, wall, old).graph()
+    return _Builder(config, reactor, log, wall, old, checks).graph()
 
 
 class _Builder:
@@ -182,6 +215,7 @@ class _Builder:
         log: Any,
         wall: Callable[[], float],
         old: Graph | None,
+        checks: bool,
     ) -> None:
         self.config = config
         self.reactor = reactor
@@ -190,7 +224,10 @@ class _Builder:
         self.old = old
         # Running deadlines are in the queues of the process, whichever graph asked for them.
         self.deadlines = Deadlines(reactor) if old is None else old.deadlines
-        self.wiring = Wiring(reactor, self.deadlines, config.resolve)
+        self.wiring = Wiring(reactor, self.deadlines, config.resolve, config.server.state_dir)
+        self.checks = checks
+        self.checkers: dict[Pool, Checker] = {}
+        self.slots = Slots() if old is None else old.slots
         self.seconds = reactor.seconds
         self.gate = Gate(reactor) if old is None else old.gate
 
@@ -234,6 +271,8 @@ class _Builder:
             certificates,
             self.deadlines,
             self.gate,
+            self.checkers,
+            self.slots,
             tree,
             shared,
             self.reactor,
@@ -301,11 +340,35 @@ class _Builder:
 
     def pool(self, name: str, pool: schema.Pool) -> Pool:
         if (kept := self.inherited_pool(name, pool)) is not None:
+            if self.old is not None and kept in self.old.checkers:
+                self.checkers[kept] = self.old.checkers[kept]
             return kept
         try:
-            return self.wiring.pool(name, pool)
+            made = self.wiring.pool(name, pool)
         except Unusable as error:
             raise ConfigErrors([Problem("", 0, error.key, str(error))]) from error
+        if self.old is not None and name in self.old.pools:
+            made.remember(self.old.pools[name], self.seconds())
+        if pool.health is not None and self.checks:
+            self.check(made, pool.health)
+        return made
+
+    def check(self, pool: Pool, settings: schema.Health) -> None:
+        """Have the backends of a pool asked whether they are well."""
+        checker = Checker(
+            self.reactor,
+            pool,
+            settings,
+            lambda backend: backend.connections.dial,
+            slots=self.slots,
+        )
+        self.checkers[pool] = checker
+
+        def follow(pool: Pool, event: str, backend: Backend | None) -> None:
+            if event in (MEMBERS, STATE):
+                checker.follow()
+
+        pool.listeners.append(follow)
 
     def proxy_headers(self, listener: schema.Listener) -> Any:
         if listener.proxy_protocol == "off":
@@ -400,8 +463,8 @@ class _Builder:
         if len(names) == 1:
             plan.pool = pools[names[0]]
         else:
-            turns = Cycle([pools[name] for name in names], list(shares.values()))
-            plan.split = lambda exchange: turns.next()
+            split = Split([pools[name] for name in names], list(shares.values()))
+            plan.split = lambda exchange: split.choose(exchange.head)
         # Of a split, the first pool has the say where the route has not.
         timeouts = self.config.pools[names[0]].timeouts
         self.wiring.deadlines_of(plan, timeouts, route.timeouts)

@@ -247,6 +247,11 @@ class Sticky:
     """Keeps a client on one backend by a cookie."""
 
     cookie: FieldName = required("name of the cookie", example='"txr"')
+    secret: OptionalSecret = option(
+        "",
+        "signs it, for several machines to agree; without it one is made and kept in state_dir",
+        example='"file:sticky.key"',
+    )
 
 
 @frozen(kw_only=True)

@@ -22,7 +22,7 @@ from txrproxy.config.schema import Config
 from txrproxy.observe.accesslog import open_log
 from txrproxy.service.sockets import addresses
 from txrproxy.transport.channel import Refused
-from txrproxy.transport.listening import ELSEWHERE, Listening
+from txrproxy.transport.listening import ELSEWHERE, UNREADY, Listening
 
 _logger = Logger()
 
@@ -46,6 +46,7 @@ class Plane:
         self._sockets: dict[tuple[str, int], _Socket] = {}
         self._share = (0, 0)  # which part of how many is ours
         self._deaf = False
+        self._unready = False  # the first checks of backends have not ended
         self._draining: Deferred[None] | None = None
         self._deadline = 0.0  # of draining
         self._started = reactor.seconds()
@@ -109,11 +110,21 @@ class Plane:
             if old.log is not new.log:
                 old.log.close()
         self.graph = new
+        if old is None:
+            self._unready = True
+            new.ready().addCallback(self._be_ready)
         self._listen(new)
         # What exists now lives long: the collector need not look at it again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 50)
+
+    def _be_ready(self, _: Any) -> None:
+        """Enough is known of the backends: until now, who came has waited in the backlog."""
+        self._unready = False
+        for each in self._sockets.values():
+            if each.port is not None:
+                each.port.release(UNREADY)
 
     def _listen(self, graph: Graph) -> None:
         keys = [key for key, _ in addresses(graph.config)]
@@ -128,6 +139,8 @@ class Plane:
             elif not self._deaf:
                 each.port = Listening(each.sock, site, self._reactor)
                 each.port.hold(ELSEWHERE)
+                if self._unready:
+                    each.port.hold(UNREADY)
                 each.port.start()
                 graph.limit.add(each.port)
         self.share(*self._share)
