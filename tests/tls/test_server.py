@@ -27,7 +27,7 @@ class ServerCase(Case):
         self.addCleanup(deadlines.close)
         self.headers = deadlines.queue(10, HeaderReader.expired)
         self.server = TlsServer(
-            lambda: SSL.Connection(self.context, None),
+            lambda: pki.accepting(self.context),
             reactor,
             deadlines.queue(10, TlsLayer.expired),
             Gate(reactor),

@@ -333,6 +333,7 @@ class TlsLayer:
         if self.handshaking:
             self._fail(self._error or HungUp("the connection was closed"))
         elif not self._eof:
+            self._write_closed = True  # a broken connection ends without a word of ours
             self._lose(Truncated())
         elif self._write_closed:
             self._raw.loseConnection()
@@ -348,7 +349,7 @@ class TlsLayer:
         self.connection.set_shutdown(SSL.SENT_SHUTDOWN)
         if self.handshaking:
             self._fail(self._error or HungUp("the connection was closed"))
-        elif reason.check(ConnectionDone) and not self._eof and not self._closing:
+        elif isinstance(reason.value, ConnectionDone) and not self._eof and not self._closing:
             self._say_lost(Truncated())
         else:
             self._say_lost(reason)
@@ -387,8 +388,9 @@ class TlsLayer:
         self._plain_way = True
         protocol.makeConnection(self)
         # What came with the last flight. What the protocol pauses for is held by then.
-        self._pipe.more = True
-        self._go_on()
+        if self._pipe.waiting():
+            self._pipe.more = True
+            self._go_on()
 
     def expired(self) -> None:
         """The deadline of the handshake."""
@@ -436,8 +438,8 @@ class TlsLayer:
         stuck = direct.unsent(self._raw)
         self._send(last)
         self._close_notify()
-        self._drop(stuck)
         self._say_lost(error)
+        self._drop(stuck)
 
     def _drop(self, stuck: int) -> None:
         """Close the raw connection; it may have to wait until it can be written to.
@@ -448,7 +450,7 @@ class TlsLayer:
         if stuck:
             self._raw.abortConnection()
         else:
-            self._raw.loseConnection()
+            direct.close(self._raw)
 
     def _say_lost(self, error: Exception | Failure) -> None:
         self._closing = True

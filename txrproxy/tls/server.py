@@ -33,7 +33,8 @@ PLAIN_ANSWER = (
 
 @frozen(eq=False)
 class TlsServer:
-    """``connection()`` gives an ``OpenSSL.SSL.Connection`` on memory BIOs for each client.
+    """``connection()`` gives an ``OpenSSL.SSL.Connection`` for each client, on memory BIOs, that is to
+    accept a handshake and no other after it.
 
     ``queue`` is the deadline of a handshake, made with ``TlsLayer.expired``; ``gate`` bounds the
     handshakes of the process. ``greet`` is that of :class:`~txrproxy.tls.layer.TlsLayer`.
@@ -56,11 +57,8 @@ class TlsServer:
         When the handshake is done, ``made(layer)`` gives the protocol that speaks over TLS, whose
         transport the layer is; if there will be none, ``ended(layer, failure)`` says why.
         """
-        connection = self.connection()
-        connection.set_accept_state()
-        connection.set_options(SSL.OP_NO_RENEGOTIATION)
         return TlsLayer(
-            connection,
+            self.connection(),
             made,
             ended,
             self.clock,

@@ -70,9 +70,10 @@ class LeanReactor(epollreactor.EPollReactor):
                 _call_with_logger(selectable, log.err)
                 why = error
             if why:
-                _call_with_logger(
-                    selectable, self._disconnectSelectable, selectable, why, event == _IN
-                )
+                try:
+                    self._disconnectSelectable(selectable, why, event == _IN)
+                except BaseException:
+                    _call_with_logger(selectable, log.err)
 
     doIteration = doPoll
 
