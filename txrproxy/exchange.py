@@ -45,6 +45,7 @@ from txrproxy.http.forward import (
     ResponseBlock,
     ResponseRules,
     believed_request_id,
+    believed_scheme,
     public_lines,
     request_head,
 )
@@ -52,6 +53,7 @@ from txrproxy.http.head import IDEMPOTENT, RequestHead, ResponseHead
 from txrproxy.http.status import status_line
 from txrproxy.http.target import BadTarget
 from txrproxy.routing.plan import Plan
+from txrproxy.routing.tree import Tree
 from txrproxy.transport.tunnel import Tunnel
 
 REPLAY_LIMIT = 64 * 1024  # bytes of a request body kept so that it can be sent again
@@ -140,6 +142,20 @@ class Exchange:
             self.fail(METHOD_NOT_ALLOWED)
             return
         plan.serve(self)
+
+    def take(self, tree: Tree[Plan]) -> None:
+        """Serve by another tree than the site's."""
+        head = self.head
+        client = self.client.decode("ascii")
+        asked = (head.host, head.path, head.method, head.fields.all, head.target.query, client)
+        self.plan = tree.find(*asked, self.identity) or self.site.nowhere
+        self.plan.serve(self)
+
+    @property
+    def secure(self) -> bool:
+        """Whether the client speaks https: to us, or to a trusted proxy that says so."""
+        peer = self.downstream.peer
+        return peer.secure or (peer.trusted and believed_scheme(self.head.fields) == b"https")
 
     # 2: to a backend.
 
@@ -296,7 +312,7 @@ class Exchange:
     @property
     def _response_rules(self) -> ResponseRules:
         rules = self.plan.response_rules
-        return rules.secure if self.downstream.peer.secure else rules
+        return rules.secure if self.secure else rules
 
     def on_informational(self, head: ResponseHead) -> None:
         """1xx: to a client that can read it (RFC 9110 section 15.2)."""
@@ -313,7 +329,10 @@ class Exchange:
         if ended:
             self.upstream = None
         rules = self.plan.response_rules
-        block = (rules.secure if self.downstream.peer.secure else rules).block(head)
+        peer = self.downstream.peer
+        if peer.secure or (peer.trusted and self.secure):
+            rules = rules.secure
+        block = rules.block(head)
         if block.names_backend:
             block = ResponseBlock(public_lines(block.lines, self._public_address()))
         downstream = self.downstream
@@ -358,7 +377,7 @@ class Exchange:
     def _public_address(self) -> PublicAddress:
         head, pool = self.head, self.pool
         return PublicAddress(
-            self.downstream.peer.scheme,
+            b"https" if self.secure else b"http",
             head.authority,
             head.host,
             pool.own,

@@ -132,7 +132,9 @@ class ServerContexts:
         if not self.policy(connection).asks:
             return None
         certificate = connection.get_peer_certificate(as_cryptography=True)
-        return None if certificate is None else identify(certificate)
+        if certificate is None:
+            return None
+        return identify(certificate, connection.get_peer_cert_chain(as_cryptography=True) or ())
 
     def policy(self, connection: SSL.Connection) -> Policy:
         """What was asked of the client of a finished handshake."""
@@ -215,7 +217,9 @@ class ServerContexts:
     def _choose_among(self, connection: SSL.Connection) -> int:
         """The same where names differ in what they ask."""
         served = self._served
-        early: Entry | None = connection.get_context().get_app_data()  # of the name as it was read ahead
+        early: Entry | None = (
+            connection.get_context().get_app_data()
+        )  # of the name as it was read ahead
         old = connection.get_protocol_version() < SSL.TLS1_3_VERSION
         if early is not None and old and is_resumed(connection):
             entry = early  # OpenSSL has the session's name, and not the one asked for

@@ -33,8 +33,8 @@ PLAIN_ANSWER = (
 
 @frozen(eq=False)
 class TlsServer:
-    """``connection()`` gives an ``OpenSSL.SSL.Connection`` for each client, on memory BIOs, that is to
-    accept a handshake and no other after it.
+    """``connection()`` gives an ``OpenSSL.SSL.Connection`` for each client: on memory BIOs, and
+    ready to accept one handshake and no other after it.
 
     ``queue`` is the deadline of a handshake, made with ``TlsLayer.expired``; ``gate`` bounds the
     handshakes of the process. ``greet`` is that of :class:`~txrproxy.tls.layer.TlsLayer`.
