@@ -18,9 +18,10 @@ from attrs import frozen
 from OpenSSL import SSL
 from twisted.python.failure import Failure
 
+from txrproxy.tls.ends import HandshakeFailed, HungUp
 from txrproxy.tls.failures import FailureLog
 from txrproxy.tls.gate import Gate
-from txrproxy.tls.layer import HandshakeFailed, HungUp, TlsLayer
+from txrproxy.tls.layer import TlsLayer
 from txrproxy.transport.deadlines import Queue
 
 _WORDS = b"This port speaks HTTPS: use https:// in place of http://\n"
