@@ -35,6 +35,7 @@ from txrproxy.routing.redirect import Template
 from txrproxy.routing.rewrite import Rewrite
 from txrproxy.routing.tree import Tree
 from txrproxy.site import NO_LOG, ProxySite, request_ids
+from txrproxy.tls.certificates import Source
 from txrproxy.tls.failures import FailureLog
 from txrproxy.tls.gate import Gate
 from txrproxy.tls.layer import TlsLayer
@@ -249,7 +250,7 @@ class _Builder:
         for name, listener in config.listeners.items():
             tls = self.tls(name, listener)
             site = ProxySite(
-                self.to_https(listener) if listener.redirect_https else tree,
+                self.to_https(listener, tree) if listener.redirect_https else tree,
                 limit=limit,
                 proxy_headers=self.proxy_headers(listener),
                 scheme=b"http" if tls is None else b"https",
@@ -296,11 +297,14 @@ class _Builder:
         resolve = self.config.resolve
         if (kept := self.inherited_tls(name, listener)) is not None:
             return kept
+
+        def own() -> Source:
+            return self_signed(resolve(self.config.server.state_dir), self.wall())
+
         try:
             found = sources(tls, resolve)
             if tls.self_signed:
-                made = self_signed(resolve(self.config.server.state_dir), self.wall())
-                found.append(attrs.evolve(made, **rules_of(tls, resolve)))
+                found.append(attrs.evolve(own(), **rules_of(tls, resolve)))
             return ListenerTls(
                 found,
                 resolve,
@@ -311,6 +315,7 @@ class _Builder:
                 session_tickets=tls.session_tickets,
                 strict=tls.strict_sni,
                 reload=tls.reload,
+                renew=own if tls.self_signed else lambda: None,
             )
         except (BadPem, Disagreement) as error:
             raise ConfigErrors([Problem("", 0, f"listeners.{name}.tls", str(error))]) from error
@@ -397,14 +402,14 @@ class _Builder:
             keepalive_requests=listener.keepalive_requests,
         )
 
-    def to_https(self, listener: schema.Listener) -> Tree[Plan]:
+    def to_https(self, listener: schema.Listener, tree: Tree[Plan]) -> Tree[Plan]:
         """The tree of a listener that sends everyone to https."""
         port = listener.redirect_https
         named = "" if port is True or port == 443 else f":{port}"
         template = Template.compile("https://{host}" + named + "{uri}")
         conditions = Conditions()
         rules = self.rules((), None)
-        plan = Plan(name=b"", serve=actions.redirect(template, 308, conditions), **rules)
+        plan = Plan(name=b"", serve=actions.to_https(template, conditions, tree), **rules)
         return Tree([(conditions, plan)])
 
     # Routes.
