@@ -130,6 +130,33 @@ class KeyTests(SynchronousTestCase):
         self.assertEqual(named(b"sid"), named(b"sid="))
         self.assertEqual(len(set(keys)), len(keys) - 1)
 
+    def test_what_a_trusted_proxy_says(self) -> None:
+        def told(*pairs: tuple[bytes, bytes], trusted: bool = True) -> bytes:
+            return KeyMaker(ALL).key(b"http", b"h", b"/", fields(*pairs), trusted)
+
+        keys = [
+            told(),
+            told((b"X-Forwarded-Proto", b"https")),
+            told((b"X-Forwarded-Proto", b"http")),
+            told((b"X-Forwarded-Host", b"https")),
+            told((b"X-Forwarded-Port", b"1"), (b"X-Forwarded-Host", b"other")),
+            told((b"Forwarded", b"for=1.2.3.4;Proto=https")),
+            told((b"Forwarded", b'for=1.2.3.4; host="a;b"')),
+            told((b"Forwarded", b"host=a, host=b")),
+        ]
+        self.assertEqual(len(set(keys)), len(keys))
+        # One key for all clients.
+        for pair in (
+            (b"X-Forwarded-For", b"1.2.3.4"),
+            (b"Forwarded", b"for=1.2.3.4;by=x"),
+            (b"X-Real-IP", b"1.2.3.4"),
+            (b"X-Request-Id", b"1"),
+            (b"Via", b"1.1 x"),
+        ):
+            self.assertEqual(told(pair), told(), pair)
+        # From anyone else those fields do not reach the origin.
+        self.assertEqual(told((b"X-Forwarded-Host", b"evil"), trusted=False), told())
+
     def test_no_part(self) -> None:
         for part in ("", "port", "header:", "header:a b", "cookie:\u00e9", "header"):
             self.assertRaises(ValueError, KeyMaker, (part,))

@@ -11,6 +11,11 @@ sorted or dropped; the port and the scheme always count, because both reach the 
 holds the name of its route and the parts that it is made of: routes with other backends or other
 rules may answer the same address, and a store outlives a configuration.
 
+Behind a trusted proxy an origin also hears what that says of the request (X-Forwarded-Host,
+X-Forwarded-Proto and their like), so that this counts as well; from everyone else those fields are
+dropped on the way. What tells of the client alone (X-Forwarded-For and the rest of Forwarded) is in
+no key: a backend that answers by it has to say so, with Vary or ``private``.
+
 A key is text in lines. No part of a request can contain a line feed, so that it is unambiguous.
 """
 
@@ -81,12 +86,22 @@ class KeyMaker:
         self._prefix = b"%b %b\n" % (scope, ",".join(signature).lower().encode("ascii"))
         self._bases: dict[tuple[bytes, bytes], bytes] = {}
 
-    def key(self, scheme: bytes, authority: bytes, target: bytes, fields: Fields) -> bytes:
+    def key(
+        self,
+        scheme: bytes,
+        authority: bytes,
+        target: bytes,
+        fields: Fields,
+        trusted: bool = False,
+    ) -> bytes:
         """The key of a request; GET and HEAD have the same.
 
         ``authority`` and ``target`` (the path with its query) are as the client wrote them.
+        ``trusted`` says that they come from a proxy that is believed.
         """
         base = self._bases.get((scheme, authority)) or self._base(scheme, authority)
+        if trusted:
+            base = _told(fields) + base
         if self._whole:
             return base + (target if b"%" not in target else normal_target(target))
         return base + self._rest(target, fields)
@@ -107,6 +122,20 @@ class KeyMaker:
         if self._cookies:
             lines += _cookies(fields.all(b"cookie"), self._cookies)
         return b"\n".join(lines)
+
+
+_OF_CLIENT = frozenset({b"x-forwarded-for", b"x-forwarded-client-cert"})
+_forwarded = re.compile(rb'(?:^|[;,])[ \t]*((?:host|proto)=(?:"[^"]*"|[^;,]*))', re.I).findall
+
+
+def _told(fields: Fields) -> bytes:
+    """What a proxy says of a request that may change the answer; a line each, none as a rule."""
+    names = {n for n in fields.marked if n.startswith(b"x-forwarded-")} - _OF_CLIENT
+    lines = [b"%b%b\n" % (name, normal_field(name, fields.all(name))) for name in sorted(names)]
+    told = _forwarded(b",".join(fields.all(b"forwarded")))
+    if told:
+        lines.append(b"forwarded=%b\n" % b";".join(told))
+    return b"".join(lines)
 
 
 def _cookies(values: Sequence[bytes], names: Sequence[bytes]) -> list[bytes]:
