@@ -21,7 +21,7 @@ class WiringTests(SynchronousTestCase):
 
     def test_dialers(self):
         pool = self.pool("http://10.0.0.1:8080", "http://[::1]", "http://app", "unix:/s")
-        kinds = [type(backend.connections._dial) for backend in pool.backends]
+        kinds = [type(backend.connections.dial) for backend in pool.backends]
         self.assertEqual(kinds, [TcpDialer, TcpDialer, NameDialer, UnixDialer])
 
     def test_names(self):
@@ -37,9 +37,9 @@ class WiringTests(SynchronousTestCase):
         )
 
     def test_attempts(self):
-        self.assertEqual(self.pool("http://a").attempts, 3)
+        self.assertEqual(self.pool("http://a").retry.attempts, 2)
         retry = schema.RetryRules(attempts=0)
-        self.assertEqual(self.pool("http://a", retry=retry).attempts, 1)
+        self.assertEqual(self.pool("http://a", retry=retry).retry.attempts, 0)
 
     def test_a_host_name_of_the_pool_is_its_own(self):
         self.assertIn(b"app.internal", self.pool("http://a", host="app.internal").own)

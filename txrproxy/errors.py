@@ -24,11 +24,12 @@ class Fault(enum.Enum):
 
 
 class Retry(enum.Enum):
-    """When the same request may be sent to a backend again."""
+    """What kind of failure it is, as ``retry.on`` of a pool names it."""
 
-    NEVER = "never"
-    ALWAYS = "always"  # the request never reached a backend
-    IF_SAFE = "if_safe"  # it may have: idempotent methods with a replayable body only
+    NEVER = ""
+    CONNECT = "connect"  # the request never reached a backend: always safe to send again
+    RESET = "reset"  # it may have: idempotent methods with a replayable body only
+    TIMEOUT = "timeout"  # the same
 
 
 @frozen(eq=False)
@@ -105,6 +106,7 @@ METHOD_NOT_ALLOWED = _row("method_not_allowed", 405, _C, "This method is not off
 BODY_TOO_LARGE = _row("body_too_large", 413, _C, "The request body is too large.")
 BAD_PROXY_HEADER = _row("bad_proxy_header", 0, _C)
 CLIENT_TLS_FAILED = _row("client_tls_failed", 0, _C)
+PLAIN_HTTP = _row("plain_http", 400, _C, "This port speaks HTTPS.")
 
 # The client kept us waiting, or went away.
 HEAD_TIMEOUT = _row("head_timeout", 408, _C, "The request head took too long to arrive.")
@@ -115,38 +117,49 @@ CLIENT_ABORTED = _row("client_aborted", 0, _C)
 
 # The proxy's own answers.
 NO_ROUTE = _row("no_route", 404, _P, "Nothing is served at this address.")
-NO_BACKEND = _row("no_backend", 503, _P, "No server is available for this request.", Retry.ALWAYS)
+NO_BACKEND = _row("no_backend", 503, _P, "No server is available for this request.")
 QUEUE_FULL = _row("queue_full", 503, _P, "Too many requests are waiting. Try again shortly.")
 QUEUE_TIMEOUT = _row("queue_timeout", 503, _P, "The request waited too long for a free server.")
+DEADLINE = _row("deadline", 504, _B, "The servers behind this proxy took too long to answer.")
 INTERNAL = _row("internal", 500, _P, "The proxy failed to handle this request.")
 RESOURCE_FAILED = _row("resource_failed", 500, _P, "The application failed.")
 
 # The backend failed before a response began: a 502 or 504 tells the client.
 CONNECT_REFUSED = _row(
-    "connect_refused", 502, _B, "The server behind this proxy is not reachable.", Retry.ALWAYS
+    "connect_refused", 502, _B, "The server behind this proxy is not reachable.", Retry.CONNECT
 )
 CONNECT_TIMEOUT = _row(
-    "connect_timeout", 504, _B, "The server behind this proxy is not reachable.", Retry.ALWAYS
+    "connect_timeout", 504, _B, "The server behind this proxy is not reachable.", Retry.CONNECT
 )
 NAME_UNRESOLVED = _row(
-    "name_unresolved", 502, _B, "The server behind this proxy is not reachable.", Retry.ALWAYS
+    "name_unresolved", 502, _B, "The server behind this proxy is not reachable.", Retry.CONNECT
 )
 TLS_HANDSHAKE_FAILED = _row(
-    "tls_handshake_failed", 502, _B, "The server behind this proxy is not reachable.", Retry.ALWAYS
+    "tls_handshake_failed", 502, _B, "The server behind this proxy is not reachable.", Retry.CONNECT
 )
 TLS_VERIFY_FAILED = _row(
-    "tls_verify_failed", 502, _B, "The server behind this proxy is not trusted.", Retry.ALWAYS
+    "tls_verify_failed", 502, _B, "The server behind this proxy is not trusted.", Retry.CONNECT
 )
-RESET = _row("reset", 502, _B, "The server behind this proxy closed the connection.", Retry.IF_SAFE)
-BAD_RESPONSE = _row("bad_response", 502, _B, "The server behind this proxy sent a bad response.")
+RESET = _row("reset", 502, _B, "The server behind this proxy closed the connection.", Retry.RESET)
+BAD_RESPONSE = _row(
+    "bad_response", 502, _B, "The server behind this proxy sent a bad response.", Retry.RESET
+)
 RESPONSE_HEAD_TOO_LARGE = _row(
     "response_head_too_large", 502, _B, "The server behind this proxy sent a bad response."
 )
 FIRST_BYTE_TIMEOUT = _row(
-    "first_byte_timeout", 504, _B, "The server behind this proxy took too long to answer."
+    "first_byte_timeout",
+    504,
+    _B,
+    "The server behind this proxy took too long to answer.",
+    Retry.TIMEOUT,
 )
 BACKEND_WRITE_TIMEOUT = _row(
-    "backend_write_timeout", 504, _B, "The server behind this proxy stopped reading."
+    "backend_write_timeout",
+    504,
+    _B,
+    "The server behind this proxy stopped reading.",
+    Retry.TIMEOUT,
 )
 
 # It failed in the middle of one: the client's connection is closed so that it can tell.

@@ -4,7 +4,7 @@
 
     begin ─▶ plan.serve ─▶ proxy ─▶ attempt ─▶ on_connected ─▶ on_response ─▶ … ─▶ finish
                  │                    ▲  backend.acquire            │
-                 │                    └──── fail(reason), retryable ┤
+                 │                    └── it failed, another may do ┤
                  └─▶ reply (redirect, respond, error page) ─────────┴─ fail(reason), final
 
 An exchange stands between one downstream and one upstream connection and owns neither: it is told
@@ -15,10 +15,11 @@ body that may have to be sent again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from txrproxy.balance.backend import Backend
+from twisted.logger import Logger
+
 from txrproxy.errors import (
     BAD_RESPONSE,
     BODY_TIMEOUT,
@@ -27,16 +28,13 @@ from txrproxy.errors import (
     INTERNAL,
     METHOD_NOT_ALLOWED,
     MISDIRECTED,
-    NO_BACKEND,
     OK,
-    QUEUE_TIMEOUT,
     RESPONDED,
     UPGRADED,
     Fault,
     Reason,
-    Retry,
 )
-from txrproxy.http.body import encode_chunk
+from txrproxy.forwarding import Forwarding
 from txrproxy.http.errorpage import page
 from txrproxy.http.fields import EMPTY, Fields, Line, make_line, split_list
 from txrproxy.http.forward import (
@@ -46,15 +44,14 @@ from txrproxy.http.forward import (
     ResponseRules,
     believed_request_id,
     public_lines,
-    request_head,
 )
-from txrproxy.http.head import IDEMPOTENT, RequestHead, ResponseHead
+from txrproxy.http.head import RequestHead, ResponseHead
 from txrproxy.http.status import status_line
 from txrproxy.http.target import BadTarget
-from txrproxy.routing.plan import Plan
 from txrproxy.transport.tunnel import Tunnel
 
-REPLAY_LIMIT = 64 * 1024  # bytes of a request body kept so that it can be sent again
+_logger = Logger()
+
 # An error page is its own style and nothing else; a policy's default would take the style away.
 _PAGE_POLICY = make_line(
     b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'"
@@ -63,40 +60,22 @@ MAX_LOGGED = 2048  # bytes of what a client chooses freely, so that a line has a
 CLIENT_CLOSED = 499  # what the log says where no status could be sent, as nginx does
 
 
-class Exchange:
+class Exchange(Forwarding):
     """One request and its response. ``site`` is what all exchanges of a process share.
 
     The class holds the defaults, so that an exchange which never leaves the plain path sets little.
     """
 
-    plan: Plan
-    client: bytes
-    pool: Any = None
-    backend: Backend | None = None
-    upstream: Any = None
-    upgrading = False
     identity: ClientIdentity | None = None
-    status = 0
     bytes_in = 0
     bytes_out = 0
-    connect: float | None = None  # seconds, of the last attempt
-    first_byte: float | None = None
 
-    _tried: tuple[Backend, ...] = ()
-    _attempt_at = 0.0
-    _over = False
-    _target: bytes | None = None  # what a rewrite made of the client's
+    # What filters add: lines for the backend, lines for the client, and what to do at the end.
+    added: tuple[Line, ...] = ()
+    at_end: tuple[Callable[[Exchange], object], ...] = ()
     _public: PublicAddress | None = None
     _response_head: ResponseHead | None = None
     _length = 0  # framing of the response
-
-    # The request body: what may have to be sent (again), and whether it has ended.
-    _held: list[bytes] | None = None
-    _held_size = 0
-    _replayable = True
-    _body_ended = False
-    _trailers: Fields = EMPTY
-    _waits_for_continue = False
 
     def __init__(self, site: Any, downstream: Any, head: RequestHead, now: float) -> None:
         self.site = site
@@ -141,6 +120,25 @@ class Exchange:
             return
         plan.serve(self)
 
+    # What a filter asks for. A plan's `serve` is a chain of them, each of which calls the next,
+    # at once or later, or answers itself.
+
+    def hold(self) -> None:
+        """A filter has to wait for something: the request body stays where it is meanwhile."""
+        if self.head.facts.body and self._held is None:
+            self._held = []
+            self.downstream.pause_body()
+
+    def go_on(self, serve: Callable[[Exchange], None]) -> None:
+        """What the filter waited for is there: on to the next, unless all is over."""
+        if self.over:
+            return
+        try:
+            serve(self)
+        except Exception:
+            _logger.failure("{exchange!r} failed", exchange=self)
+            self.on_fault()
+
     # 2: to a backend.
 
     def proxy(self) -> None:
@@ -152,7 +150,10 @@ class Exchange:
             if limit is not None and facts.body > limit:
                 self.fail(BODY_TOO_LARGE)
                 return
-            self._held = []
+            if self._held is None:
+                self._held = []
+            else:
+                self.downstream.resume_body()
             self._waits_for_continue = facts.expects_continue
         else:
             self._body_ended = True
@@ -166,74 +167,7 @@ class Exchange:
             except BadTarget as error:
                 self.fail(error.reason)
                 return
-        assert plan.pool is not None
-        self.pool = plan.pool()
-        self._attempt()
-
-    def _attempt(self, fresh: Backend | None = None, reason: Reason = NO_BACKEND) -> None:
-        """One try: a backend, and a connection to it; ``fresh`` asks for a new one to that.
-
-        ``reason`` is how the exchange ends when no backend is left.
-        """
-        backend = fresh or self.pool.select(self._tried)
-        if backend is None:
-            self.fail(reason)
-            return
-        self.backend = backend
-        self._attempt_at = now = self.site.seconds()
-        upstream = backend.connections.acquire(self, fresh is not None)
-        if upstream is not None:
-            self._send(upstream, now)
-        elif self.backend is backend and not self._body_ended and not self._over:
-            self.downstream.pause_body()
-
-    def on_connected(self, upstream: Any) -> None:
-        """A connection was opened, or became free."""
-        now = self.site.seconds()
-        self.connect = now - self._attempt_at
-        if not self._body_ended:
-            self.downstream.resume_body()  # before the backend may say that it takes no more
-        self._send(upstream, now)
-
-    def on_connect_failed(self, reason: Reason) -> None:
-        """No connection; ``reason`` says whether another backend may have one."""
-        self._failed(reason)
-
-    def queue_expired(self) -> None:
-        """No connection became free in time."""
-        assert self.backend is not None
-        self.backend.connections.leave(self)
-        self.fail(QUEUE_TIMEOUT)
-
-    def _send(self, upstream: Any, now: float) -> None:
-        backend = self.backend
-        assert backend is not None
-        self.upstream = upstream
-        plan, head, peer = self.plan, self.head, self.downstream.peer
-        facts = head.facts
-        rules = plan.trusted_rules if peer.trusted else plan.rules
-        data = request_head(
-            head.method,
-            self._target or head.target.origin,
-            backend.host_line if rules.backend_host else b"",
-            rules.block(head.fields, facts, head.authority),
-            peer,
-            self.request_id,
-        )
-        body = facts.body
-        if body == 0:
-            upstream.start(self, data, 0, now)
-            return
-        held = self._held
-        assert held is not None
-        if held:
-            content = b"".join(held)
-            data += encode_chunk(content) if body < 0 else content
-        upstream.start(self, data, body, now)
-        if self._body_ended:
-            upstream.end(now, self._trailers)
-        if self._held_size > REPLAY_LIMIT:
-            self._give_up_replay()
+        self.forward()
 
     # 3: the request body.
 
@@ -247,29 +181,11 @@ class Exchange:
             self._drop_upstream()
             self.fail(BODY_TOO_LARGE)
             return
-        if ended:
-            self._body_ended = True
-            if trailers:
-                plan, trusted = self.plan, self.downstream.peer.trusted
-                rules = plan.trusted_rules if trusted else plan.rules
-                self._trailers = rules.trailers(trailers, self.head.facts)
-        upstream = self.upstream
-        if self._held is not None and content:
-            self._held.append(content)
-            self._held_size += len(content)
-            if upstream is not None and self._held_size > REPLAY_LIMIT:
-                self._give_up_replay()
-        if upstream is None:
-            return
-        if content:
-            upstream.send(content)
-        if ended:
-            upstream.end(self.site.seconds(), self._trailers)
-
-    def _give_up_replay(self) -> None:
-        """The body has grown too large to be kept: it can be sent only once."""
-        self._held = None
-        self._replayable = False
+        if ended and trailers:
+            plan, trusted = self.plan, self.downstream.peer.trusted
+            rules = plan.trusted_rules if trusted else plan.rules
+            self._trailers = rules.trailers(trailers, self.head.facts)
+        self._pass_body(content, ended)
 
     def on_bad_body(self, reason: Reason) -> None:
         """The request body is broken, or stopped coming."""
@@ -282,14 +198,6 @@ class Exchange:
         """The proxy itself failed in the middle of its work."""
         self._drop_upstream()
         self.fail(INTERNAL)
-
-    def pause_request(self) -> None:
-        """The backend does not take what is written to it."""
-        self.downstream.pause_body()
-
-    def resume_request(self) -> None:
-        """It does again."""
-        self.downstream.resume_body()
 
     # 4: the response.
 
@@ -308,14 +216,24 @@ class Exchange:
     def on_response(self, head: ResponseHead, length: int, content: bytes, ended: bool) -> None:
         """The final head has arrived, with the beginning of the body or all of it."""
         now = self.site.seconds()
-        self.first_byte = now - self._attempt_at
-        status = self.status = head.status
+        self.first_byte = first_byte = now - self._attempt_at
         if ended:
             self.upstream = None
+        status = head.status
+        pool = self.pool
+        if pool.watched and self._judge(status, first_byte, now):
+            return
+        self.status = status
+        if self.plan.total is not None:
+            self.plan.total.stop(self)
         rules = self.plan.response_rules
         block = (rules.secure if self.downstream.peer.secure else rules).block(head)
         if block.names_backend:
             block = ResponseBlock(public_lines(block.lines, self._public_address()))
+        if pool.sticky is not None and self._wanted is not self.backend:
+            self._stick()
+        if self.added:
+            block = ResponseBlock([*block.lines, *self.added])
         downstream = self.downstream
         if not self._body_ended and self._waits_for_continue:
             # The client may never send the body that it asked about.
@@ -328,6 +246,11 @@ class Exchange:
         )
         if ended:
             self.finish(OK, now)
+
+    def _stick(self) -> None:
+        assert self.backend is not None
+        cookie = self.pool.sticky.set_cookie(self.backend, self.downstream.peer.secure)
+        self.added = (*self.added, cookie)
 
     def on_response_body(self, content: bytes, ended: bool, trailers: Fields) -> None:
         """More of the body."""
@@ -379,11 +302,17 @@ class Exchange:
             self.upstream = None
             self.fail(BAD_RESPONSE)
             return
+        pool = self.pool
+        if pool.watched:
+            self._judge(101, self.first_byte, now)
+        if pool.sticky is not None and self._wanted is not self.backend:
+            self._stick()
         self.status = 101
         lines = self._response_rules.block(head).lines
         block = ResponseBlock(
             [
                 *lines,
+                *self.added,
                 make_line(b"Connection", b"upgrade"),
                 make_line(b"Upgrade", b", ".join(chosen)),
                 make_line(b"X-Request-Id", self.request_id),
@@ -399,6 +328,7 @@ class Exchange:
             self.site.seconds,
             lambda reason, received, sent: self._tunnel_ended(upstream, reason, received, sent),
         )
+        tunnel.pool = self.pool
         self.site.tunnels.add(tunnel)
         self._tunnel = tunnel
         tunnel.start(from_client, rest)
@@ -413,48 +343,18 @@ class Exchange:
 
     # 6: when something goes wrong.
 
-    def on_upstream_failed(self, reason: Reason) -> None:
-        """The connection is gone before the response was whole."""
-        upstream, self.upstream = self.upstream, None
-        if self.status:
-            self._cut(reason)
-            return
-        # A kept connection may have been closed under the request: not the backend's failure, if
-        # sending the request again is safe (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
-        safe = self._replayable and self.head.method in IDEMPOTENT
-        if reason.retry is Retry.IF_SAFE and safe and upstream is not None and upstream.reused:
-            self._attempt(self.backend)
-            return
-        self._failed(reason)
-
-    def _failed(self, reason: Reason) -> None:
-        """An attempt failed: another backend, or the end."""
-        if reason.retry is Retry.ALWAYS and self.backend is not None:
-            self._tried = (*self._tried, self.backend)
-            if len(self._tried) < min(self.pool.attempts, len(self.pool.backends)):
-                self._attempt(reason=reason)
-                return
-        self.fail(reason)
-
     def on_client_lost(self, reason: Reason) -> None:
         """Nobody is left to answer: the backend is told by closing its connection."""
         self._drop_upstream()
         self.status = self.status or CLIENT_CLOSED
         self._log(reason, self.site.seconds())
 
-    def _drop_upstream(self) -> None:
-        upstream, self.upstream = self.upstream, None
-        if upstream is not None:
-            upstream.abandon()
-        elif self.backend is not None:
-            self.backend.connections.leave(self)  # one may be on its way
-
     def fail(self, reason: Reason) -> None:
         """Answer with an error page, or cut a response that has begun."""
-        if self._over:
+        if self.over:
             return
         if self.status:
-            self._cut(reason)
+            self.cut(reason)
             return
         accept = b", ".join(self.head.fields.all(b"accept")) or None
         content_type, body = page(reason.status, reason.text, self.request_id, accept)
@@ -469,7 +369,7 @@ class Exchange:
             self.downstream.refuse_body()
         self.reply(reason.status, lines, body, reason)
 
-    def _cut(self, reason: Reason) -> None:
+    def cut(self, reason: Reason) -> None:
         """End a response that has begun and can not be completed."""
         framed = self._length >= 0 or self.head.facts.http_11
         self.downstream.cut(abruptly=not framed)
@@ -481,7 +381,7 @@ class Exchange:
         """Answer without a backend."""
         if self._waits_for_continue or (self.head.facts.expects_continue and not self._body_ended):
             self.downstream.refuse_body()
-        own = list(lines)
+        own = [*lines, *self.added]
         if status != 204:
             own.append(make_line(b"Content-Length", b"%d" % len(body)))
         block = self._response_rules.own(own)
@@ -512,7 +412,11 @@ class Exchange:
         self._log(reason, self.site.seconds())
 
     def _log(self, reason: Reason, now: float) -> None:
-        self._over = True
+        self.over = True
+        for end in self.at_end:
+            end(self)
+        if self.plan.total is not None:
+            self.plan.total.stop(self)
         site, head = self.site, self.head
         log = site.log
         if log.enabled:
@@ -540,9 +444,18 @@ class Exchange:
                     self.request_id,
                     fields.first(b"user-agent")[:MAX_LOGGED],
                     fields.first(b"referer")[:MAX_LOGGED],
-                    identity.log_name if identity is not None else b"",
+                    self._notes() if identity is not None or self._tries else (),
                 )
             )
+
+    def _notes(self) -> tuple[tuple[bytes, bytes], ...]:
+        """What there is to log of few exchanges only."""
+        notes = []
+        if self.identity is not None:
+            notes.append((b"client_cert", self.identity.log_name))
+        if self._tries:
+            notes.append((b"tries", b", ".join(self._tries)))
+        return tuple(notes)
 
 
 def _is_zero(digits: bytes) -> bool:

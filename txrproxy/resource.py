@@ -75,7 +75,7 @@ class BackendPool:
         plan = Plan(
             name=b"",
             serve=actions.proxy,
-            pool=lambda: self._pool,
+            pool=self._pool,
             body_limit=body_limit,
             websocket=False,
             rewrite=rewrite.apply if rewrite else None,

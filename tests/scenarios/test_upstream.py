@@ -291,9 +291,9 @@ class LimitTests(Scenario):
         self.assertEqual((await second.response()).body, b"second")
 
     async def test_full_queue_is_503_and_the_connection_goes_on(self):
-        self.patch_waiting(1)
         origin = await self.origin()
-        proxy = await self.proxy(f'{{ url = "{origin.url}", max_connections = 1 }}')
+        one = f'{{ url = "{origin.url}", max_connections = 1, max_pending = 1 }}'
+        proxy = await self.proxy(one)
         first, second, third = [await self.client(proxy) for _ in range(3)]
         first.send(GET)
         await origin.request()
@@ -312,11 +312,6 @@ class LimitTests(Scenario):
                 await origin.request()
         third.send(b"llo")
         await self.exchange(third, origin)
-
-    def patch_waiting(self, most):
-        from txrproxy.transport import connections
-
-        self.patch(connections, "MAX_WAITING", most)
 
     async def test_backend_with_room_comes_before_a_full_one(self):
         first, second = await self.origin("first"), await self.origin("second")
@@ -361,7 +356,7 @@ class AddressTests(Scenario):
         proxy = await self.proxy("http://nowhere.invalid:80", "http://nobody.invalid:80")
         resolver = _NoAddress()
         for backend in proxy.backends():
-            backend.connections._dial._reactor = resolver
+            backend.connections.dial._reactor = resolver
         client = await self.client(proxy)
         for request in (GET, POST[:-3]):
             client.send(request)

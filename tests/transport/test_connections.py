@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txrproxy.balance.backend import Backend
 from txrproxy.errors import CONNECT_REFUSED, NAME_UNRESOLVED, QUEUE_FULL, Reason
-from txrproxy.transport.connections import MAX_WAITING, Connections
+from txrproxy.transport.connections import Connections
 from txrproxy.transport.deadlines import Deadlines
 
 
@@ -65,7 +65,7 @@ class LineTests(SynchronousTestCase):
 
     def test_a_long_line_that_fails_at_once_is_served_without_deep_calls(self) -> None:
         first = self.ask()
-        line = [self.ask() for _ in range(MAX_WAITING)]
+        line = [self.ask() for _ in range(self.backend.max_pending)]
         self.assertIs(self.ask().got, QUEUE_FULL)
         self.fails_at_once = NAME_UNRESOLVED
         self.attempts[0][2](CONNECT_REFUSED)

@@ -41,7 +41,7 @@ Record = tuple[
     bytes,  # request_id
     bytes,  # user_agent   empty when absent
     bytes,  # referer      empty when absent
-    bytes,  # client_cert  subject of the client's TLS certificate; empty without one
+    tuple[tuple[bytes, bytes], ...],  # notes   what else there is to say: names with values
 ]
 
 FIELDS = (
@@ -67,7 +67,8 @@ FIELDS = (
 )
 """The keys of a JSON line, in their order; all are always present.
 
-``client_cert`` follows them where the client has shown a TLS certificate: its subject.
+The notes follow them: ``client_cert``, where the client has shown a TLS certificate, with its
+subject; ``tries``, the backends that failed the request before it ended, each with how.
 """
 
 Formatter = Callable[[Iterable[Record]], bytes]
@@ -126,15 +127,15 @@ def json_formatter(redact: Sequence[str] = ()) -> Formatter:
     def link(raw: bytes) -> str:
         return f',"referer":{text(clean(raw) if clean else raw)}'
 
-    def holder(raw: bytes) -> str:
-        return f',"client_cert":{text(raw)}}}\n' if raw else "}\n"
+    def rest(pairs: tuple[tuple[bytes, bytes], ...]) -> str:
+        return "".join(f",{text(name)}:{text(value)}" for name, value in pairs) + "}\n"
 
     clients = _Memo[bytes](text)
     requests = _Memo[tuple[bytes, bytes, bytes]](request)
     outcomes = _Memo[tuple[int, bytes, bytes, bytes, bytes]](outcome)
     agents = _Memo[bytes](lambda raw: f',"user_agent":{text(raw)}')
     referers = _Memo[bytes](link)
-    holders = _Memo[bytes](holder)
+    endings = _Memo[tuple[tuple[bytes, bytes], ...]](rest)
     second = -1
     prefix = ""
 
@@ -164,7 +165,7 @@ def json_formatter(redact: Sequence[str] = ()) -> Formatter:
             request_id,
             user_agent,
             referer,
-            client_cert,
+            notes,
         ) in records:
             if time != last:  # the clock is coarse: neighbours often share one reading
                 last = time
@@ -183,7 +184,7 @@ def json_formatter(redact: Sequence[str] = ()) -> Formatter:
                 f',"first_byte_ms":{"null" if first_byte is None else "%.3f" % (first_byte * 1e3)}'
                 f',"total_ms":{"%.3f" % (total * 1e3)}'
                 f',"request_id":{quote(request_id.decode("latin-1"))}'
-                f"{agents[user_agent]}{referers[referer]}{holders[client_cert]}"
+                f"{agents[user_agent]}{referers[referer]}{endings[notes]}"
             )
         return "".join(lines).encode("ascii")
 

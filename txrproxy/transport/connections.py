@@ -24,8 +24,6 @@ from txrproxy.transport.upstream import Upstream
 
 _logger = Logger()
 
-MAX_WAITING = 1024  # requests in line for one backend
-
 
 class Waiter(Protocol):
     """Who asks for a connection: an exchange."""
@@ -56,7 +54,6 @@ class Connections:
     """
 
     __slots__ = (
-        "_dial",
         "_idle_queue",
         "_keep",
         "_opening",
@@ -65,6 +62,7 @@ class Connections:
         "_waiting",
         "backend",
         "closed",
+        "dial",
         "idle",
         "seconds",
     )
@@ -82,7 +80,7 @@ class Connections:
         self.seconds = seconds
         self.idle: list[Upstream] = []
         self.closed = False
-        self._dial = dial
+        self.dial = dial
         self._idle_queue = idle_queue
         self._keep = keep
         self._requests = requests
@@ -108,10 +106,11 @@ class Connections:
                 return upstream
             self._close(self.idle.pop(0))  # the fresh one takes its place under the bound
         if 0 < backend.max_connections <= backend.in_use:
-            if len(self._waiting) >= MAX_WAITING:
+            if len(self._waiting) >= backend.max_pending:
                 waiter.on_connect_failed(QUEUE_FULL)
             else:
                 self._waiting[waiter] = None
+                backend.waiting += 1
                 waiter.plan.queue.start(waiter, self.seconds())
             return None
         self._open(waiter)
@@ -124,6 +123,7 @@ class Connections:
             opening.waiter = None
         elif waiter in self._waiting:
             del self._waiting[waiter]
+            self.backend.waiting -= 1
             waiter.plan.queue.stop(waiter)
 
     def release(self, upstream: Upstream) -> None:
@@ -199,7 +199,7 @@ class Connections:
     def _open(self, waiter: Waiter) -> None:
         self.backend.in_use += 1
         opening = self._opening[waiter] = _Opening(self, waiter)
-        self._dial(self._make, waiter.plan.connect, opening.connected, opening.failed)
+        self.dial(self._make, waiter.plan.connect, opening.connected, opening.failed)
 
     def _make(self) -> Upstream:
         upstream = Upstream(self)

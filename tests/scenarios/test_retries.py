@@ -1,0 +1,351 @@
+"""What is tried again on another backend, and what is not; how failing backends are left out."""
+
+import json
+from collections import Counter
+
+from tests.scenarios.harness import EMPTY_OK, GET, Refusing, Scenario, ok
+from txrproxy.balance.backend import State
+from txrproxy.balance.retry import FLOOR
+
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+PUT = b"PUT" + POST[4:]
+BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"
+RETRY = "[pools.app.retry]\n"
+OUTLIER = "[pools.app.outlier]\nconsecutive_errors = 2\n"
+
+
+class Two(Scenario):
+    """Two backends in turn; requests begin at the first."""
+
+    async def start(self, pool=RETRY, **parts):
+        self.first, self.second = await self.origin("first"), await self.origin("second")
+        self.proxied = await self.proxy(self.first, self.second, pool=pool, **parts)
+        return await self.client(self.proxied)
+
+    @property
+    def tries(self):
+        """The notes about tries of the last exchange, addresses as names."""
+        text = self.proxied.log.records[-1].notes.get(b"tries", b"").decode()
+        for origin in (self.first, self.second):
+            text = text.replace(origin.address, origin.name)
+        return text
+
+    async def settle(self, client, request=GET, reply=EMPTY_OK):
+        """The second backend answers."""
+        seen = await self.second.request()
+        self.second.reply(reply)
+        return seen, await client.response(to=request.split(b" ")[0])
+
+
+class RetryTests(Two):
+    async def test_a_reset_goes_to_another_backend(self):
+        for request in (GET, PUT):
+            client = await self.start()
+            client.send(request)
+            await self.first.request()
+            self.first.wire.transport.abortConnection()
+            seen, response = await self.settle(client, request)
+            self.assertEqual(seen.body, b"hello" if request is PUT else b"")
+            self.assertEqual(response.status, 200)
+            self.assertEqual(self.proxied.log.reasons[-1], b"ok")
+            self.assertEqual(self.tries, "first reset")
+
+    async def test_what_may_have_been_done_is_not_done_twice(self):
+        client = await self.start()
+        client.send(POST)
+        await self.first.request()
+        self.first.wire.transport.abortConnection()
+        self.assertEqual((await client.response()).status, 502)
+        self.assertEqual(self.second.wires, [])
+        self.assertEqual(self.tries, "first reset")
+
+    async def test_unless_it_is_allowed(self):
+        client = await self.start(RETRY + "non_idempotent = true")
+        client.send(POST)
+        await self.first.request()
+        self.first.wire.transport.abortConnection()
+        seen, response = await self.settle(client, POST)
+        self.assertEqual((seen.body, response.status), (b"hello", 200))
+
+    async def test_nothing_but_connects_without_the_table(self):
+        client = await self.start(pool="")
+        client.send(GET)
+        await self.first.request()
+        self.first.wire.transport.abortConnection()
+        self.assertEqual((await client.response()).status, 502)
+        self.assertEqual(self.second.wires, [])
+
+    async def test_statuses(self):
+        for status in (502, 503, 504):
+            client = await self.start()
+            client.send(GET)
+            await self.first.request()
+            self.first.reply(BUSY.replace(b"503", b"%d" % status))
+            _, response = await self.settle(client)
+            self.assertEqual(response.status, 200)
+            self.assertEqual(self.tries, f"first {status}")
+
+    async def test_a_status_with_a_body_still_to_come(self):
+        client = await self.start()
+        client.send(GET)
+        await self.first.request()
+        self.first.reply(BUSY[:-2])
+        _, response = await self.settle(client)
+        self.assertEqual(response.status, 200)
+        await self.first.wire.closing()
+
+    async def test_statuses_that_are_not_retried(self):
+        for pool, status in (
+            (RETRY, 500),
+            (RETRY + 'on = ["502"]', 503),
+            (RETRY + "attempts = 0", 503),
+            (RETRY + "budget = 0.0", 503),
+        ):
+            client = await self.start(pool)
+            client.send(GET)
+            await self.first.request()
+            self.first.reply(BUSY.replace(b"503", b"%d" % status))
+            response = await client.response()
+            self.assertEqual((response.status, response.body), (status, b"busy"))
+
+    async def test_the_last_backend_has_the_last_word(self):
+        client = await self.start()
+        client.send(GET)
+        await self.first.request()
+        self.first.reply(BUSY)
+        last = BUSY.replace(b"busy", b"last")
+        _, response = await self.settle(client, reply=last)
+        self.assertEqual((response.status, response.body), (503, b"last"))
+        self.assertEqual(self.tries, "first 503, second 503")
+
+    async def test_no_answer_in_time(self):
+        client = await self.start(timed=True)
+        client.send(GET)
+        await self.first.request()
+        self.proxied.wait(32)
+        _, response = await self.settle(client)
+        self.assertEqual((response.status, self.tries), (200, "first first_byte_timeout"))
+
+    async def test_total_bounds_all_tries(self):
+        client = await self.start(RETRY + "[pools.app.timeouts]\ntotal = '40s'", timed=True)
+        client.send(GET)
+        await self.first.request()
+        self.proxied.wait(20)
+        self.first.wire.transport.abortConnection()
+        await self.second.request()
+        self.proxied.wait(22)
+        response = await client.response()
+        self.assertEqual((response.status, self.proxied.log.reasons), (504, [b"deadline"]))
+        await self.second.wire.closing()
+
+    async def test_total_does_not_bound_the_body(self):
+        client = await self.start(RETRY + "[pools.app.timeouts]\ntotal = '10s'", timed=True)
+        client.send(GET)
+        await self.first.request()
+        self.first.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na")
+        await client.head()
+        self.proxied.wait(20)
+        self.first.reply(b"b")
+        await self.until(lambda: self.proxied.log.reasons == [b"ok"], "the end")
+
+    async def test_a_body_too_large_to_be_kept_is_sent_once(self):
+        client = await self.start()
+        size = 200_000
+        client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
+        client.send(b"x" * size)
+        await self.first.request()
+        self.first.reply(BUSY)
+        self.assertEqual((await client.response(to=b"PUT")).status, 503)
+        self.assertEqual(self.second.wires, [])
+
+    async def test_the_budget_holds(self):
+        client = await self.start(RETRY + "on = ['503']\nbudget = 0.1")
+        for origin in (self.first, self.second):
+            origin.prepare = _always(BUSY)
+        for _ in range(30):
+            client.send(GET)
+            self.assertEqual((await client.response()).status, 503)
+        tried = sum(len(record.notes[b"tries"].split(b",")) for record in self.proxied.log.records)
+        self.assertEqual(tried, 30 + FLOOR)
+
+    async def test_the_json_log_says_what_was_tried(self):
+        from txrproxy.observe.formats import json_formatter
+
+        client = await self.start()
+        client.send(GET)
+        await self.first.request()
+        self.first.reply(BUSY)
+        await self.settle(client)
+        record = self.proxied.log.records[-1]
+        values = list(vars(record).values())[:20]
+        values[19] = tuple(record.notes.items())
+        line = json.loads(json_formatter()([tuple(values)]))
+        self.assertEqual(line["tries"], f"{self.first.address} 503")
+        self.assertEqual(line["backend"], self.second.address)
+
+
+def _always(reply):
+    """Give each connection of an origin the same answer to every request."""
+
+    def prepare(wire):
+        received = wire.dataReceived
+
+        def data_received(data):
+            received(data)
+            for _ in range(data.count(b"\r\n\r\n")):
+                wire.send(reply)
+
+        wire.dataReceived = data_received
+
+    return prepare
+
+
+class EjectionTests(Two):
+    async def fail(self, client):
+        """One request that the first backend gets and fails."""
+        client.send(GET)
+        await self.first.request()
+        self.first.wire.transport.abortConnection()
+        await self.settle(client)
+
+    async def succeed(self, client, count=1):
+        """Requests that the second backend answers."""
+        for _ in range(count):
+            client.send(GET)
+            await self.settle(client)
+
+    async def test_a_failing_backend_is_left_out_and_comes_back(self):
+        client = await self.start(RETRY + OUTLIER, timed=True)
+        await self.fail(client)
+        await self.fail(client)
+        self.assertTrue(self.proxied.backends()[0].ejected)
+        await self.succeed(client, 4)
+        self.proxied.wait(31)
+        # One request decides; it fails, and the next time is twice as long.
+        await self.fail(client)
+        await self.succeed(client, 3)
+        self.proxied.wait(31)
+        await self.succeed(client, 3)
+        self.proxied.wait(31)
+        client.send(GET)
+        await self.first.request()
+        self.first.reply(EMPTY_OK)
+        self.assertEqual((await client.response()).status, 200)
+        self.assertFalse(self.proxied.backends()[0].ejected)
+
+    async def test_statuses_count(self):
+        client = await self.start(OUTLIER, timed=True)
+        for origin in (self.first, self.second, self.first, self.second, self.second):
+            client.send(GET)
+            await origin.request()
+            origin.reply(BUSY if origin is self.first else EMPTY_OK)
+            await client.response()
+        self.assertTrue(self.proxied.backends()[0].ejected)
+
+    async def test_no_first_byte_counts_a_slow_body_does_not(self):
+        client = await self.start(OUTLIER, timed=True)
+        backend = self.proxied.backends()[0]
+        client.send(GET)
+        await self.first.request()
+        self.proxied.wait(32)
+        self.assertEqual((await client.response()).status, 504)
+        self.assertEqual(backend.errors, 1)
+        await self.succeed(client)
+        client.send(GET)
+        await self.first.request()
+        self.first.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
+        await client.head()
+        for piece in (b"a", b"b", b"c", b"d"):
+            self.proxied.wait(50)
+            self.first.reply(piece)
+            await self.until(lambda: not self.first.wire.transport._tempDataBuffer, "sent")
+            await self.turns()
+        self.assertEqual((backend.errors, backend.ejected), (0, False))
+
+    async def test_a_cut_body_counts(self):
+        client = await self.start(OUTLIER, timed=True)
+        client.send(GET)
+        await self.first.request()
+        self.first.reply(ok(b"whole")[:-2])
+        await client.head()
+        self.first.wire.transport.loseConnection()
+        await self.proxied.log.record()
+        self.assertEqual(self.proxied.backends()[0].errors, 1)
+
+
+class DrainTests(Two):
+    async def test_a_drained_backend_finishes_and_gets_nothing_new(self):
+        client = await self.start()
+        client.send(GET)
+        await self.first.request()
+        pool = self.proxied.graph.pools["app"]
+        backend = pool.backends[0]
+        pool.set_state(backend, State.DRAIN, 0.0)
+        other = await self.client(self.proxied)
+        for _ in range(4):
+            other.send(GET)
+            await self.second.request()
+            self.second.reply(EMPTY_OK)
+            await other.response()
+        self.first.reply(EMPTY_OK)
+        self.assertEqual((await client.response()).status, 200)
+        await self.first.wire.closing()
+        pool.set_state(backend, State.UP, 0.0)
+        seen = Counter()
+        for origin in (self.first, self.second):
+            origin.prepare = _always(EMPTY_OK)
+        self.second.wire.transport.abortConnection()
+        await self.until(lambda: not self.proxied.idle(), "the connection to be gone")
+        for _ in range(4):
+            other.send(GET)
+            await other.response()
+            seen[self.proxied.log.records[-1].backend.decode()] += 1
+        self.assertEqual(seen, {self.first.address: 2, self.second.address: 2})
+
+    async def test_all_down(self):
+        client = await self.start()
+        pool = self.proxied.graph.pools["app"]
+        for backend in pool.backends:
+            pool.set_state(backend, State.DOWN, 0.0)
+        response = await self.ask(client, GET)
+        self.assertEqual((response.status, response.get(b"retry-after")), (503, b"1"))
+
+
+class BoundTests(Two):
+    async def bounded(self, *keys):
+        self.first, self.second = await self.origin("first"), await self.origin("second")
+        self.proxied = await self.proxy(
+            *(f'{{ url = "{o.url}", {", ".join(keys)} }}' for o in (self.first, self.second))
+        )
+
+    async def test_max_requests_goes_to_the_next_then_503(self):
+        await self.bounded("max_requests = 1")
+        clients = [await self.client(self.proxied) for _ in range(3)]
+        for client, origin in zip(clients, (self.first, self.second), strict=False):
+            client.send(GET)
+            await origin.request()
+        response = await self.ask(clients[2], GET)
+        self.assertEqual((response.status, response.get(b"retry-after")), (503, b"1"))
+        self.assertEqual(self.proxied.log.reasons, [b"queue_full"])
+
+    async def test_nobody_waits_without_max_pending(self):
+        await self.bounded("max_connections = 1", "max_pending = 0")
+        clients = [await self.client(self.proxied) for _ in range(3)]
+        for client, origin in zip(clients, (self.first, self.second), strict=False):
+            client.send(GET)
+            await origin.request()
+        self.assertEqual((await self.ask(clients[2], GET)).status, 503)
+
+    async def test_priority(self):
+        refusing = Refusing()
+        self.addCleanup(refusing.close)
+        first, backup = await self.origin("first"), await self.origin("backup")
+        proxy = await self.proxy(first, f'{{ url = "{backup.url}", priority = 1 }}', pool=OUTLIER)
+        client = await self.client(proxy)
+        for _ in range(3):
+            await self.exchange(client, first)
+        pool = proxy.graph.pools["app"]
+        pool.set_health(pool.backends[0], False, 0.0)
+        await self.exchange(client, backup)
+        pool.set_health(pool.backends[0], True, 0.0)
+        await self.exchange(client, first)
