@@ -9,7 +9,7 @@ the same rank. ``tests/test_layers.py`` reads this table and fails on an import 
     1  http                                 RFC 9110 and 9112 on bytes
     2  routing                              which route takes a request, and what is done with it
     2  balance                              which backend gets it
-    2  cache.stored                         what a cache keeps of a response
+    2  cache.stored cache.key cache.policy   what a cache keeps of a response, and decides
     3  transport tls                       Twisted's edge: sockets, TLS, deadlines, idle connections
     4  forwarding exchange actions site wiring foreign resource     the life of a request; resources
     5  observe                              the access log and the error log
