@@ -39,7 +39,8 @@ from txrproxy.http.head import RequestFacts, RequestHead
 from txrproxy.http.target import Target
 from txrproxy.routing.plan import Plan
 from txrproxy.routing.tree import Tree
-from txrproxy.tls.layer import HandshakeFailed, HandshakeTimeout, HungUp, PlainHttp, TlsLayer
+from txrproxy.tls.ends import HandshakeFailed, HandshakeTimeout, HungUp, PlainHttp
+from txrproxy.tls.layer import TlsLayer
 from txrproxy.tls.listener import ListenerTls
 from txrproxy.tls.server import TlsServer
 from txrproxy.transport.deadlines import Queue
@@ -49,6 +50,9 @@ from txrproxy.transport.proxied import HeaderReader
 from txrproxy.transport.proxyprotocol import Mode
 
 _logger = Logger()
+
+# What a site keeps when it becomes another.
+_OWN = frozenset({"connections", "tunnels", "service", "request_id"})
 
 MAX_PEERS = 1024  # clients whose rendered address is remembered
 
@@ -140,6 +144,16 @@ class ProxySite:
     def serve(self, service: Service) -> None:
         """Bind what connections share: limits and deadlines."""
         self.service = service
+
+    def become(self, other: ProxySite) -> None:
+        """Serve as ``other`` would, from the next request on: it was built to take this place.
+
+        Connections stay, and exchanges in progress keep the plan they have.
+        """
+        for name, value in vars(other).items():
+            if name not in _OWN:
+                setattr(self, name, value)
+        self.service.become(other.service)
 
     # What Twisted asks of a factory.
 

@@ -187,7 +187,7 @@ class BasicTests(Base):
             (f"alice:{APR1}\n", 200),
         ):
             users.write_text(text)
-            watched = proxy.graph.policies._running[0]
+            watched = proxy.graph.policies.parts["rules", "basic_auth"].running[0]
             seen = watched._seen
             proxy.wait(10)
             await self.until(lambda w=watched, s=seen: w._seen != s, "a look at the file")
@@ -517,7 +517,7 @@ class JwtTests(Base):
             (10, ok(b"nonsense")),
             (10, ok(b"x" * 2_000_000)),
         ):
-            keys = self.running.graph.policies._running[0]
+            keys = self.running.graph.policies.parts["rules", "jwt"].running[0]
             await self.until(lambda keys=keys: keys._call is not None, "the end of the fetch")
             self.running.wait(pause)
             await self.login.request()

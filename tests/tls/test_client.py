@@ -346,4 +346,4 @@ class Material(SynchronousTestCase):
         for reason in (TLS_HANDSHAKE_FAILED, TLS_VERIFY_FAILED):
             self.assertIs(REASONS[reason.name], reason)
             self.assertEqual(reason.status, 502)
-            self.assertIs(reason.retry, Retry.ALWAYS)
+            self.assertIs(reason.retry, Retry.CONNECT)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from attrs import define
+
 from txrproxy.balance.pool import Pool
 from txrproxy.config import schema
 from txrproxy.config.forms import backend_url
@@ -42,27 +44,66 @@ T = TypeVar("T")
 Filter = Callable[[Serve], Serve]
 
 
-class Policies:
-    """What the policies of one configuration keep."""
+@define(eq=False)
+class Part:
+    """One key of one policy, live: its filter, and what goes on by itself for it."""
 
-    def __init__(self, config: schema.Config, wiring: Wiring, wall: Callable[[], float]) -> None:
+    settings: Any
+    filter: Filter
+    running: list[Any]
+    pools: list[Pool]
+
+    def start(self) -> None:
+        for one in self.running:
+            one.start()
+
+    def stop(self) -> None:
+        for one in self.running:
+            one.stop()
+        close(self.pools)
+
+
+class Policies:
+    """What the policies of one configuration keep.
+
+    What an ``old`` configuration has alike is used on, so that a reload sets no counter back.
+    """
+
+    def __init__(
+        self,
+        config: schema.Config,
+        wiring: Wiring,
+        wall: Callable[[], float],
+        old: Policies | None = None,
+    ) -> None:
         self._config = config
         self._wiring = wiring
         self._wall = wall
-        self._made: dict[tuple[str, str], Any] = {}
-        self._running: list[Any] = []
+        self.parts: dict[tuple[str, str], Part] = {}
+        self._old = {} if old is None or old._config.base != config.base else old.parts
+        self._running: list[Any] = []  # of the part that is being made
         self._pools: list[Pool] = []
 
     def start(self) -> None:
         """Begin to follow files and URLs."""
-        for one in self._running:
-            one.start()
+        for part in self.parts.values():
+            part.start()
+
+    def take_over(self, old: Policies) -> None:
+        """Go on in the place of those of before."""
+        mine, theirs = list(self.parts.values()), list(old.parts.values())
+        for part in mine:
+            if part not in theirs:
+                part.start()
+        for part in theirs:
+            if part not in mine:
+                part.stop()
+        self._old = {}
 
     def close(self) -> None:
         """Follow nothing any more, and let go of connections."""
-        for one in self._running:
-            one.stop()
-        close(self._pools)
+        for part in self.parts.values():
+            part.stop()
 
     def chain(self, names: Sequence[Any], serve: Serve) -> Serve:
         """What these policies let pass, and then ``serve``."""
@@ -78,18 +119,32 @@ class Policies:
         for kind, make in reversed(makers):
             for name in reversed(list(dict.fromkeys(names))):
                 policy = self._config.policies[name]
-                settings = policy if kind == "access" else getattr(policy, kind)
-                if settings is None or (kind == "access" and not (policy.allow or policy.deny)):
+                if kind == "access":
+                    settings = (policy.allow, policy.deny) if policy.allow or policy.deny else None
+                else:
+                    settings = getattr(policy, kind)
+                if settings is None:
                     continue
-                if (name, kind) not in self._made:
-                    self._made[name, kind] = make(name, settings)
-                serve = self._made[name, kind](serve)
+                serve = self._part(name, kind, settings, make).filter(serve)
         return serve
+
+    def _part(
+        self, name: str, kind: str, settings: Any, make: Callable[[str, Any], Filter]
+    ) -> Part:
+        part = self.parts.get((name, kind))
+        if part is None:
+            part = self._old.get((name, kind))
+            if part is None or part.settings != settings:
+                self._running, self._pools = [], []
+                made = make(name, settings)
+                part = Part(settings, made, self._running, self._pools)
+            self.parts[name, kind] = part
+        return part
 
     # Each gives a filter that still wants to know what comes next.
 
-    def _access(self, name: str, policy: schema.Policy) -> Filter:
-        rules = Access(policy.allow, policy.deny)
+    def _access(self, name: str, settings: Any) -> Filter:
+        rules = Access(*settings)
         return lambda next: limits.access(rules, next)
 
     def _connection_limit(self, name: str, settings: schema.ConnectionLimit) -> Filter:
