@@ -9,8 +9,9 @@ the same rank. ``tests/test_layers.py`` reads this table and fails on an import 
     1  http                                 RFC 9110 and 9112 on bytes
     2  routing                              which route takes a request, and what is done with it
     2  balance                              which backend gets it
-    2  cache.stored                         what a cache keeps of a response
+    2  cache.stored cache.entry             what a cache keeps of a response, and its form on disk
     3  transport tls                       Twisted's edge: sockets, TLS, deadlines, idle connections
+    3  cache                                the store: memory, files, index, collapsed requests
     4  exchange actions site wiring foreign resource     the life of a request; the resource tree
     5  observe                              the access log and the error log
     6  config                               TOML to schema; schema to live objects (build)
