@@ -53,7 +53,7 @@ _PREFIX = struct.Struct("<8sI")
 _SLOT = struct.Struct("<III")  # checksum of what follows, sequence number, length of the record
 _AFTER_CHECKSUM = struct.Struct("<II")
 _RECORD = struct.Struct("<ddQIBHHIIII")
-_MARKER_HEAD = struct.Struct("<8sIII")  # magic, checksum of what follows, length of the key, lists
+_MARKER_HEAD = struct.Struct("<8sII")  # magic, checksum of what follows, length of the key
 _INVALIDATED = 1
 _GRAIN = 256  # a slot is a multiple of this: room for a head that grows a little
 
@@ -177,28 +177,23 @@ def decode_head(data: bytes | bytearray | memoryview) -> Entry:
     offset = head_size(data)
     if len(data) < offset:
         raise Corrupt("cut short")
-    view = memoryview(data)
-    start = crc32(view[: _PREFIX.size])
+    head = bytes(data[:offset])
     slot = (offset - _PREFIX.size) // 2
-    best: tuple[int, memoryview] | None = None
-    for place in (_PREFIX.size, _PREFIX.size + slot):
-        crc, sequence, length = _SLOT.unpack_from(view, place)
-        # Sequence numbers take turns: an odd one is in the first slot.
-        if (
-            not sequence
-            or (best and sequence < best[0])
-            or place != _PREFIX.size + slot * ((sequence + 1) % 2)
-            or length > slot - _SLOT.size
-        ):
-            continue
+    # The one with the higher number, unless writing it was cut short.
+    places = [_PREFIX.size, _PREFIX.size + slot]
+    if _SLOT.unpack_from(head, places[1])[1] > _SLOT.unpack_from(head, places[0])[1]:
+        places.reverse()
+    for place in places:
+        crc, sequence, length = _SLOT.unpack_from(head, place)
         end = place + _SLOT.size + length
-        if crc32(view[place + 4 : end], start) == crc:
-            best = sequence, view[place + _SLOT.size : end]
-    if best is None:
-        raise Corrupt("head")
-    sequence, record = best
-    stored, checksum = _from_record(bytes(record))
-    return Entry(stored, checksum, offset, sequence)
+        if (
+            sequence
+            and length <= slot - _SLOT.size
+            and crc32(head[place + 4 : end], crc32(head[: _PREFIX.size])) == crc
+        ):
+            stored, checksum = _from_record(head[place + _SLOT.size : end])
+            return Entry(stored, checksum, offset, sequence)
+    raise Corrupt("head")
 
 
 def _record(stored: Stored, checksum: int) -> bytes:
@@ -225,13 +220,15 @@ def _record(stored: Stored, checksum: int) -> bytes:
 
 def _from_record(record: bytes) -> tuple[Stored, int]:
     try:
-        fixed = _RECORD.unpack_from(record)
-        requested, responded, length, checksum, flags, varies, tags = fixed[:7]
+        requested, responded, length, checksum, flags, varies, tags, *sizes = _RECORD.unpack_from(
+            record
+        )
         place = _RECORD.size
-        sizes = struct.unpack_from(f"<{varies + tags}H", record, place)
-        place += 2 * len(sizes)
+        if varies or tags:
+            sizes.extend(struct.unpack_from(f"<{varies + tags}H", record, place))
+            place += 2 * (varies + tags)
         parts = []
-        for size in (*fixed[7:], *sizes):
+        for size in sizes:
             parts.append(record[place : place + size])
             place += size
         if place != len(record):
@@ -281,21 +278,17 @@ def name_of(stored: Stored, marked: bool) -> str:
 def encode_marker(key: bytes, varies: Sequence[Vary]) -> bytes:
     """The marker of a key with these lists of field names, the newest first."""
     lists = b"\n".join(b",".join(vary) for vary in varies)
-    crc = crc32(key + lists, len(varies))
-    return _MARKER_HEAD.pack(_MARKER, crc, len(key), len(varies)) + key + lists
+    crc = crc32(key + lists, len(key))
+    return _MARKER_HEAD.pack(_MARKER, crc, len(key)) + key + lists
 
 
 def decode_marker(data: bytes) -> tuple[bytes, tuple[Vary, ...]]:
     """The key and the lists of a marker, which is all of ``data``; raises :class:`Corrupt`."""
     if len(data) < _MARKER_HEAD.size:
         raise Corrupt("cut short")
-    magic, crc, length, count = _MARKER_HEAD.unpack_from(data)
+    magic, crc, length = _MARKER_HEAD.unpack_from(data)
     rest = data[_MARKER_HEAD.size :]
-    if magic != _MARKER or crc32(rest, count) != crc or length > len(rest):
+    if magic != _MARKER or crc32(rest, length) != crc or length > len(rest):
         raise Corrupt("marker")
-    varies = tuple(
-        tuple(names.split(b",")) if names else () for names in rest[length:].split(b"\n")
-    )
-    if len(varies) != count:
-        raise Corrupt("marker")
-    return rest[:length], varies
+    lists = rest[length:].split(b"\n")
+    return rest[:length], tuple(tuple(names.split(b",")) if names else () for names in lists)

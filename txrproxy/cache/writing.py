@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 from zlib import crc32
 
 from twisted.logger import Logger
@@ -48,7 +47,8 @@ class Fill:
     """One response on its way into the store; made by :meth:`Writer.fill`. On the loop.
 
     ``stored`` is what is known of it; its length is settled by :meth:`commit`. ``alive`` is whether
-    it may still be stored.
+    it may still be stored. ``on_written`` is told how much of the body is in the file so far and,
+    once, a descriptor to read it by, which is for it to close; otherwise -1.
     """
 
     __slots__ = (
@@ -60,13 +60,23 @@ class Fill:
         "_writer",
         "alive",
         "length",
+        "offset",
+        "on_written",
+        "spooled",
         "stored",
+        "written",
     )
 
-    def __init__(self, writer: Writer, stored: Stored, expected: int | None, since: int) -> None:
+    def __init__(
+        self, writer: Writer, stored: Stored, offset: int, expected: int | None, since: int
+    ) -> None:
         self.stored = stored
         self.length = 0
         self.alive = True
+        self.offset = offset  # of the body in the file
+        self.spooled = False
+        self.written = 0  # bytes of the body that are in the file
+        self.on_written: Callable[[int, int], None] | None = None
         self._writer = writer
         self._expected = expected
         self._since = since
@@ -126,7 +136,7 @@ class Fill:
         pieces, size = self._held, self._held_size
         self._held, self._held_size = [], 0
         if self._file is None:
-            self._file = File(self._writer.owner, self.stored)
+            self._file = File(self._writer.owner, self.offset)
         if not self._writer.write(self, self._file, pieces, size):
             self.abort()
             return False
@@ -151,9 +161,9 @@ def _with_length(stored: Stored, length: int) -> Stored:
 class File:
     """A file that is being written, in the owner's thread."""
 
-    def __init__(self, owner: Owner, stored: Stored) -> None:
+    def __init__(self, owner: Owner, offset: int) -> None:
         self._owner = owner
-        self._offset = body_offset(slot_size(stored))
+        self._offset = offset
         self._fd = -1
         self._path = ""
         self._reserved = 0
@@ -161,10 +171,13 @@ class File:
         self._sums: list[int] = []
         self.failed = False
 
-    def write(self, pieces: list[bytes]) -> None:
-        """Raises OSError, NoRoom, NotReady; the file is gone then."""
+    def write(self, pieces: list[bytes], spool: bool = False) -> int:
+        """Raises OSError, NoRoom, NotReady; the file is gone then.
+
+        With ``spool``, returns another descriptor of the file for who wants to read it, or -1.
+        """
         if self.failed:
-            return
+            return -1
         try:
             size = sum(map(len, pieces))
             if self._fd < 0:
@@ -175,6 +188,7 @@ class File:
             for piece in pieces:
                 self._sum(piece)
             _write_at(self._fd, b"".join(pieces), self._offset + self._size - size)
+            return os.dup(self._fd) if spool else -1
         except BaseException:
             self.drop()
             raise
@@ -286,10 +300,10 @@ class Writer:
         if not self.storing:
             return None
         try:
-            slot_size(stored)
+            offset = body_offset(slot_size(stored))
         except ValueError:
             return None
-        return Fill(self, stored, expected, since)
+        return Fill(self, stored, offset, expected, since)
 
     def write(self, fill: Fill, file: File, pieces: list[bytes], size: int) -> bool:
         if self.queued + size > self._queue:
@@ -297,13 +311,20 @@ class Writer:
             return False
         self.queued += size
 
-        def done(_: Any, error: BaseException | None) -> None:
+        spool = fill.on_written is not None and not fill.spooled
+        fill.spooled |= spool
+
+        def done(fd: int, error: BaseException | None) -> None:
             self.queued -= size
             if error is not None:
                 fill.abort()
                 self._failed(error)
+                return
+            fill.written += size
+            if fill.on_written is not None:
+                fill.on_written(fill.written, fd)
 
-        self._threads.submit(lambda: file.write(pieces), done)
+        self._threads.submit(lambda: file.write(pieces, spool), done)
         return True
 
     def finish(
@@ -320,7 +341,7 @@ class Writer:
             self.given_up += 1
             fill.abort()
             return False
-        file = fill._file or File(self.owner, stored)
+        file = fill._file or File(self.owner, fill.offset)
         self.queued += size
         pieces = held if body is None else [body]
 
