@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.task import Clock
+from twisted.logger import formatEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
 
 from txrproxy.cache.jobs import Inline
 from txrproxy.cache.purge import Purge, Purged
@@ -130,3 +132,31 @@ def disk_use(store: Store) -> int:
             if not name.startswith("index"):
                 total += os.stat(os.path.join(folder, name)).st_blocks * 512
     return total
+
+
+class StoreTestCase(SynchronousTestCase):
+    """With a store in a folder, and what it says in the log."""
+
+    def setUp(self) -> None:
+        self.path = self.mktemp()
+        self.said: list[str] = []
+        globalLogPublisher.addObserver(self._observe)
+        self.addCleanup(lambda: globalLogPublisher.removeObserver(self._observe))
+        self.store = make_store(self.path)
+        self.addCleanup(self.close)
+
+    def close(self) -> None:
+        self.store.close()
+
+    def _observe(self, event: Any) -> None:
+        if event.get("log_namespace", "").startswith("txrproxy.cache"):
+            self.said.append(formatEvent(event))
+
+    def again(self, **given: Any) -> None:
+        """Restart."""
+        self.store.close()
+        self.store = make_store(self.path, **given)
+
+    def forget(self) -> None:
+        """Empty the tier in memory."""
+        self.store.memory.clear()

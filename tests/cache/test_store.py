@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
-
 from tests.cache.storing import (
     HEAD,
     Later,
-    body_of,
-    disk_use,
+    StoreTestCase,
     files,
     find,
     look,
@@ -25,7 +21,6 @@ from txrproxy.cache.entry import BLOCK
 from txrproxy.cache.jobs import Inline
 from txrproxy.cache.purge import Purge, Purged
 from txrproxy.cache.store import PENDING
-from txrproxy.cache.writing import RETRY
 from txrproxy.http.fields import EMPTY
 from txrproxy.http.head import parse_response_head
 
@@ -35,20 +30,7 @@ ENGLISH = b"Accept-Language: en"
 BY_LANGUAGE = (b"accept-language",)
 
 
-class StoreTests(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.path = self.mktemp()
-        self.store = make_store(self.path)
-        self.addCleanup(lambda: self.store.close())
-
-    def again(self, **given: object) -> None:
-        """Restart."""
-        self.store.close()
-        self.store = make_store(self.path, **given)
-
-    def forget(self) -> None:
-        self.store.memory.clear()
-
+class StoreTests(StoreTestCase):
     def test_miss(self) -> None:
         self.assertIsNone(find(self.store))
 
@@ -70,74 +52,6 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual((copy.body, copy.stored.tags), (b"hello", (b"t",)))
         self.assertEqual(copy.stored.head.fields.block, HEAD.fields.block)
         self.assertIs(find(self.store), copy)
-
-    def test_empty_body(self) -> None:
-        put(self.store, response(), b"")
-        self.forget()
-        copy = find(self.store)
-        assert copy is not None
-        self.assertEqual(copy.body, b"")
-
-    def test_sizes(self) -> None:
-        """Around every bound of size, in memory, fresh on disk and after a restart."""
-        sizes = [65535, 65536, 65537, 262143, 262144, 262145]
-        sizes += [BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, len(LARGE)]
-        for size in sizes:
-            put(self.store, response(b"%d" % size), LARGE[:size])
-        for _ in range(2):
-            for size in sizes:
-                self.assertEqual(look(self.store, b"%d" % size), LARGE[:size], size)
-            self.again()
-
-    def test_large_for_sendfile(self) -> None:
-        put(self.store, response(), LARGE)
-        copy = find(self.store)
-        assert copy is not None
-        self.assertIsNone(copy.body)
-        self.assertEqual(os.pread(copy.fd, 10, copy.offset + 5), LARGE[5:15])
-        self.assertEqual(copy.ready(0, self.fail), BLOCK)  # it was this process that wrote it
-        self.assertEqual(copy.ready(BLOCK + 10, self.fail), BLOCK - 10)
-        self.assertEqual(copy.ready(2 * BLOCK, self.fail), 12345)
-        copy.close()
-        copy.close()
-        self.assertEqual(copy.fd, -1)
-
-    def test_large_after_restart(self) -> None:
-        """A block that this process did not write is read by a thread, once."""
-        put(self.store, response(), LARGE)
-        self.again()
-        copy = find(self.store)
-        assert copy is not None
-        later: list[int] = []
-        self.assertEqual(copy.ready(0, later.append), 0)
-        self.assertEqual(later, [BLOCK])
-        self.assertEqual(copy.ready(0, self.fail), BLOCK)
-        copy.close()
-        other = find(self.store)
-        assert other is not None
-        self.assertEqual(other.ready(0, self.fail), BLOCK)
-        other.close()
-
-    def test_closed_while_a_thread_reads(self) -> None:
-        put(self.store, response(), LARGE)
-        threads = Later()
-        self.again(reader_threads=threads)
-        copy = self.store.find(b"key", EMPTY, variant, self.fail)
-        self.assertEqual(copy.ready(0, self.fail), 0)
-        copy.close()
-        self.assertNotEqual(copy.fd, -1)
-        threads.run()
-        self.assertEqual(copy.fd, -1)
-
-    def test_cold(self) -> None:
-        """What is not in the page cache is read by a thread."""
-        put(self.store, response(), b"hello")
-        self.forget()
-        self.store._reader.flags = 0x1000  # no kernel offers it, so nothing can be read at once
-        later: list[object] = []
-        self.assertIs(self.store.find(b"key", EMPTY, variant, later.append), PENDING)
-        self.assertEqual([copy.body for copy in later], [b"hello"])  # type: ignore[attr-defined]
-        self.assertIs(find(self.store), later[0])
 
     def test_no_new_knowledge_from_an_old_read(self) -> None:
         """What a thread read before a change does not stay in memory after it."""
@@ -169,8 +83,6 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual(look(self.store), b"hello")
         self.assertTrue(self.store.writer.storing)
         self.assertEqual(self.store.owner.size, 4096 + 512)
-
-    # Vary.
 
     def vary(self) -> None:
         for language in (b"de", b"en"):
@@ -220,131 +132,254 @@ class StoreTests(SynchronousTestCase):
         self.assertIsNone(look(self.store, fields=GERMAN))
         self.assertEqual(files(self.store), [])
 
-    # Filling.
 
-    def test_cut_short(self) -> None:
-        """What is not whole is never stored."""
-        for size in (10, 300_000):
-            fill = self.store.fill(response(), size)
-            assert fill is not None
-            fill.write(bytes(size - 1))
-            self.assertIsNone(fill.commit())
-            self.assertFalse(fill.alive)
+class RefreshTests(StoreTestCase):
+    """What a validation says of a stored response."""
+
+    def test_small(self) -> None:
+        put(self.store, response(), b"hello")
+        copy = find(self.store)
+        assert copy is not None
+        head = parse_response_head(b'HTTP/1.1 200 OK\r\nETag: "a"\r\nAge: 1')
+        new = self.store.refresh(copy, copy.stored.replaced(head=head, responded=99.0))
+        for _ in range(2):
+            found = find(self.store)
+            assert found is not None
+            self.assertEqual((found.stored.responded, found.body), (99.0, b"hello"))
+            self.assertEqual(found.stored.head.fields.block, head.fields.block)
+            self.forget()
+        assert new is not None
+        self.assertEqual(copy.stored.responded, 11.0)  # who reads it goes by what it knew
+
+    def test_large(self) -> None:
+        """In place: the body is neither written nor checked again."""
+        put(self.store, response(), LARGE)
+        inode = os.stat(files(self.store)[0]).st_ino
+        for number in range(5):
+            copy = find(self.store)
+            assert copy is not None
+            self.store.refresh(copy, copy.stored.replaced(responded=50.0 + number))
+            copy.close()
+        copy = find(self.store)
+        assert copy is not None
+        self.assertEqual(copy.stored.responded, 54.0)
+        self.assertEqual(copy.ready(0, self.fail), BLOCK)
+        copy.close()
+        self.assertEqual(os.stat(files(self.store)[0]).st_ino, inode)
+        self.again()
+        self.assertEqual(look(self.store), LARGE)
+
+    def test_outgrown(self) -> None:
+        """A head that needs more room takes the body to another file."""
+        for body in (b"hello", LARGE):
+            put(self.store, response(), body)
+            copy = find(self.store)
+            assert copy is not None
+            self.store.refresh(copy, copy.stored.replaced(tags=[b"t" * 2000]))
+            copy.close()
+            size = self.store.owner.size
+            self.again()
+            self.assertEqual(self.store.owner.size, size)
+            self.assertEqual(look(self.store), body)
+            self.assertEqual(purge(self.store, "tag", b"t" * 2000).count, 1)
+            self.assertEqual(os.listdir(os.path.join(self.store.folder._temporary)), [])
+
+    def test_variant(self) -> None:
+        for language in (b"de", b"en"):
+            put(self.store, response(vary=BY_LANGUAGE, variant=language), b"in " + language)
+        copy = find(self.store, fields=GERMAN)
+        assert copy is not None
+        self.store.refresh(copy, copy.stored.replaced(responded=99.0))
+        for _ in range(2):
+            for fields, responded in ((GERMAN, 99.0), (ENGLISH, 11.0)):
+                found = find(self.store, fields=fields)
+                assert found is not None
+                self.assertEqual(found.stored.responded, responded)
+            self.forget()
+
+    def test_replaced_since(self) -> None:
+        """The validation of what is gone says nothing of what came after it."""
+        put(self.store, response(), b"old")
+        copy = find(self.store)
+        put(self.store, response(responded=20.0), b"new")
+        assert copy is not None
+        self.store.refresh(copy, copy.stored.replaced(responded=99.0))
+        for _ in range(2):
+            found = find(self.store)
+            assert found is not None
+            self.assertEqual((found.stored.responded, found.body), (20.0, b"new"))
+            self.forget()
+
+    def test_gone(self) -> None:
+        put(self.store, response(), LARGE)
+        copy = find(self.store)
+        assert copy is not None
+        os.unlink(files(self.store)[0])
+        self.store.refresh(copy, copy.stored.replaced(responded=99.0))
+        copy.close()
+        self.assertIsNone(find(self.store))
+
+    def test_damaged(self) -> None:
+        put(self.store, response(), LARGE)
+        copy = find(self.store)
+        assert copy is not None
+        os.truncate(files(self.store)[0], 100)
+        self.store.refresh(copy, copy.stored.replaced(responded=99.0))
+        copy.close()
         self.assertEqual((files(self.store), self.store.owner.size), ([], 0))
 
-    def test_too_long(self) -> None:
-        fill = self.store.fill(response(), 10)
-        assert fill is not None
-        self.assertFalse(fill.write(bytes(11)))
-        self.assertIsNone(fill.commit())
-        self.assertFalse(fill.write(b"more"))
+    def test_purged_since(self) -> None:
+        put(self.store, response(), b"hello")
+        copy = find(self.store)
+        assert copy is not None
+        mark = self.store.mark()
+        purge(self.store, "all", soft=True)
+        new = self.store.refresh(copy, copy.stored.replaced(responded=99.0), mark)
+        assert new is not None
+        self.assertTrue(new.invalidated)
+        purge(self.store, "all")
+        self.assertIsNone(self.store.refresh(copy, copy.stored.replaced(), mark))
+        self.assertIsNone(find(self.store))
 
-    def test_length_unknown(self) -> None:
-        for size in (10, 300_000):
-            fill = self.store.fill(response(), None)
-            assert fill is not None
-            fill.write(LARGE[:size])
-            stored = fill.commit()
-            assert stored is not None
-            self.assertEqual(stored.length, size)
+
+class PurgeTests(StoreTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        for name in (b"a/1", b"a/2", b"b/1"):
+            put(self.store, response(name, tags=[b"all", name[:1]]), LARGE[:2000])
+        put(self.store, response(b"large", tags=[b"l"]), LARGE)
+
+    def left(self) -> list[bytes]:
+        found = []
+        for name in (b"a/1", b"a/2", b"b/1", b"large"):
+            copy = find(self.store, name)
+            if copy is not None:
+                if not copy.stored.invalidated:
+                    found.append(name)
+                copy.close()
+        return found
+
+    def test_kinds(self) -> None:
+        for soft in (False, True):
+            for kind, value, left in (
+                ("url", b"http://example.com/a/1", [b"a/2", b"b/1", b"large"]),
+                ("key", b"a/1", [b"a/2", b"b/1", b"large"]),
+                ("prefix", b"http://example.com/a/", [b"b/1", b"large"]),
+                ("prefix", b"http://example.com/l", [b"a/1", b"a/2", b"b/1"]),
+                ("tag", b"all", [b"large"]),
+                ("tag", b"b", [b"a/1", b"a/2", b"large"]),
+                ("tag", b"none", [b"a/1", b"a/2", b"b/1", b"large"]),
+                ("all", b"", []),
+            ):
+                with self.subTest(kind=kind, value=value, soft=soft):
+                    self.setUp()
+                    previews: list[object] = []
+                    self.store.preview(Purge(kind, value, soft), lambda *r, p=previews: p.append(r))
+                    purged = purge(self.store, kind, value, soft)
+                    self.assertEqual(previews, [(purged, None)])
+                    self.assertEqual(purged.count, 4 - len(left))
+                    self.assertEqual(self.left(), left)
+                    self.forget()
+                    self.assertEqual(self.left(), left)
+                    self.again()
+                    self.assertEqual(self.left(), left)
+                    if not soft:
+                        self.assertEqual(len(files(self.store)), len(left))
+
+    def test_effective_at_once(self) -> None:
+        """Before the owner has done it, nothing that is on the disk is found."""
+        for soft in (False, True):
+            self.setUp()
+            thread = Later()
+            self.again(owner_thread=thread)
+            thread.run()
+            self.assertEqual(len(self.left()), 4)
+            results: list[object] = []
+            purge_ = Purge("prefix", b"http://example.com/a/", soft)
+            self.store.purge(purge_, lambda *r, to=results: to.append(r))
+            self.assertEqual(self.left(), [b"b/1", b"large"])
             self.forget()
-            self.assertEqual(look(self.store), LARGE[:size])
+            self.assertEqual(self.left(), [b"b/1", b"large"])
+            self.assertEqual(results, [])
+            thread.run()
+            ((purged, error),) = results  # type: ignore[misc]
+            self.assertEqual((purged.count, error), (2, None))
+            self.assertEqual(self.left(), [b"b/1", b"large"])
 
-    def test_max_object(self) -> None:
-        self.again(max_object=1000)
-        self.assertIsNone(self.store.fill(response(), 1001))
-        fill = self.store.fill(response(), None)
-        assert fill is not None
-        self.assertTrue(fill.write(bytes(1000)))
-        self.assertFalse(fill.write(b"1"))
-        self.assertIsNone(fill.commit())
+    def test_fill_under_way(self) -> None:
+        """What was asked for before a purge is as old as what was purged."""
+        for soft in (False, True):
+            mark = self.store.mark()
+            early = self.store.fill(response(b"a/1"), None)
+            purge(self.store, "prefix", b"http://example.com/a", soft)
+            late = self.store.fill(response(b"a/2"), None, mark)
+            for fill in (early, late):
+                assert fill is not None
+                fill.write(b"old")
+                self.assertEqual(fill.commit() is not None, soft)
+            self.assertEqual(self.left(), [b"b/1", b"large"])
+            put(self.store, response(b"a/1"), b"new")
+            self.assertEqual(self.left(), [b"a/1", b"b/1", b"large"])
 
-    def test_head_too_large(self) -> None:
-        self.assertIsNone(self.store.fill(response(tags=[bytes(70_000)]), 5))
+    def test_all_takes_markers_too(self) -> None:
+        put(self.store, response(vary=BY_LANGUAGE, variant=b"de"), b"de")
+        self.assertEqual(purge(self.store, "all").count, 5)
+        self.assertEqual((files(self.store), self.store.owner.size), ([], 0))
 
-    def test_abort(self) -> None:
-        for size in (10, 300_000):
-            fill = self.store.fill(response(), None)
-            assert fill is not None
-            fill.write(bytes(size))
-            fill.abort()
-            fill.abort()
-            self.assertIsNone(fill.commit())
-        self.assertEqual((disk_use(self.store), self.store.owner.size), (0, 0))
+    def test_soft_in_memory(self) -> None:
+        """A reader that has it goes on; who comes next is told."""
+        put(self.store, response(vary=BY_LANGUAGE, variant=b"de"), b"de")
+        copies = [find(self.store, b"a/1"), find(self.store, fields=GERMAN)]
+        purge(self.store, "all", soft=True)
+        for before, after in zip(
+            copies, [find(self.store, b"a/1"), find(self.store, fields=GERMAN)], strict=True
+        ):
+            assert before is not None and after is not None
+            self.assertFalse(before.stored.invalidated)
+            self.assertTrue(after.stored.invalidated)
+            self.assertEqual(before.body, after.body)
 
-    def test_full_queue(self) -> None:
-        """A disk that is too slow: the response goes by unstored."""
-        thread = Later()
-        self.again(owner_thread=thread)
-        thread.run()
-        while self.store.owner.step():
-            pass
-        fills = []
-        for number in range(200):
-            fill = self.store.fill(response(b"%d" % number), None)
-            assert fill is not None
-            fills.append(fill)
-            fill.write(bytes(300_000))
-        alive = [fill for fill in fills if fill.alive]
-        self.assertEqual(len(alive), (32 << 20) // 300_000)
-        self.assertEqual(self.store.writer.given_up, 200 - len(alive))
-        self.assertLessEqual(self.store.writer.queued, 32 << 20)
-        small = self.store.fill(response(b"small"), None)
-        assert small is not None
-        small.write(bytes(200_000))
-        self.assertIsNone(small.commit())
-        thread.run()
-        self.assertEqual(self.store.writer.queued, 0)
-        for fill in alive:
-            self.assertIsNotNone(fill.commit())
-        thread.run()
-        self.assertEqual(len(files(self.store)), len(alive))
-
-    def test_done_tells(self) -> None:
-        told: list[object] = []
-        fill = self.store.fill(response(), 5)
-        assert fill is not None
-        fill.write(b"hello")
-        stored = fill.commit(told.append)
-        self.assertEqual(told, [stored])
-
-    # Trouble with the disk.
-
-    def break_disk(self, error: OSError) -> list[int]:
-        calls: list[int] = []
-
-        def temporary() -> tuple[int, str]:
-            calls.append(1)
-            raise error
-
-        self.patch(self.store.folder, "temporary", temporary)
-        return calls
-
-    def test_full_disk(self) -> None:
-        """One line in the log, nothing stored for a while, then a try."""
-        clock = self.store._clock
-        calls = self.break_disk(OSError(28, "No space left on device"))
-        told: list[object] = []
-        for _ in range(3):
-            fill = self.store.fill(response(), 5)
-            if fill is not None:
-                fill.write(b"hello")
-                fill.commit(told.append)
-        self.assertEqual((told, calls, self.store.writer.storing), ([None], [1], False))
-        self.assertEqual(self.store.owner.size, 0)
-        clock.advance(RETRY)
-        self.assertIsNotNone(put(self.store, response(), LARGE[:300_000]))
-        self.assertEqual(len(calls), 2)
-        (event,) = self.flushed(self.store)
-        self.assertIn("No space left", event)
-
-    def flushed(self, store: object) -> list[str]:
-        return []
+    def test_failure_is_told(self) -> None:
+        """Without the folder nothing can be promised of it."""
+        other = make_store(self.path)
+        self.addCleanup(other.close)
+        self.assertEqual(self.left(), [b"a/1", b"a/2", b"b/1", b"large"])
+        self.assertIsNotNone(find(other, b"a/1"))
+        results: list[tuple[Purged | None, BaseException | None]] = []
+        other.purge(Purge("all"), lambda *r: results.append(r))
+        self.assertIsNotNone(results[0][1])
+        self.assertIsNone(find(other, b"a/1"))
 
 
-class _Unused:
-    clock = Clock
-    purge = Purge
-    purged = Purged
-    parse = parse_response_head
-    body = body_of
+class QuestionTests(StoreTestCase):
+    def ask(self, question: object, *arguments: object) -> object:
+        results: list[tuple[object, object]] = []
+        question(*arguments, lambda *r: results.append(r))  # type: ignore[operator]
+        ((result, error),) = results
+        self.assertIsNone(error)
+        return result
+
+    def test_listing(self) -> None:
+        for name in (b"b", b"a", b"c/1"):
+            put(self.store, response(name, tags=[b"x", b"t"]), b"hello")
+        records = self.ask(self.store.listing, b"", 10)
+        self.assertEqual([r.key for r in records], [b"a", b"b", b"c/1"])  # type: ignore[attr-defined]
+        (record,) = self.ask(self.store.listing, b"http://example.com/c/", 10)  # type: ignore[misc]
+        self.assertEqual((record.status, record.tags), (200, (b"t", b"x")))
+        self.assertEqual(len(self.ask(self.store.listing, b"", 2)), 2)  # type: ignore[arg-type]
+
+    def test_show(self) -> None:
+        for language in (b"de", b"en"):
+            put(self.store, response(vary=BY_LANGUAGE, variant=language), language)
+        found = self.ask(self.store.show, b"http://example.com/key")
+        self.assertEqual(sorted(s.variant for s in found), [b"de", b"en"])  # type: ignore[attr-defined]
+        self.assertEqual(self.ask(self.store.show, b"http://example.com/"), [])
+
+    def test_stats(self) -> None:
+        put(self.store, response(), b"hello")
+        stats = self.ask(self.store.stats)
+        assert isinstance(stats, dict)
+        self.assertEqual(
+            [stats[n] for n in ("responses", "stored", "size", "memory_objects", "storing")],
+            [1, 1, 4608, 1, True],
+        )

@@ -60,7 +60,7 @@ class Reader:
     ``ended``: everything was taken. ``failed``: no more will come, the body is cut short.
     """
 
-    __slots__ = ("_ahead", "_busy", "_waiter", "flight", "place", "stored")
+    __slots__ = ("_ahead", "_busy", "_closed", "_waiter", "flight", "place", "stored")
 
     def __init__(self, flight: Flight, waiter: Waiter, place: int) -> None:
         assert flight.stored is not None
@@ -70,6 +70,7 @@ class Reader:
         self._waiter = waiter
         self._ahead = b""  # read back by a thread
         self._busy = False
+        self._closed = False
 
     @property
     def ended(self) -> bool:
@@ -87,7 +88,7 @@ class Reader:
         """
         if self._ahead:
             data, self._ahead = self._ahead[:limit], self._ahead[limit:]
-        elif self._busy:
+        elif self._busy or self._closed or self.flight.broken:
             return b""
         else:
             data = self.flight.look(self, limit)
@@ -98,6 +99,8 @@ class Reader:
 
     def close(self) -> None:
         """Nothing more will be taken."""
+        self._closed = True
+        self._ahead = b""
         self.flight.leave(self)
 
     def notify(self) -> None:
@@ -114,6 +117,8 @@ class Reader:
         def read(data: bytes, error: BaseException | None) -> None:
             self._busy = False
             self.flight.was_read()
+            if self._closed:
+                return
             if not error and data:
                 self._ahead = data
             else:

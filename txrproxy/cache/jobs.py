@@ -8,6 +8,7 @@ readers wait for a cold disk side by side.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
@@ -15,6 +16,8 @@ from typing import Any, Protocol
 from twisted.logger import Logger
 
 _logger = Logger()
+
+_BREATH = 0.001  # seconds that idle work leaves the interpreter to the loop each time
 
 Done = Callable[[Any, BaseException | None], object]
 """Called on the loop with what a job returned, or with what it raised."""
@@ -82,6 +85,7 @@ class Jobs:
             try:
                 if not idle():
                     break
+                time.sleep(_BREATH)
             except Exception:
                 _logger.failure("cache: {name} failed in the background", name=self._name)
                 break

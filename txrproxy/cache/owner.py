@@ -45,7 +45,6 @@ _logger = Logger()
 _BATCH = 64  # rows looked at, or files, between two breaths
 _CHANCES = 1024  # second chances in one go, so that room is found even if everything was used
 _PROGRESS = 10.0  # seconds between two lines in the log
-_BREATH = 0.001  # seconds that the walk leaves the interpreter to the loop, each batch
 
 
 class NoRoom(Exception):
