@@ -16,7 +16,7 @@ the same rank. ``tests/test_layers.py`` reads this table and fails on an import 
     5  observe                              the access log and the error log
     6  config                               TOML to schema; schema to live objects (build)
     7  demo demo_websocket                  the origins of the demonstration
-    7  cli                                  the txrproxy command
+    7  cli cache_cli                        the txrproxy command
     8  service                              twistd
 
 Ranks 0 to 2 decide: they import no Twisted and read no clock; time is an argument.

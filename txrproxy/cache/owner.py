@@ -75,6 +75,7 @@ class Owner:
         self.name = name
         self.counts = Counts()
         self.size = 0  # bytes on disk, with what is reserved
+        self._reserved = 0
         self._index: Index | None = None
         self._walk: Iterator[None] | None = None
 
@@ -101,7 +102,7 @@ class Owner:
                 Index.delete(self.folder.index)
                 index = Index(self.folder.index)
             self._index = index
-            self.size = index.total()
+            self.size = index.total() + self._reserved
             if not (index.complete and index.clean):
                 self._walk = self._rebuild(index)
         return True
@@ -146,10 +147,12 @@ class Owner:
             with self._guarded() as index:
                 self._evict(index, size)
         self.size += size
+        self._reserved += size
 
     def release(self, size: int) -> None:
         """Give back what was reserved."""
         self.size -= size
+        self._reserved -= size
 
     def _evict(self, index: Index, size: int) -> None:
         if size > self.max_size:
@@ -216,7 +219,7 @@ class Owner:
                 self.counts.stored += 1
                 return lists
         finally:
-            self.size -= reserved
+            self.release(reserved)
 
     def _mark(self, index: Index, primary: str, key: bytes, lists: tuple[Vary, ...]) -> None:
         """The marker comes first: what it leads to may be missing, but must not be unreachable."""
@@ -464,7 +467,7 @@ class Owner:
                     Index.delete(self.folder.index)
                     self._index = index = Index(self.folder.index)
                     # What is reserved stays reserved; what has rows is counted anew.
-                    self.size = 0
+                    self.size = self._reserved
                     self._walk = self._rebuild(index)
                 raise OSError(errno.EIO, str(error)) from error
 

@@ -136,9 +136,12 @@ class Store:
 
     # Beginning and end.
 
-    def open(self, done: Callable[[], None] | None = None) -> None:
+    def open(
+        self, done: Callable[[], None] | None = None, owned: Callable[[], None] | None = None
+    ) -> None:
         """Take the folder; ``done`` is called when it is taken, or can not be had for now.
 
+        ``owned`` is called when it is taken, be it later: the time for ``control.listen``.
         Responses can be found before that. A folder that another process owns, or that can not be
         written to, is tried again from time to time.
         """
@@ -157,9 +160,12 @@ class Store:
                     )
                 if self._call is not None:
                     self._retry = self._clock.callLater(RETRY, self._open, opened)
-            elif self._said_closed:
-                self._said_closed = False
-                _logger.info("{name}: storing responses again", name=self.name)
+            else:
+                if self._said_closed:
+                    self._said_closed = False
+                    _logger.info("{name}: storing responses again", name=self.name)
+                if owned is not None:
+                    owned()
             while waiting:
                 waiting.pop()()
 
