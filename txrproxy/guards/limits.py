@@ -53,24 +53,17 @@ def rate_limit(limit: RateLimit, key: Key, next: Serve, *, told: bool = False) -
     take, policy = limit.take, limit.policy_line
 
     def serve(exchange: Exchange) -> None:
-        wait = take(key(exchange), exchange.started)
+        counted = key(exchange)
+        wait = take(counted, exchange.started)
         if wait:
             exchange.added = (*exchange.added, policy, *refusal(wait))
             exchange.fail(RATE_LIMITED)
-        else:
-            next(exchange)
+            return
+        if told:
+            exchange.added = (*exchange.added, policy, limit.state(counted, exchange.started))
+        next(exchange)
 
-    def serve_and_tell(exchange: Exchange) -> None:
-        counted, now = key(exchange), exchange.started
-        wait = take(counted, now)
-        if wait:
-            exchange.added = (*exchange.added, policy, *refusal(wait))
-            exchange.fail(RATE_LIMITED)
-        else:
-            exchange.added = (*exchange.added, policy, limit.state(counted, now))
-            next(exchange)
-
-    return serve_and_tell if told else serve
+    return serve
 
 
 def cors(rules: Cors, next: Serve) -> Serve:
