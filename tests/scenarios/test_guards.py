@@ -1,6 +1,10 @@
 """Access, limits and CORS before a pool, a redirect and a resource."""
 
+from twisted.internet import reactor
+
 from tests.scenarios.harness import EMPTY_OK, GET, Scenario, ok
+from txrproxy.config.build import build
+from txrproxy.config.toml import loads
 
 PROXIED = 'trusted_proxies = ["127.0.0.1"]'
 
@@ -245,3 +249,30 @@ class CorsTests(Scenario):
         self.assertEqual(response.get(b"Access-Control-Allow-Origin"), b"https://app.example")
         request = get(self.ORIGIN, self.WANTED, method=b"OPTIONS")
         self.assertEqual((await self.ask(client, request)).status, 204)  # it has no password
+
+
+class ReloadTests(Scenario):
+    async def test_counts_stay_and_what_is_gone_stops(self):
+        text = self.config("http://127.0.0.1:1", policy='rate_limit = { rate = "1/h" }')
+        text = text.replace('pool = "app"', "respond = { status = 200 }")
+        proxy = await self.proxy(toml=text)
+        graph = proxy.graph
+        client = await self.client(proxy)
+        self.assertEqual((await self.ask(client, GET)).status, 200)
+        for changed, status in (
+            (text + "\n", 429),
+            (text.replace("1/h", "2/h"), 200),  # another limit begins anew
+            (text.replace("[policies.rules]", "[policies.rules]\ndeny = ['127.0.0.1']"), 403),
+            (text, 200),
+        ):
+            graph = proxy.graph = reloaded(graph, changed)
+            self.assertEqual((await self.ask(client, GET)).status, status, changed)
+            kept = {kind for _, kind in graph.policies.parts}
+            self.assertEqual("access" in kept, "deny" in changed)
+
+
+def reloaded(old, text):
+    """The graph of another file, in the place of one that runs."""
+    new = build(loads(text), reactor, old.log, old=old)
+    new.take_over(old)
+    return new

@@ -28,12 +28,9 @@ _RULES = ResponseRules(_HIDDEN)
 
 def description(exchange: Exchange, send: Sequence[bytes]) -> bytes:
     """The header lines that describe a request, with the fields of it named in ``send``."""
-    head, peer = exchange.head, exchange.downstream.peer
-    fields = head.fields
-    scheme = peer.scheme
-    if peer.trusted and fields.first(b"x-forwarded-proto").lower() in (b"http", b"https"):
-        scheme = fields.first(b"x-forwarded-proto").lower()
-    lines = [line[2] for line in fields.lines if line[0] in send]
+    head = exchange.head
+    scheme = _scheme(exchange)
+    lines = [line[2] for line in head.fields.lines if line[0] in send]
     lines += [
         b"X-Forwarded-Method: %b\r\n" % head.method,
         b"X-Forwarded-Proto: %b\r\n" % scheme,
@@ -43,6 +40,10 @@ def description(exchange: Exchange, send: Sequence[bytes]) -> bytes:
         b"X-Request-Id: %b\r\n" % exchange.request_id,
     ]
     return b"".join(lines)
+
+
+def _scheme(exchange: Exchange) -> bytes:
+    return b"https" if exchange.secure else b"http"
 
 
 class _State:
@@ -89,7 +90,7 @@ def forward_auth(
         elif answer is not None and 300 <= status < 500 and status != 304 and answer.whole:
             state.seen("")
             head = exchange.head
-            scheme = exchange.downstream.peer.scheme
+            scheme = _scheme(exchange)
             public = PublicAddress(scheme, head.authority, head.host, pool.own, pool.own_hosts)
             lines = [
                 line
