@@ -8,6 +8,7 @@ remembered password and token cost, and one whose signature has to be checked.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from ipaddress import ip_network
@@ -22,6 +23,7 @@ from txrproxy.filters.rate import KEYS, RateLimit
 from txrproxy.guards import limits
 from txrproxy.guards.bearers import FixedKeys, Tokens, jwt
 from txrproxy.guards.passwords import Passwords, basic_auth
+from txrproxy.guards.state import SharedMemory, SharedState
 from txrproxy.http.head import parse_request_head
 
 REQUESTS = 100_000
@@ -61,6 +63,18 @@ def rate_limit(next: Serve) -> Serve:
     return limits.rate_limit(limit, key([("client_ip", "")]), next)
 
 
+def shared(next: Serve) -> Serve:
+    state = SharedState(SharedMemory.create(2), 0)
+    limit = RateLimit(1_000_000, 1, 1_000_000, state.table(b"limit"))
+    return limits.rate_limit(limit, key([("client_ip", "")]), next)
+
+
+def shared_connections(next: Serve) -> Serve:
+    state = SharedState(SharedMemory.create(2), 0)
+    limit = ConcurrencyLimit(10_000_000, state.counts(b"limit"))
+    return limits.connection_limit(limit, key([("client_ip", "")]), next)
+
+
 def told(next: Serve) -> Serve:
     limit = RateLimit(1_000_000, 1, 1_000_000, Bounded(KEYS))
     return limits.rate_limit(limit, key([("client_ip", "")]), next, told=True)
@@ -89,6 +103,29 @@ def best(make: Callable[[Serve], Serve], clients: Sequence[bytes], head: Any = N
     return min(found) - min(base)
 
 
+def lost(pause: int) -> float:
+    """The share of one key's requests that two workers fail to count.
+
+    Both ask all the time, at the same key, with ``pause`` turns of other work between.
+    """
+    memory, requests = SharedMemory.create(2), 100_000
+    children = []
+    for worker in range(2):
+        child = os.fork()
+        if not child:
+            limit = RateLimit(1, 1, 10**9, SharedState(memory, worker).table(b"limit"))
+            for _ in range(requests):
+                limit.take(b"client", 0.0)
+                for _ in range(pause):
+                    pass
+            os._exit(0)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+    counted = SharedState(memory, 0).table(b"limit").get(b"client")
+    return 1 - (counted or 0.0) / (2 * requests)
+
+
 def main() -> None:
     few = [b"10.0.0.%d" % n for n in range(100)]
     many = [b"10.%d.%d.%d" % (n >> 16, n >> 8 & 255, n & 255) for n in range(REQUESTS)]
@@ -96,8 +133,11 @@ def main() -> None:
         ("allow + deny", access),
         ("rate limit", rate_limit),
         ("rate limit, told with every response", told),
+        ("rate limit, of all workers", shared),
         ("connection limit", connection_limit),
+        ("connection limit, of all workers", shared_connections),
         ("allow + deny + rate limit", lambda next: access(rate_limit(next))),
+        ("allow + deny + rate limit, of all workers", lambda next: access(shared(next))),
     ]
     print("| filters | few clients, µs | a flood of clients, µs |\n|---|---|---|")
     for name, make in rows:
@@ -107,6 +147,9 @@ def main() -> None:
         head = parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n" + line)
         print(f"| {name} | {best(make, few[:1], head):.2f} |")
     signature()
+    print("\n| two workers at one key | not counted |\n|---|---|")
+    for name, pause in (("nothing else to do", 0), ("some 40 µs between", 2000)):
+        print(f"| {name} | {lost(pause):.2%} |")
 
 
 def password() -> tuple[str, Callable[[Serve], Serve], bytes]:

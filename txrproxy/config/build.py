@@ -25,6 +25,7 @@ from txrproxy.config.certificates import rules_of, sources
 from txrproxy.config.policies import Policies, promised, replaced
 from txrproxy.config.problems import ConfigErrors, Problem
 from txrproxy.config.values import Bind
+from txrproxy.guards.state import State
 from txrproxy.health.checker import Checker
 from txrproxy.health.slots import Slots
 from txrproxy.http.fields import make_line
@@ -201,16 +202,18 @@ def build(
     wall: Callable[[], float] = time.time,
     old: Graph | None = None,
     checks: bool = True,
+    state: State | None = None,
 ) -> Graph:
     """The objects of a configuration that was loaded without errors.
 
     ``old`` is the graph that it is to take over from, which notices nothing until it does. ``log``
     takes access log records (:func:`txrproxy.observe.accesslog.open_log`). Without ``checks``,
-    another process asks the backends whether they are well. Raises
+    another process asks the backends whether they are well. ``state`` is where limits count, one
+    for each process: :mod:`txrproxy.guards.state`. Raises
     :class:`ConfigErrors` for what only shows when it is tried, such as a resource that can not be
     imported.
     """
-    return _Builder(config, reactor, log, wall, old, checks).graph()
+    return _Builder(config, reactor, log, wall, old, checks, state).graph()
 
 
 class _Builder:
@@ -222,6 +225,7 @@ class _Builder:
         wall: Callable[[], float],
         old: Graph | None,
         checks: bool,
+        state: State | None,
     ) -> None:
         self.config = config
         self.reactor = reactor
@@ -236,7 +240,8 @@ class _Builder:
         self.slots = Slots() if old is None else old.slots
         self.seconds = reactor.seconds
         self.gate = Gate(reactor) if old is None else old.gate
-        self.policies = Policies(config, self.wiring, wall, None if old is None else old.policies)
+        kept = None if old is None else old.policies
+        self.policies = Policies(config, self.wiring, wall, kept, state)
 
     def graph(self) -> Graph:
         config = self.config

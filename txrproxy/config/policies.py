@@ -20,16 +20,16 @@ from txrproxy.config.problems import ConfigErrors, Problem
 from txrproxy.config.values import LimitKey, Secret
 from txrproxy.filters import cors, htpasswd
 from txrproxy.filters.access import Access
-from txrproxy.filters.bounded import Bounded
-from txrproxy.filters.concurrency import ConcurrencyLimit, LocalCounts
+from txrproxy.filters.concurrency import ConcurrencyLimit
 from txrproxy.filters.cors import Cors
 from txrproxy.filters.keys import Key, key
-from txrproxy.filters.rate import KEYS, RateLimit
+from txrproxy.filters.rate import RateLimit
 from txrproxy.filters.tokens import BadKeys, Rules, parse_keys
 from txrproxy.guards import limits
 from txrproxy.guards.bearers import FetchedKeys, FixedKeys, Tokens, jwt
 from txrproxy.guards.forward import forward_auth
 from txrproxy.guards.passwords import Passwords, basic_auth
+from txrproxy.guards.state import LocalState, State
 from txrproxy.guards.subrequest import Server, server
 from txrproxy.guards.watched import Watched
 from txrproxy.http.fields import fold
@@ -67,6 +67,7 @@ class Policies:
     """What the policies of one configuration keep.
 
     What an ``old`` configuration has alike is used on, so that a reload sets no counter back.
+    ``state`` is where limits count: in this process, unless it says otherwise.
     """
 
     def __init__(
@@ -75,10 +76,12 @@ class Policies:
         wiring: Wiring,
         wall: Callable[[], float],
         old: Policies | None = None,
+        state: State | None = None,
     ) -> None:
         self._config = config
         self._wiring = wiring
         self._wall = wall
+        self._state: State = state or (LocalState() if old is None else old._state)
         self.parts: dict[tuple[str, str], Part] = {}
         self._old = {} if old is None or old._config.base != config.base else old.parts
         self._running: list[Any] = []  # of the part that is being made
@@ -148,12 +151,12 @@ class Policies:
         return lambda next: limits.access(rules, next)
 
     def _connection_limit(self, name: str, settings: schema.ConnectionLimit) -> Filter:
-        limit = ConcurrencyLimit(settings.limit, LocalCounts())
+        limit = ConcurrencyLimit(settings.limit, self._state.counts(_identity(name, settings)))
         counted = _key(settings.key, settings.ipv6_prefix)
         return lambda next: limits.connection_limit(limit, counted, next)
 
     def _rate_limit(self, name: str, settings: schema.RateLimit) -> Filter:
-        table: Bounded[float] = Bounded(KEYS)
+        table = self._state.table(_identity(name, settings))
         limit = RateLimit(settings.rate.count, settings.rate.seconds, settings.burst, table)
         counted = _key(settings.key, settings.ipv6_prefix)
         return lambda next: limits.rate_limit(limit, counted, next, told=settings.fields)
@@ -289,6 +292,11 @@ def replaced(policies: Iterable[schema.Policy]) -> tuple[bytes, ...]:
 
 def _key(key_: LimitKey, ipv6_prefix: int) -> Key:
     return key([(part.kind, part.name) for part in key_.parts], ipv6_prefix)
+
+
+def _identity(name: str, settings: Any) -> bytes:
+    """What tells one limit from another, in all workers alike."""
+    return f"{name} {settings!r}".encode()
 
 
 def _encoded(values: Iterable[str]) -> list[bytes]:
