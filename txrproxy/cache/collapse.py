@@ -58,16 +58,17 @@ class Reader:
     """One waiter's place in the body. ``place`` is in bytes from its beginning.
 
     ``ended``: everything was taken. ``failed``: no more will come, the body is cut short.
+    ``waiter`` is told of news; another may take its place.
     """
 
-    __slots__ = ("_ahead", "_busy", "_closed", "_waiter", "flight", "place", "stored")
+    __slots__ = ("_ahead", "_busy", "_closed", "flight", "place", "stored", "waiter")
 
     def __init__(self, flight: Flight, waiter: Waiter, place: int) -> None:
         assert flight.stored is not None
         self.flight = flight
         self.stored = flight.stored
         self.place = place
-        self._waiter = waiter
+        self.waiter = waiter
         self._ahead = b""  # read back by a thread
         self._busy = False
         self._closed = False
@@ -105,7 +106,7 @@ class Reader:
 
     def notify(self) -> None:
         try:
-            self._waiter.on_data()
+            self.waiter.on_data()
         except Exception:
             _logger.failure("a reader of {flight!r} failed", flight=self.flight)
             self.close()
