@@ -17,6 +17,7 @@ COVERED_BY = {
     "actions.py": "scenarios/test_forwarding.py",
     "config/build.py": "scenarios/test_forwarding.py",
     "exchange.py": "scenarios/test_forwarding.py",
+    "forwarding.py": "scenarios/test_retries.py",
     "routing/plan.py": "test_hotpath.py",
     "site.py": "test_hotpath.py",
     "transport/connections.py": "scenarios/test_backpressure.py",

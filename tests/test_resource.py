@@ -1,5 +1,8 @@
+from pathlib import Path
+
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.ssl import ContextFactory
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import IResource, Resource
@@ -7,6 +10,7 @@ from twisted.web.server import Site
 from twisted.web.static import Data
 from zope.interface.verify import verifyObject
 
+from tests.tls import pki
 from tests.wires import Log, Response, Sockets, eventually, turn
 from txrproxy.http.forward import changes
 from txrproxy.resource import ReverseProxyResource, _is_below, backend_pool
@@ -57,7 +61,8 @@ class ResourceCase(Sockets, TestCase):
 
         async def stop():
             for transport in [channel._channel.transport for channel in channels]:
-                transport.abortConnection()
+                if transport.connected:
+                    transport.abortConnection()
                 await eventually(lambda transport=transport: not transport.connected)
 
         site.buildProtocol = build
@@ -77,6 +82,43 @@ class ResourceCase(Sockets, TestCase):
             for line in self.head.split(b"\r\n")
             if line.lower().startswith(prefix)
         ]
+
+
+class SecureBackendTests(ResourceCase):
+    def setUp(self):
+        super().setUp()
+        self.ca = self.mktemp()
+        Path(self.ca).write_bytes(pki.authority().pem)
+
+    def secure(self, *names):
+        made = Data(b"over TLS", "text/plain")
+        made.isLeaf = True
+        site = self.stock(made)
+
+        class Creator(ContextFactory):
+            def getContext(self):
+                return context
+
+        context = pki.server_context(pki.leaf(*names))
+        port = reactor.listenSSL(0, site, Creator(), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return f"https://127.0.0.1:{port.getHost().port}"
+
+    async def test_verified(self):
+        port = self.mount(url=self.secure("127.0.0.1"), pool_options={"ca": self.ca})
+        response = await self.ask(port, "GET /api HTTP/1.1")
+        self.assertEqual((response.status, response.body), (200, b"over TLS"))
+
+    async def test_not_verified(self):
+        url = self.secure("other.example")
+        for options, status in (
+            ({}, 502),
+            ({"ca": self.ca}, 502),
+            ({"ca": self.ca, "server_name": "other.example"}, 200),
+            ({"verify": False}, 200),
+        ):
+            port = self.mount(url=url, pool_options=options)
+            self.assertEqual((await self.ask(port, "GET /api HTTP/1.1")).status, status)
 
 
 class RequestTests(ResourceCase):
@@ -606,7 +648,8 @@ class UnitTests(SynchronousTestCase):
             ((), {}, "at least one backend"),
             (("ftp://a",), {}, "'ftp://a' is no URL of a backend"),
             (("http://a/path",), {}, "no place in it"),
-            (("https://a",), {}, "https is not available"),
+            (("https://a",), {"ca": "/nowhere"}, "ca: cannot be read: No such file"),
+            (("https://a",), {"cert": "/nowhere"}, "cert: cannot be read: No such file"),
             (("http://a",), {"connect": 0}, "longer than 0 seconds"),
         ):
             with self.assertRaisesRegex(ValueError, said):

@@ -21,7 +21,7 @@ class WiringTests(SynchronousTestCase):
 
     def test_dialers(self):
         pool = self.pool("http://10.0.0.1:8080", "http://[::1]", "http://app", "unix:/s")
-        kinds = [type(backend.connections._dial) for backend in pool.backends]
+        kinds = [type(backend.connections.dial) for backend in pool.backends]
         self.assertEqual(kinds, [TcpDialer, TcpDialer, NameDialer, UnixDialer])
 
     def test_names(self):

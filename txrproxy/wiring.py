@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 from twisted.logger import Logger, LogLevel
 
 from txrproxy.balance.backend import Backend, State
+from txrproxy.balance.keys import compile_key
+from txrproxy.balance.policies import POLICIES
 from txrproxy.balance.pool import (
     CALM,
     DOWN,
@@ -29,6 +32,7 @@ from txrproxy.balance.pool import (
     Pool,
 )
 from txrproxy.balance.retry import RetryRules
+from txrproxy.balance.sticky import Sticky
 from txrproxy.config import schema
 from txrproxy.config.values import BackendUrl, Secret
 from txrproxy.exchange import Exchange
@@ -36,12 +40,17 @@ from txrproxy.http.fields import Line
 from txrproxy.http.forward import Changes, RequestRules, ResponseRules
 from txrproxy.routing.plan import Plan
 from txrproxy.tls.client import ClientTls, TlsDialer
+from txrproxy.tls.failures import FailureLog
 from txrproxy.transport.connections import Connections
 from txrproxy.transport.deadlines import Deadlines
 from txrproxy.transport.dial import NameDialer, TcpDialer, UnixDialer
 from txrproxy.transport.upstream import Upstream
 
 _logger = Logger()
+
+MIN_SECRET = 32  # bytes
+STICKY_FILE = "sticky.key"
+
 _NOTHING = schema.RouteTimeouts()
 
 
@@ -54,12 +63,23 @@ class Unusable(Exception):
 
 
 class Wiring:
-    """Makes what belongs to pools. ``resolve`` says where a relative socket path is."""
+    """Makes what belongs to pools.
 
-    def __init__(self, reactor: Any, deadlines: Deadlines, resolve: Callable[[str], Any]) -> None:
+    ``resolve`` says where a relative path is. ``state_dir`` is where a secret is kept that nobody
+    has given.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        deadlines: Deadlines,
+        resolve: Callable[[str], Any],
+        state_dir: str = "",
+    ) -> None:
         self.reactor = reactor
         self.deadlines = deadlines
         self._resolve = resolve
+        self._state_dir = state_dir
 
     def pool(self, name: str, settings: schema.Pool) -> Pool:
         """A pool whose backends have their connections. Raises :class:`Unusable`."""
@@ -70,10 +90,12 @@ class Wiring:
         pool = Pool(
             name.encode(),
             backends,
+            POLICIES[settings.balance],
             panic_threshold=settings.panic_threshold,
             slow_start=settings.slow_start,
             ejection=_ejection(settings.outlier),
             retry=_retry(settings.retry),
+            key=compile_key(settings.hash_key) if settings.balance == "hash" else None,
             aliases=aliases,
             wake=lambda seconds: reactor.callLater(seconds, tick),
             tell=_tell,
@@ -83,7 +105,22 @@ class Wiring:
         def tick() -> None:
             pool.tick(reactor.seconds())
 
+        if settings.sticky is not None:
+            secret = self._sticky_secret(f"pools.{name}.sticky.secret", settings.sticky.secret)
+            pool.sticky = Sticky(settings.sticky.cookie.encode(), secret, pool)
         return pool
+
+    def _sticky_secret(self, place: str, given: str | Secret) -> bytes:
+        try:
+            if given:
+                secret = self._material(given)
+                if len(secret.strip()) < MIN_SECRET:
+                    raise Unusable(place, f"is shorter than {MIN_SECRET} bytes")
+                return secret.strip()
+            return kept_secret(Path(self._resolve(self._state_dir)) / STICKY_FILE)
+        except (OSError, KeyError) as error:
+            what = error.strerror if isinstance(error, OSError) else "not set"
+            raise Unusable(place, f"cannot be read: {what}") from None
 
     def deadlines_of(
         self,
@@ -142,6 +179,8 @@ class Wiring:
             priority=backend.priority,
             max_pending=backend.max_pending,
             max_requests=backend.max_requests,
+            # None: not used until its checks say so.
+            healthy=None if pool.health and pool.health.initial == "probe" else True,
         )
         keepalive = pool.keepalive
         made.connections = Connections(
@@ -167,7 +206,8 @@ class Wiring:
         if url.scheme == "https":
             assert tls is not None
             name = url.host if pool.tls.server_name == "auto" else pool.tls.server_name
-            dialer = TlsDialer(self.reactor, dialer, tls.backend(name))
+            log = FailureLog(f"backend {url}", self.deadlines, self.reactor.seconds, LogLevel.error)
+            dialer = TlsDialer(self.reactor, dialer, tls.backend(name), log)
         return dialer
 
 
@@ -204,6 +244,25 @@ def close(pools: Iterable[Pool]) -> None:
             backend.connections.close()
 
 
+def kept_secret(path: Path) -> bytes:
+    """The secret in a file, which is made if there is none. Raises OSError."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = os.urandom(MIN_SECRET)
+    descriptor, name = tempfile.mkstemp(dir=path.parent)  # nobody else may read it
+    with open(descriptor, "wb") as file:
+        file.write(fresh)
+    try:
+        os.link(name, path)  # whoever is first has made it
+    except FileExistsError:
+        return path.read_bytes()
+    finally:
+        os.unlink(name)
+    return fresh
+
+
 def _tell(pool: Pool, event: str, backend: Backend | None) -> None:
     """Log what happens to a pool, and let go of the idle connections of what is not used."""
     if backend is None:
@@ -216,7 +275,9 @@ def _tell(pool: Pool, event: str, backend: Backend | None) -> None:
         connections.closed = backend.state is not State.UP
         if connections.closed:
             connections.close()
-    level = LogLevel.warn if event in (DOWN, EJECTED) else LogLevel.info
+    if event in (UP, DOWN):
+        return  # who checks it says so, and why
+    level = LogLevel.warn if event == EJECTED else LogLevel.info
     _logger.emit(
         level,
         _BACKEND_EVENTS[event],
@@ -234,8 +295,6 @@ _POOL_EVENTS = {
     CALM: "Pool {pool}: enough healthy backends; requests go to those alone",
 }
 _BACKEND_EVENTS = {
-    UP: "Pool {pool}: backend {backend} is healthy",
-    DOWN: "Pool {pool}: backend {backend} is not healthy and gets no requests",
     EJECTED: "Pool {pool}: backend {backend} is left out for {seconds:g} s after {errors} errors"
     " in a row",
     RESTORED: "Pool {pool}: backend {backend} takes requests again",

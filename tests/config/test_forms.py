@@ -59,6 +59,8 @@ TAKEN: dict[Any, dict[Any, Any]] = {
         host: host
         for host in ("preserve", "backend", "a.example", "a.example:81", "[::1]", "[::1]:81")
     },
+    v.HostField: {host: host for host in ("", "a.example", "a.example:81", "[::1]", "[::1]:81")},
+    v.RequestTarget: {t: t for t in ("/", "/healthz", "/up?full=1&deep=%20", "/a;b/../*")},
     v.CacheKeyPart: {k: k for k in ("scheme", "host", "path", "query", "header:X", "cookie:a")},
     v.Cidr: {
         "10.0.0.0/8": ip_network("10.0.0.0/8"),
@@ -173,6 +175,20 @@ REFUSED: dict[Any, dict[Any, str]] = {
     v.UpstreamHost: {
         "a b": "the host is neither an address nor a name",
         "a:99999": "the port is not a number up to 65535",
+    },
+    v.HostField: {
+        "a b": "the host is neither an address nor a name",
+        "a\r\nb: c": "the host is neither an address nor a name",
+        "a:99999": "the port is not a number up to 65535",
+    },
+    v.RequestTarget: {
+        "": 'it does not begin with "/"',
+        "healthz": 'it does not begin with "/"',
+        "/a b": "it has characters that a URL holds only percent-encoded",
+        "/a#b": "it has characters that a URL holds only percent-encoded",
+        "/%zz": "it has characters that a URL holds only percent-encoded",
+        "/é": "it has characters that a URL holds only percent-encoded",
+        "/\r\n": "it has characters that a URL holds only percent-encoded",
     },
     v.CacheKeyPart: {"header": "", "header:a b": "", "body": ""},
     v.Cidr: {

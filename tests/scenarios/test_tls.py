@@ -166,9 +166,10 @@ class ForwardingTests(SecureScenario):
         )
         client = await self.client(proxy)
         client.send(b"PROXY TCP4 192.0.2.7 192.0.2.1 1000 443\r\n" + GET)
-        record = await proxy.log.record()
-        self.assertEqual((record.reason, record.client), (b"client_tls_failed", b"192.0.2.7"))
         await client.ended()
+        client.close()
+        record = await proxy.log.record()
+        self.assertEqual((record.reason, record.client), (b"plain_http", b"192.0.2.7"))
 
     async def test_tls_without_the_proxy_header_it_needs(self):
         proxy = await self.secure_proxy(
@@ -186,6 +187,52 @@ class ForwardingTests(SecureScenario):
         response = await self.ask(client, b"GET /a?b HTTP/1.1\r\nHost: a.example:80\r\n\r\n")
         self.assertEqual(response.status, 308)
         self.assertEqual(response.get(b"location"), b"https://a.example/a?b")
+
+    TRUSTS = 'trusted_proxies = ["127.0.0.0/8"]'
+    SAID = b"GET /a HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-Proto: %b\r\n\r\n"
+
+    async def test_no_redirect_of_who_comes_by_https_to_a_trusted_proxy(self):
+        for server, said, status in (
+            (self.TRUSTS, b"https", 200),
+            (self.TRUSTS, b"http, https", 200),
+            (self.TRUSTS, b"http", 308),
+            (self.TRUSTS, b"https, http", 308),
+            ("", b"https", 308),
+        ):
+            origin = await self.origin()
+            proxy = await self.proxy(origin, listener="redirect_https = true", server=server)
+            client = await self.client(proxy)
+            client.send(self.SAID % said)
+            if status == 200:
+                self.assertEqual((await origin.request()).target, b"/a")
+                origin.reply(EMPTY_OK)
+            response = await client.response()
+            self.assertEqual(response.status, status, (server, said))
+
+    async def test_no_route_behind_the_redirect(self):
+        toml = self.config("http://127.0.0.1:9", listener="redirect_https = true")
+        toml = toml.replace("match = {}", 'match = { path = "/b" }')
+        toml = toml.replace("[server]", f"[server]\n{self.TRUSTS}")
+        client = await self.client(await self.proxy(toml=toml))
+        self.assertEqual((await self.ask(client, self.SAID % b"https")).status, 404)
+
+    async def test_hsts_by_the_word_of_a_trusted_proxy(self):
+        for server, said, expected in (
+            (self.TRUSTS, b"https", b"max-age=31536000"),
+            (self.TRUSTS, b"http", None),
+            ("", b"https", None),
+        ):
+            origin, _, client = await self.pair(policy='security_headers = "basic"', server=server)
+            _, response = await self.exchange(client, origin, self.SAID % said)
+            self.assertEqual(response.get(b"strict-transport-security"), expected)
+
+    async def test_addresses_in_responses_are_those_of_https_then(self):
+        origin, _, client = await self.pair(server=self.TRUSTS)
+        moved = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: %b/x\r\n\r\n"
+        _, response = await self.exchange(
+            client, origin, self.SAID % b"https", moved % origin.url.encode()
+        )
+        self.assertEqual(response.get(b"location"), b"https://a.example/x")
 
     async def test_hsts_over_tls_only(self):
         for make in (self.secure_pair, self.pair):

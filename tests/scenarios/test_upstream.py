@@ -356,7 +356,7 @@ class AddressTests(Scenario):
         proxy = await self.proxy("http://nowhere.invalid:80", "http://nobody.invalid:80")
         resolver = _NoAddress()
         for backend in proxy.backends():
-            backend.connections._dial._reactor = resolver
+            backend.connections.dial._reactor = resolver
         client = await self.client(proxy)
         for request in (GET, POST[:-3]):
             client.send(request)

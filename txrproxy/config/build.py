@@ -13,15 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 from attrs import define, field
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.reflect import namedAny
 
 from txrproxy import actions
-from txrproxy.balance.pool import Pool
-from txrproxy.balance.select import Cycle
+from txrproxy.balance.backend import Backend
+from txrproxy.balance.pool import MEMBERS, STATE, Pool
+from txrproxy.balance.split import Split
 from txrproxy.config import schema
 from txrproxy.config.certificates import rules_of, sources
 from txrproxy.config.problems import ConfigErrors, Problem
 from txrproxy.config.values import Bind
+from txrproxy.health.checker import Checker
+from txrproxy.health.slots import Slots
 from txrproxy.http.fields import make_line
 from txrproxy.http.forward import Changes
 from txrproxy.http.security import security_lines
@@ -31,6 +35,8 @@ from txrproxy.routing.redirect import Template
 from txrproxy.routing.rewrite import Rewrite
 from txrproxy.routing.tree import Tree
 from txrproxy.site import NO_LOG, ProxySite, request_ids
+from txrproxy.tls.certificates import Source
+from txrproxy.tls.failures import FailureLog
 from txrproxy.tls.gate import Gate
 from txrproxy.tls.layer import TlsLayer
 from txrproxy.tls.listener import ListenerTls
@@ -53,17 +59,28 @@ LINGER = 5.0  # seconds that a closing connection still reads, so that its last 
 
 @define(eq=False)
 class Graph:
-    """The live objects of one configuration. ``sites`` has each address with what serves it."""
+    """The live objects of one configuration. ``sites`` has each address with what serves it.
 
+    A graph may be built beside one that runs, and then :meth:`take_over`: connections stay, and see
+    the new tree with their next request. What both have alike goes over from the old to the new.
+    """
+
+    config: schema.Config
     sites: list[tuple[Bind, ProxySite]]
+    listeners: dict[str, ProxySite]
     pools: Mapping[Any, Pool]
     log: Any
     limit: ConnectionLimit
-    certificates: list[ListenerTls]
+    tls: Mapping[str, ListenerTls]
     deadlines: Deadlines = field(repr=False)
+    gate: Gate = field(repr=False)
+    checkers: Mapping[Pool, Checker] = field(repr=False)
+    slots: Slots = field(repr=False)
     _tree: Tree[Plan] = field(repr=False)
     _shared: Mapping[str, Any] = field(repr=False)
     _reactor: Any = field(repr=False)
+    _retired: list[ProxySite] = field(factory=list)  # of listeners that are gone
+    _endings: list[Any] = field(factory=list, repr=False)  # delayed calls of reloads
 
     def resource(self) -> ReverseProxyResource:
         """The tree of routes as an ``IResource``, to be mounted in a ``twisted.web`` site."""
@@ -72,31 +89,104 @@ class Graph:
         return ReverseProxyResource.of_tree(self._tree, self._reactor, self._shared)
 
     def start(self) -> None:
-        """Begin what goes on by itself: following certificate files."""
-        for tls in self.certificates:
+        """Begin what goes on by itself: following certificate files, health checks."""
+        for tls in self.tls.values():
             tls.start()
+        for checker in self.checkers.values():
+            checker.start()
+
+    def ready(self) -> Deferred[Any]:
+        """Fires when what is known of backends will do to serve."""
+        return gatherResults([_also(checker.ready) for checker in self.checkers.values()])
+
+    def take_over(self, old: Graph) -> None:
+        """Take the place of a graph that runs, and that this one was built beside.
+
+        Exchanges end by the plans they began with. Listeners that are gone drain; what is left of
+        them, and the tunnels of pools that are gone, ends at ``drain_timeout``.
+        """
+        for name, site in self.listeners.items():
+            kept = old.listeners.get(name)
+            if kept is not None:
+                kept.become(site)
+                self.listeners[name] = kept
+                self.sites = [(a, kept if s is site else s) for a, s in self.sites]
+        gone = [site for name, site in old.listeners.items() if name not in self.listeners]
+        for site in gone:
+            site.drain()
+        self._retired = [site for site in old._retired if site.connections] + gone
+        self.limit.change(self.config.server.max_connections)
+        mine = set(self.pools.values())
+        close(pool for pool in old.pools.values() if pool not in mine)
+        for name, tls in self.tls.items():
+            if old.tls.get(name) is not tls:
+                tls.start()
+        for name, tls in old.tls.items():
+            if self.tls.get(name) is not tls:
+                tls.stop()
+        for pool, checker in self.checkers.items():
+            if pool not in old.checkers:
+                checker.start()
+        for pool, checker in old.checkers.items():
+            if pool not in self.checkers:
+                checker.stop()
+        removed = {pool for name, pool in old.pools.items() if name not in self.pools}
+        timeout = self.config.server.drain_timeout
+        self._endings = [call for call in old._endings if call.active()]
+        if removed or gone:
+            call = self._reactor.callLater(timeout, _end, removed, gone, self._all_sites())
+            self._endings.append(call)
+
+    def _all_sites(self) -> list[ProxySite]:
+        return [*self.listeners.values(), *self._retired]
 
     def drain(self) -> None:
         """Close what is idle, and everything else after its exchange."""
-        for _, site in self.sites:
+        for site in self._all_sites():
             site.drain()
 
     def abort(self) -> None:
         """End everything now."""
-        for _, site in self.sites:
+        for site in self._all_sites():
             site.abort()
 
     def close(self) -> None:
         """Let go of the connections to backends, and stop the clockwork."""
         close(self.pools.values())
-        for tls in self.certificates:
+        for checker in self.checkers.values():
+            checker.stop()
+        for tls in self.tls.values():
             tls.stop()
+        for call in self._endings:
+            if call.active():
+                call.cancel()
         self.deadlines.close()
 
     @property
     def busy(self) -> int:
         """Connections and tunnels that are still open."""
-        return sum(len(site.connections) for site in {id(s): s for _, s in self.sites}.values())
+        return sum(len(site.connections) for site in self._all_sites())
+
+
+def _also(fired: Deferred[None]) -> Deferred[None]:
+    """Fires with another one, and does not take its result."""
+    also: Deferred[None] = Deferred()
+
+    def tell(result: None) -> None:
+        also.callback(None)
+
+    fired.addCallback(tell)
+    return also
+
+
+def _end(pools: set[Pool], gone: Sequence[ProxySite], sites: Sequence[ProxySite]) -> None:
+    """The time of what a reload removed is over."""
+    for site in sites:
+        for tunnel in list(site.tunnels):
+            if tunnel.pool in pools:
+                tunnel.close()
+    for site in gone:
+        site.abort()
 
 
 def build(
@@ -104,34 +194,49 @@ def build(
     reactor: Any,
     log: Any = NO_LOG,
     wall: Callable[[], float] = time.time,
+    old: Graph | None = None,
+    checks: bool = True,
 ) -> Graph:
     """The objects of a configuration that was loaded without errors.
 
-    ``log`` takes access log records (:func:`txrproxy.observe.accesslog.open_log`). Raises
+    ``old`` is the graph that it is to take over from, which notices nothing until it does. ``log``
+    takes access log records (:func:`txrproxy.observe.accesslog.open_log`). Without ``checks``,
+    another process asks the backends whether they are well. Raises
     :class:`ConfigErrors` for what only shows when it is tried, such as a resource that can not be
     imported.
     """
-    return _Builder(config, reactor, log, wall).graph()
+    return _Builder(config, reactor, log, wall, old, checks).graph()
 
 
 class _Builder:
     def __init__(
-        self, config: schema.Config, reactor: Any, log: Any, wall: Callable[[], float]
+        self,
+        config: schema.Config,
+        reactor: Any,
+        log: Any,
+        wall: Callable[[], float],
+        old: Graph | None,
+        checks: bool,
     ) -> None:
         self.config = config
         self.reactor = reactor
         self.log = log
         self.wall = wall
-        self.deadlines = Deadlines(reactor)
-        self.wiring = Wiring(reactor, self.deadlines, config.resolve)
+        self.old = old
+        # Running deadlines are in the queues of the process, whichever graph asked for them.
+        self.deadlines = Deadlines(reactor) if old is None else old.deadlines
+        self.wiring = Wiring(reactor, self.deadlines, config.resolve, config.server.state_dir)
+        self.checks = checks
+        self.checkers: dict[Pool, Checker] = {}
+        self.slots = Slots() if old is None else old.slots
         self.seconds = reactor.seconds
-        self.gate = Gate(reactor)
+        self.gate = Gate(reactor) if old is None else old.gate
 
     def graph(self) -> Graph:
         config = self.config
         pools = {name: self.pool(name, pool) for name, pool in config.pools.items()}
         tree = Tree([self.route(route, pools) for route in config.routes])
-        limit = ConnectionLimit(config.server.max_connections)
+        limit = self.old.limit if self.old else ConnectionLimit(config.server.max_connections)
         shared: dict[str, Any] = {
             "log": self.log,
             "seconds": self.seconds,
@@ -140,39 +245,48 @@ class _Builder:
             "request_id": request_ids(),
         }
         sites = []
-        certificates: list[ListenerTls] = []
+        listeners: dict[str, ProxySite] = {}
+        certificates: dict[str, ListenerTls] = {}
         for name, listener in config.listeners.items():
             tls = self.tls(name, listener)
             site = ProxySite(
-                self.to_https(listener) if listener.redirect_https else tree,
+                self.to_https(listener, tree) if listener.redirect_https else tree,
                 limit=limit,
                 proxy_headers=self.proxy_headers(listener),
                 scheme=b"http" if tls is None else b"https",
-                tls=None if tls is None else (tls, self.tls_server(tls)),
+                tls=None if tls is None else (tls, self.tls_server(name, tls)),
                 **shared,
             )
             site.serve(self.service(site, listener))
             sites += [(address, site) for address in listener.bind]
+            listeners[name] = site
             if tls is not None:
-                certificates.append(tls)
+                certificates[name] = tls
         return Graph(
+            config,
             sites,
+            listeners,
             pools,
             self.log,
             limit,
             certificates,
             self.deadlines,
+            self.gate,
+            self.checkers,
+            self.slots,
             tree,
             shared,
             self.reactor,
         )
 
-    def tls_server(self, tls: ListenerTls) -> TlsServer:
+    def tls_server(self, name: str, tls: ListenerTls) -> TlsServer:
         return TlsServer(
             tls.contexts.connection,
             self.reactor,
             self.deadlines.queue(HANDSHAKE, TlsLayer.expired),
             self.gate,
+            FailureLog(f"listener {name}", self.deadlines, self.seconds),
+            tls.contexts.greet,
         )
 
     def tls(self, name: str, listener: schema.Listener) -> ListenerTls | None:
@@ -181,11 +295,16 @@ class _Builder:
         if tls is None:
             return None
         resolve = self.config.resolve
+        if (kept := self.inherited_tls(name, listener)) is not None:
+            return kept
+
+        def own() -> Source:
+            return self_signed(resolve(self.config.server.state_dir), self.wall())
+
         try:
             found = sources(tls, resolve)
             if tls.self_signed:
-                made = self_signed(resolve(self.config.server.state_dir), self.wall())
-                found.append(attrs.evolve(made, **rules_of(tls, resolve)))
+                found.append(attrs.evolve(own(), **rules_of(tls, resolve)))
             return ListenerTls(
                 found,
                 resolve,
@@ -196,15 +315,65 @@ class _Builder:
                 session_tickets=tls.session_tickets,
                 strict=tls.strict_sni,
                 reload=tls.reload,
+                renew=own if tls.self_signed else lambda: None,
             )
         except (BadPem, Disagreement) as error:
             raise ConfigErrors([Problem("", 0, f"listeners.{name}.tls", str(error))]) from error
 
+    # What goes over from the old graph: live objects whose settings are the same.
+
+    def inherited_tls(self, name: str, listener: schema.Listener) -> ListenerTls | None:
+        """It follows its files by itself; and with it stay the keys of session tickets."""
+        old = self.old
+        before = old.config.listeners.get(name) if old is not None else None  # type: ignore[call-overload]
+        if old is None or before is None or old.config.base != self.config.base:
+            return None
+        same = (before.tls, before.protocols) == (listener.tls, listener.protocols)
+        return old.tls.get(name) if same else None
+
+    def inherited_pool(self, name: Any, pool: schema.Pool) -> Pool | None:
+        """With its connections, and all that is known of its backends.
+
+        One that names files of its own is made anew: only so are they read again.
+        """
+        old = self.old
+        if old is None or old.config.base != self.config.base:
+            return None
+        own_files = pool.tls.cert or pool.tls.key or pool.tls.ca != "system"
+        same = old.config.pools.get(name) == pool
+        return old.pools.get(name) if same and not own_files else None
+
     def pool(self, name: str, pool: schema.Pool) -> Pool:
+        if (kept := self.inherited_pool(name, pool)) is not None:
+            if self.old is not None and kept in self.old.checkers:
+                self.checkers[kept] = self.old.checkers[kept]
+            return kept
         try:
-            return self.wiring.pool(name, pool)
+            made = self.wiring.pool(name, pool)
         except Unusable as error:
             raise ConfigErrors([Problem("", 0, error.key, str(error))]) from error
+        if self.old is not None and name in self.old.pools:
+            made.remember(self.old.pools[name], self.seconds())
+        if pool.health is not None and self.checks:
+            self.check(made, pool.health)
+        return made
+
+    def check(self, pool: Pool, settings: schema.Health) -> None:
+        """Have the backends of a pool asked whether they are well."""
+        checker = Checker(
+            self.reactor,
+            pool,
+            settings,
+            lambda backend: backend.connections.dial,
+            slots=self.slots,
+        )
+        self.checkers[pool] = checker
+
+        def follow(pool: Pool, event: str, backend: Backend | None) -> None:
+            if event in (MEMBERS, STATE):
+                checker.follow()
+
+        pool.listeners.append(follow)
 
     def proxy_headers(self, listener: schema.Listener) -> Any:
         if listener.proxy_protocol == "off":
@@ -233,14 +402,14 @@ class _Builder:
             keepalive_requests=listener.keepalive_requests,
         )
 
-    def to_https(self, listener: schema.Listener) -> Tree[Plan]:
+    def to_https(self, listener: schema.Listener, tree: Tree[Plan]) -> Tree[Plan]:
         """The tree of a listener that sends everyone to https."""
         port = listener.redirect_https
         named = "" if port is True or port == 443 else f":{port}"
         template = Template.compile("https://{host}" + named + "{uri}")
         conditions = Conditions()
         rules = self.rules((), None)
-        plan = Plan(name=b"", serve=actions.redirect(template, 308, conditions), **rules)
+        plan = Plan(name=b"", serve=actions.to_https(template, conditions, tree), **rules)
         return Tree([(conditions, plan)])
 
     # Routes.
@@ -297,11 +466,10 @@ class _Builder:
             return
         names = list(shares)
         if len(names) == 1:
-            pool = pools[names[0]]
-            plan.pool = lambda exchange: pool
+            plan.pool = pools[names[0]]
         else:
-            turns = Cycle([pools[name] for name in names], list(shares.values()))
-            plan.pool = lambda exchange: turns.next()
+            split = Split([pools[name] for name in names], list(shares.values()))
+            plan.split = lambda exchange: split.choose(exchange.head)
         # Of a split, the first pool has the say where the route has not.
         timeouts = self.config.pools[names[0]].timeouts
         self.wiring.deadlines_of(plan, timeouts, route.timeouts)

@@ -27,6 +27,7 @@ from txrproxy.config.values import (
     FieldValue,
     FilePath,
     Fingerprint,
+    HostField,
     HostPattern,
     HttpUrl,
     Method,
@@ -41,6 +42,7 @@ from txrproxy.config.values import (
     RedirectTarget,
     Regex,
     RequestKey,
+    RequestTarget,
     ResourceName,
     Seconds,
     Secret,
@@ -73,6 +75,7 @@ class Server:
         "auto",
         'processes that serve traffic: "auto" is one for each CPU, 0 serves in the main process',
     )
+    cpu_affinity: bool = option(False, "keep each worker on a CPU of its own")
     drain_timeout: Seconds = option(
         seconds("30s"), "how long old exchanges may take to finish after a reload or a stop"
     )
@@ -244,6 +247,11 @@ class Sticky:
     """Keeps a client on one backend by a cookie."""
 
     cookie: FieldName = required("name of the cookie", example='"txr"')
+    secret: OptionalSecret = option(
+        "",
+        "signs it, for several machines to agree; without it one is made and kept in state_dir",
+        example='"file:sticky.key"',
+    )
 
 
 @frozen(kw_only=True)
@@ -288,7 +296,7 @@ class BackendTls:
 class Health:
     """Active checks. Without the table there are none."""
 
-    path: PathPattern | None = option(
+    path: RequestTarget | None = option(
         None,
         "path to GET; without it a connect (with TLS, where the backend has it) is the check",
         example='"/healthz"',
@@ -298,10 +306,10 @@ class Health:
     rise: Positive = option(2, "passes in a row that make a backend healthy")
     fall: Positive = option(3, "failures in a row that make it unhealthy")
     expect: Statuses = option(statuses("200-399"), "statuses that pass")
-    body: str = option("", "text that the body must contain")
-    host: str = option("", "Host to send; empty sends the backend's own")
+    body: str = option("", "text that the body must contain, in its first 64 KiB")
+    host: HostField = option(HostField(""), "Host to send; empty sends the backend's own")
     initial: Literal["probe", "healthy"] = option(
-        "probe", '"probe" does not use a backend until it passed once'
+        "probe", '"probe" does not use a backend until it passed once; one pass will do then'
     )
 
 

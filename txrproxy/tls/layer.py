@@ -7,6 +7,8 @@ the product's own HTTP connections above::
     handshaking ──done──▶ ``made(layer)`` gives the protocol ──▶ open ──▶ closed
          └──failed, timed out, hung up──▶ ``ended(layer, reason)``
 
+What is to be logged of that is up to whoever is told.
+
 The protocol begins when the handshake is done: it never writes before that, it is never told of a
 connection that was none, and what was negotiated is known to it from the beginning.
 
@@ -27,16 +29,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from cryptography import x509
 from OpenSSL import SSL
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, ITransport
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txrproxy.tls.ends import (
+    HandshakeFailed,
+    HandshakeTimeout,
+    HungUp,
+    PlainHttp,
+    TlsError,
+    Truncated,
+)
 from txrproxy.tls.gate import Gate
-from txrproxy.tls.openssl import Data, TlsFailure, make_pipe, session_reused
+from txrproxy.tls.negotiated import Negotiated
+from txrproxy.tls.opening import HANDSHAKE, Incomplete, speaks_http
+from txrproxy.tls.openssl import Data, TlsFailure, make_pipe
 from txrproxy.transport import direct
 from txrproxy.transport.deadlines import Queue
 
@@ -45,34 +56,8 @@ MAX_ANSWERS = 16 * 1024  # bytes a peer that does not read may make us queue by 
 _logger = Logger()
 
 
-class Truncated(ConnectionLost):
-    """The connection ended without a close_notify: what arrived may not be all that was sent."""
-
-    def __str__(self) -> str:
-        return "the connection ended without close_notify"
-
-
-class TlsError(ConnectionLost):
-    """The TLS connection broke; the text is OpenSSL's reason."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-class HandshakeFailed(TlsError):
-    """There was no TLS connection; the text is OpenSSL's reason."""
-
-
-class HandshakeTimeout(HandshakeFailed):
-    """The handshake took too long."""
-
-
-class HungUp(HandshakeFailed):
-    """The connection ended before the handshake did: often only somebody's health check."""
-
-
 @implementer(IProtocol, IHalfCloseableProtocol, ITransport)
-class TlsLayer:
+class TlsLayer(Negotiated):
     """One TLS connection, on either side.
 
     :param connection: on memory BIOs, its state set to accept or to connect.
@@ -83,6 +68,9 @@ class TlsLayer:
     :param clock: the reactor, or another ``IReactorTime``.
     :param queue: the deadline of the handshake; made with :meth:`expired`.
     :param gate: bounds the handshakes of a server, which begin with what the client sends.
+    :param greet: of a server; called with the connection and what the client has sent so far,
+        before OpenSSL reads any of it, until it says that this is enough.
+    :param plain_answer: of a server; what a client is answered that speaks HTTP without TLS.
     """
 
     __slots__ = (
@@ -92,11 +80,15 @@ class TlsLayer:
         "_closing",
         "_ended",
         "_eof",
+        "_error",
+        "_first",
         "_gate",
+        "_greet",
         "_held",
         "_made",
         "_paused",
         "_pipe",
+        "_plain_answer",
         "_plain_way",
         "_queue",
         "_raw",
@@ -104,7 +96,6 @@ class TlsLayer:
         "_waiting",
         "_write_closed",
         "connected",
-        "connection",
         "handshaking",
         "protocol",
         "settled",
@@ -118,8 +109,10 @@ class TlsLayer:
         clock: Any,
         queue: Queue[TlsLayer] | None = None,
         gate: Gate | None = None,
+        greet: Callable[[SSL.Connection, bytes], bool] | None = None,
+        plain_answer: bytes = b"",
     ) -> None:
-        self.connection = connection
+        super().__init__(connection)
         self.protocol: Any = None  # may be replaced at any time once there is one
         self.handshaking = True
         self.connected = False
@@ -132,6 +125,11 @@ class TlsLayer:
         self._clock = clock
         self._queue = queue
         self._gate = gate
+        self._greet = greet
+        self._plain_answer = plain_answer
+        # What has been read of a client before OpenSSL reads; None when OpenSSL does.
+        self._first: bytes | None = b"" if gate is not None else None
+        self._error: HandshakeFailed | None = None  # found already; the client is told
         self._views = False  # the raw transport copies what it keeps of a buffer
         self._plain_way = False  # what arrives is to be decrypted and handed up, and no more to it
         self._waiting: list[bytes] | None = None  # what arrived before the gate let us in
@@ -145,43 +143,6 @@ class TlsLayer:
     def __repr__(self) -> str:
         state = "handshaking" if self.handshaking else "open" if self.connected else "closed"
         return f"<TlsLayer {state} {self.protocol!r}>"
-
-    # What was negotiated.
-
-    @property
-    def alpn(self) -> bytes:
-        """The application protocol agreed upon; empty without ALPN."""
-        return self.connection.get_alpn_proto_negotiated()
-
-    @property
-    def server_name(self) -> bytes | None:
-        """The name that the client asked for."""
-        return self.connection.get_servername()
-
-    @property
-    def version(self) -> str:
-        """Such as "TLSv1.3"."""
-        return self.connection.get_protocol_version_name()
-
-    @property
-    def cipher(self) -> str | None:
-        """OpenSSL's name of the cipher suite."""
-        return self.connection.get_cipher_name()
-
-    @property
-    def resumed(self) -> bool:
-        """Whether the handshake was an abbreviated one."""
-        return session_reused(self.connection)
-
-    @property
-    def peer_certificate(self) -> x509.Certificate | None:
-        """The peer's own; whether it was verified is up to the context."""
-        return self.connection.get_peer_certificate(as_cryptography=True)
-
-    @property
-    def peer_chain(self) -> list[x509.Certificate]:
-        """What the peer sent; a server's list does not begin with the client's own certificate."""
-        return self.connection.get_peer_cert_chain(as_cryptography=True) or []
 
     # The raw transport's side.
 
@@ -223,7 +184,36 @@ class TlsLayer:
             return  # nobody wants it
         if not self.handshaking:  # there is more to be read before it
             self._pipe.feed(data)
-        elif self._waiting is not None:
+        elif self._first is not None:
+            data = self._first = self._first + data
+            if self._is_tls(data):
+                self._first = None
+                self._shake(data)
+        else:
+            self._shake(data)
+
+    def _is_tls(self, data: bytes) -> bool:
+        """Whether OpenSSL is to have the first bytes of a client now, be they good or not."""
+        if data[0] == HANDSHAKE:
+            return self._greet is None or self._greet(self.connection, data)
+        try:
+            plain = speaks_http(data)
+        except Incomplete:
+            return False
+        if plain and self._plain_answer:
+            self._answer_plain()
+            return False
+        return True
+
+    def _answer_plain(self) -> None:
+        """Tell a client without TLS so, and read what else it sends so that the answer arrives."""
+        self._error = PlainHttp("plain HTTP")
+        self._closing = True
+        self._raw.write(self._plain_answer)
+        self._raw.loseWriteConnection()
+
+    def _shake(self, data: bytes) -> None:
+        if self._waiting is not None:
             self._waiting.append(data)
         elif self._gate is None or self._gate.enter(self):
             self._pipe.feed(data)
@@ -281,8 +271,9 @@ class TlsLayer:
     def readConnectionLost(self) -> None:
         """The bytes have ended. Only behind a close_notify is that an orderly end."""
         if self.handshaking:
-            self._fail(HungUp("the connection was closed"))
+            self._fail(self._error or HungUp("the connection was closed"))
         elif not self._eof:
+            self._write_closed = True  # a broken connection ends without a word of ours
             self._lose(Truncated())
         elif self._write_closed:
             self._raw.loseConnection()
@@ -297,8 +288,8 @@ class TlsLayer:
         # OpenSSL would forget the session of a connection that did not end in order.
         self.connection.set_shutdown(SSL.SENT_SHUTDOWN)
         if self.handshaking:
-            self._fail(HungUp("the connection was closed"))
-        elif reason.check(ConnectionDone) and not self._eof and not self._closing:
+            self._fail(self._error or HungUp("the connection was closed"))
+        elif isinstance(reason.value, ConnectionDone) and not self._eof and not self._closing:
             self._say_lost(Truncated())
         else:
             self._say_lost(reason)
@@ -311,7 +302,8 @@ class TlsLayer:
             done = self._pipe.handshake()
         except TlsFailure as failure:
             self._send(self._pipe.outgoing())
-            self._fail(HandshakeFailed(str(failure)))
+            # A callback that refused the peer has said why; OpenSSL knows only that it did.
+            self._fail(HandshakeFailed(str(self.connection.get_app_data() or failure)))
             return
         if not done:
             self._send(self._pipe.outgoing())
@@ -336,25 +328,19 @@ class TlsLayer:
         self._plain_way = True
         protocol.makeConnection(self)
         # What came with the last flight. What the protocol pauses for is held by then.
-        self._pipe.more = True
-        self._go_on()
+        if self._pipe.waiting():
+            self._pipe.more = True
+            self._go_on()
 
     def expired(self) -> None:
         """The deadline of the handshake."""
-        self._fail(HandshakeTimeout("the handshake took too long"))
+        self._fail(self._error or HandshakeTimeout("the handshake took too long"))
 
     def _fail(self, error: HandshakeFailed) -> None:
         """There will be no TLS connection."""
         self._leave()
         self.handshaking = False
         self._closing = True
-        peer = self._raw.getPeer()
-        _logger.emit(
-            LogLevel.debug if isinstance(error, HungUp) else LogLevel.info,
-            "TLS handshake with {peer} failed: {reason}",
-            peer=getattr(peer, "host", None) or "a local socket",
-            reason=str(error),
-        )
         if self.connected:
             self._drop(direct.queued(self._raw))
         ended = self._ended
@@ -392,8 +378,8 @@ class TlsLayer:
         stuck = direct.unsent(self._raw)
         self._send(last)
         self._close_notify()
-        self._drop(stuck)
         self._say_lost(error)
+        self._drop(stuck)
 
     def _drop(self, stuck: int) -> None:
         """Close the raw connection; it may have to wait until it can be written to.
@@ -404,7 +390,7 @@ class TlsLayer:
         if stuck:
             self._raw.abortConnection()
         else:
-            self._raw.loseConnection()
+            direct.close(self._raw)
 
     def _say_lost(self, error: Exception | Failure) -> None:
         self._closing = True

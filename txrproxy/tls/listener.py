@@ -22,7 +22,7 @@ from twisted.logger import Logger
 
 from txrproxy.http.forward import Peer
 from txrproxy.tls.certificates import Source, faults
-from txrproxy.tls.contexts import Prepare, ServerContexts
+from txrproxy.tls.contexts import ServerContexts
 from txrproxy.tls.identity import NO_CERTIFICATE
 from txrproxy.tls.pem import Resolve
 from txrproxy.tls.profiles import ProfileName
@@ -36,9 +36,10 @@ _logger = Logger()
 class ListenerTls:
     """The certificates and rules of a listener.
 
-    ``wall`` is unix time, ``reload`` in seconds. ``ask`` asks OCSP responders, ``in_thread`` runs a
-    function elsewhere; tests bring their own. Raises :class:`~txrproxy.tls.pem.BadPem` and
-    :class:`~txrproxy.tls.store.Disagreement`.
+    ``wall`` is unix time, ``reload`` in seconds. ``renew`` makes new files where that is up to us,
+    before each look at them (see :class:`~txrproxy.tls.reload.Reloader`). ``ask`` asks OCSP
+    responders, ``in_thread`` runs a function elsewhere; tests bring their own. Raises
+    :class:`~txrproxy.tls.pem.BadPem` and :class:`~txrproxy.tls.store.Disagreement`.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class ListenerTls:
         session_tickets: bool = True,
         strict: bool = False,
         reload: float = 10.0,
-        prepare: Prepare = lambda context: None,
+        renew: Callable[[], object] = lambda: None,
         ask: Ask | None = None,
         in_thread: Callable[[Callable[[], Changes]], Deferred[Changes]] = deferToThread,
     ) -> None:
@@ -67,10 +68,9 @@ class ListenerTls:
             profile=profile,
             session_tickets=session_tickets,
             staple=self._stapler.staple,
-            prepare=prepare,
         )
         self._reloader = Reloader(
-            self.contexts, reload, reactor, changed=self._changed, in_thread=in_thread
+            self.contexts, reload, reactor, changed=self._changed, in_thread=in_thread, renew=renew
         )
 
     def start(self) -> None:
