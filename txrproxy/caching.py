@@ -465,7 +465,7 @@ class Caching:
         exchange.respond(stored.head, stored.length if known else -1, b"", False, more)
         follow = Following(exchange)
         exchange.upstream = follow
-        reader.waiter = follow
+        reader.listener = follow
         follow.read(reader)
 
     def again(self, exchange: Exchange, asked: Asked) -> None:

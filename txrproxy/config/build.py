@@ -20,6 +20,11 @@ from txrproxy import actions
 from txrproxy.balance.backend import Backend
 from txrproxy.balance.pool import MEMBERS, STATE, Pool
 from txrproxy.balance.split import Split
+from txrproxy.cache.collapse import Flights
+from txrproxy.cache.key import KeyMaker
+from txrproxy.cache.policy import CONSUMED, Rules
+from txrproxy.cache.store import Store
+from txrproxy.caching import Caching
 from txrproxy.config import schema
 from txrproxy.config.certificates import rules_of, sources
 from txrproxy.config.problems import ConfigErrors, Problem
@@ -30,7 +35,7 @@ from txrproxy.http.fields import make_line
 from txrproxy.http.forward import Changes
 from txrproxy.http.security import security_lines
 from txrproxy.routing.match import Conditions
-from txrproxy.routing.plan import Plan
+from txrproxy.routing.plan import Plan, Serve
 from txrproxy.routing.redirect import Template
 from txrproxy.routing.rewrite import Rewrite
 from txrproxy.routing.tree import Tree
@@ -54,6 +59,7 @@ if TYPE_CHECKING:
     from txrproxy.resource import ReverseProxyResource
 
 HANDSHAKE = 10.0  # seconds for a TLS handshake, however it trickles in
+LOCK_TIMEOUT = 5.0  # seconds that a request waits for another's response to begin
 LINGER = 5.0  # seconds that a closing connection still reads, so that its last response arrives
 
 
@@ -76,6 +82,7 @@ class Graph:
     gate: Gate = field(repr=False)
     checkers: Mapping[Pool, Checker] = field(repr=False)
     slots: Slots = field(repr=False)
+    caches: Mapping[Any, tuple[Store, Flights]] = field(repr=False)
     _tree: Tree[Plan] = field(repr=False)
     _shared: Mapping[str, Any] = field(repr=False)
     _reactor: Any = field(repr=False)
@@ -94,6 +101,8 @@ class Graph:
             tls.start()
         for checker in self.checkers.values():
             checker.start()
+        for store, _ in self.caches.values():
+            store.open()
 
     def ready(self) -> Deferred[Any]:
         """Fires when what is known of backends will do to serve."""
@@ -130,6 +139,14 @@ class Graph:
         for pool, checker in old.checkers.items():
             if pool not in self.checkers:
                 checker.stop()
+        kept = [store for store, _ in self.caches.values()]
+        before = [store for store, _ in old.caches.values()]
+        for store in before:
+            if store not in kept:
+                store.close()
+        for store in kept:
+            if store not in before:
+                store.open()
         removed = {pool for name, pool in old.pools.items() if name not in self.pools}
         timeout = self.config.server.drain_timeout
         self._endings = [call for call in old._endings if call.active()]
@@ -155,6 +172,8 @@ class Graph:
         close(self.pools.values())
         for checker in self.checkers.values():
             checker.stop()
+        for store, _ in self.caches.values():
+            store.close()
         for tls in self.tls.values():
             tls.stop()
         for call in self._endings:
@@ -235,6 +254,7 @@ class _Builder:
     def graph(self) -> Graph:
         config = self.config
         pools = {name: self.pool(name, pool) for name, pool in config.pools.items()}
+        self.caches = {name: self.cache(name, cache) for name, cache in config.caches.items()}
         tree = Tree([self.route(route, pools) for route in config.routes])
         limit = self.old.limit if self.old else ConnectionLimit(config.server.max_connections)
         shared: dict[str, Any] = {
@@ -274,6 +294,7 @@ class _Builder:
             self.gate,
             self.checkers,
             self.slots,
+            self.caches,
             tree,
             shared,
             self.reactor,
@@ -357,6 +378,47 @@ class _Builder:
         if pool.health is not None and self.checks:
             self.check(made, pool.health)
         return made
+
+    def cache(self, name: Any, settings: schema.Cache) -> tuple[Store, Flights]:
+        """A store, and what is on its way into it. Nothing is opened before it starts."""
+        old = self.old
+        same_place = old is not None and old.config.base == self.config.base
+        if old is not None and same_place and old.config.caches.get(name) == settings:
+            return old.caches[name]
+        store = Store(
+            str(self.config.resolve(settings.path)),
+            max_size=settings.max_size,
+            max_object=settings.max_object,
+            memory=settings.memory,
+            clock=self.reactor,
+            deliver=self.reactor.callFromThread,
+            name=f"cache {name}",
+        )
+        return store, Flights(self.deadlines, LOCK_TIMEOUT, store.threads, store.mark)
+
+    def caching(self, route: schema.Route, serve: Serve) -> Serve:
+        """What a route does, with a cache before it."""
+        cache = route.cache
+        if cache is None:
+            return serve
+        store, flights = self.caches[cache.store]
+        rules = Rules(
+            default_ttl=cache.default_ttl,
+            stale_while_revalidate=cache.stale_while_revalidate,
+            stale_if_error=cache.stale_if_error,
+        )
+        keys = KeyMaker([str(part) for part in cache.key], route.name.encode())
+        caching = Caching(
+            store,
+            flights,
+            rules,
+            keys,
+            serve,
+            collapse=cache.collapse,
+            min_uses=cache.min_uses,
+            show_key=cache.show_key,
+        )
+        return caching.serve
 
     def check(self, pool: Pool, settings: schema.Health) -> None:
         """Have the backends of a pool asked whether they are well."""
@@ -445,7 +507,7 @@ class _Builder:
         )
         plan = Plan(
             name=route.name.encode(),
-            serve=self.serve(route, conditions),
+            serve=self.caching(route, self.serve(route, conditions)),
             takes_connect=bool({"CONNECT", "TRACE"} & set(match.method)) and not self._pools(route),
             body_limit=min(limits) if limits else None,
             websocket=route.websocket,
@@ -484,6 +546,8 @@ class _Builder:
         levels = [policy.security_headers for policy in policies]
         level = max(levels, key=("off", "basic", "strict").index, default="off")
         hide = [name.encode() for policy in policies for name in policy.hide]
+        if route is not None and route.cache is not None:
+            hide += CONSUMED
         shares = self._pools(route) if route is not None else {}
         return rules(
             requests,

@@ -575,6 +575,7 @@ class RouteCache:
         'what tells responses apart: also "scheme", "header:NAME", "cookie:NAME"',
     )
     min_uses: Positive = option(1, "requests for a thing before it is stored")
+    show_key: bool = option(False, "tell the key in Cache-Status, to find out what is told apart")
 
 
 @frozen(kw_only=True)
