@@ -11,6 +11,7 @@ the same rank. ``tests/test_layers.py`` reads this table and fails on an import 
     2  balance                              which backend gets it
     2  cache.stored                         what a cache keeps of a response
     3  transport tls                       Twisted's edge: sockets, TLS, deadlines, idle connections
+    3  names                                names of backends, looked up, to members of pools
     4  exchange actions site wiring foreign resource     the life of a request; the resource tree
     5  observe                              the access log and the error log
     6  config                               TOML to schema; schema to live objects (build)

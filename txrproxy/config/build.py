@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 from attrs import define, field
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.reflect import namedAny
 
 from txrproxy import actions
@@ -25,6 +26,7 @@ from txrproxy.config.values import Bind
 from txrproxy.http.fields import make_line
 from txrproxy.http.forward import Changes
 from txrproxy.http.security import security_lines
+from txrproxy.names.members import Members
 from txrproxy.routing.match import Conditions
 from txrproxy.routing.plan import Plan
 from txrproxy.routing.redirect import Template
@@ -64,6 +66,7 @@ class Graph:
     _tree: Tree[Plan] = field(repr=False)
     _shared: Mapping[str, Any] = field(repr=False)
     _reactor: Any = field(repr=False)
+    _names: Sequence[Members] = field(repr=False, default=())
 
     def resource(self) -> ReverseProxyResource:
         """The tree of routes as an ``IResource``, to be mounted in a ``twisted.web`` site."""
@@ -71,10 +74,15 @@ class Graph:
 
         return ReverseProxyResource.of_tree(self._tree, self._reactor, self._shared)
 
-    def start(self) -> None:
-        """Begin what goes on by itself: following certificate files."""
+    def start(self) -> Deferred[None]:
+        """Begin what goes on by itself: following certificate files, looking up names.
+
+        Fires when the names of backends have been looked up once, or that takes too long; at once
+        if there are none.
+        """
         for tls in self.certificates:
             tls.start()
+        return gatherResults([members.start() for members in self._names]).addCallback(_nothing)
 
     def drain(self) -> None:
         """Close what is idle, and everything else after its exchange."""
@@ -88,6 +96,8 @@ class Graph:
 
     def close(self) -> None:
         """Let go of the connections to backends, and stop the clockwork."""
+        for members in self._names:
+            members.stop()
         close(self.pools.values())
         for tls in self.certificates:
             tls.stop()
@@ -123,7 +133,8 @@ class _Builder:
         self.log = log
         self.wall = wall
         self.deadlines = Deadlines(reactor)
-        self.wiring = Wiring(reactor, self.deadlines, config.resolve)
+        servers = [(server.host, server.port) for server in config.server.resolver]
+        self.wiring = Wiring(reactor, self.deadlines, config.resolve, servers)
         self.seconds = reactor.seconds
         self.gate = Gate(reactor)
 
@@ -165,6 +176,7 @@ class _Builder:
             tree,
             shared,
             self.reactor,
+            self.wiring.names,
         )
 
     def tls_server(self, tls: ListenerTls) -> TlsServer:
@@ -350,6 +362,10 @@ class _Builder:
             raise ConfigErrors(
                 [Problem("", 0, f"routes.{route.name}.resource", f"{route.resource}: {error}")]
             ) from error
+
+
+def _nothing(_: object) -> None:
+    """All are ready: what each said is of no interest."""
 
 
 def _changes(parts: Sequence[schema.FieldChanges]) -> Changes:

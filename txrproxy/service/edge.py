@@ -87,6 +87,16 @@ class Edge(Service):
         except ConfigErrors as errors:
             self._give_up(str(errors))
         super().startService()
+        for number in (signal.SIGUSR1, signal.SIGHUP):
+            self._handlers[number] = signal.signal(number, self._on_signal)
+        # Whoever connects before the names of backends are known waits in the backlog.
+        self.graph.start().addCallback(self._serve).addErrback(_logged)
+        # What exists now lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 50)
+
+    def _serve(self, _: object) -> None:
         for (address, bound), (_, site) in zip(self._sockets, self.graph.sites, strict=True):
             # The port duplicates the descriptor.
             port = _quietly(self._reactor.adoptStreamPort, bound.fileno(), bound.family, site)
@@ -95,22 +105,18 @@ class Edge(Service):
             self.ports.append(port)
             _logger.info("listening on {address}", address=_where(address, port))
         self._sockets = []
-        self.graph.start()
-        for number in (signal.SIGUSR1, signal.SIGHUP):
-            self._handlers[number] = signal.signal(number, self._on_signal)
-        # What exists now lives as long as the process: the collector need not look at it again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(10_000, 20, 50)
 
     def _give_up(self, message: str) -> Any:
-        for _, bound in self._sockets:
-            bound.close()
-        self._sockets = []
+        self._close_sockets()
         _logger.critical("{message}", message=message)
         if self._error_log is not None and not self._error_log.on_stderr:
             print(message, file=sys.__stderr__)
         raise CannotStart(message)
+
+    def _close_sockets(self) -> None:
+        for _, bound in self._sockets:
+            bound.close()
+        self._sockets = []
 
     # Running.
 
@@ -140,6 +146,7 @@ class Edge(Service):
         for number, before in self._handlers.items():
             signal.signal(number, before if before is not None else signal.SIG_DFL)
         self._handlers.clear()
+        self._close_sockets()  # if it was never ready
         done: Deferred[None] = Deferred()
         closing = [maybeDeferred(port.stopListening) for port in self.ports]
         self.ports = []
@@ -166,6 +173,10 @@ class Edge(Service):
             self.graph.abort()
         self.graph.close()
         self.graph.log.close().chainDeferred(done)
+
+
+def _logged(failure: Any) -> None:
+    _logger.failure("The proxy can not serve", failure)
 
 
 def _quietly(call: Any, *args: Any) -> Any:
