@@ -29,6 +29,7 @@ from OpenSSL import SSL
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from txrproxy.tls.failures import FailureLog
 from txrproxy.tls.gate import Gate
 from txrproxy.tls.layer import TlsLayer
 from txrproxy.tls.server import TlsServer
@@ -167,11 +168,13 @@ def stock(reactor: Any, folder: Path) -> Any:
 
 def lean(reactor: Any, folder: Path) -> Factory:
     made = context(folder)
+    deadlines = Deadlines(reactor)
     server = TlsServer(
         lambda: SSL.Connection(made, None),
         reactor,
-        Deadlines(reactor).queue(10, TlsLayer.expired),
+        deadlines.queue(10, TlsLayer.expired),
         Gate(reactor),
+        FailureLog("benchmark", deadlines, reactor.seconds),
     )
     factory = Factory()
     factory.buildProtocol = lambda address: server.wrap(  # type: ignore[method-assign,assignment]

@@ -143,6 +143,7 @@ class DemoTests(TestCase):
             "/bytes/1/2",
             "/bytes/-1",
             "/bytes/99999999999999999999",
+            "/away?seconds=-1",
             "/status/199",
             "/status/x",
         ):
@@ -266,6 +267,26 @@ class DemoTests(TestCase):
         ):
             wire = await self.wire(self.handshake.replace(old, new))
             self.assertIn(b"HTTP/1.1 " + status, await wire.until(b"\r\n\r\n"))
+
+    async def test_away(self):
+        streaming = await self.wire(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+        await streaming.until(b"\r\n\r\n")
+        for _ in range(2):  # who asks twice is not away twice
+            status, _, body = await self.ask("/away?seconds=5")
+            self.assertEqual((status, body), (200, b"Alder is gone for 5 s\n"))
+        self.clock.advance(1)
+        await streaming.lost
+        with self.assertRaises(ConnectionRefusedError):
+            await self.ask("/headers")
+        self.assertEqual((await self.ask("/headers", origin=self.second))[0], 200)
+        self.clock.advance(5)
+        self.assertEqual((await self.ask("/headers"))[0], 200)
+
+    async def test_stops_while_it_is_away(self):
+        await self.ask("/away")
+        self.clock.advance(1)
+        await self.stop()
+        self.assertEqual(self.delays(9), [])
 
     async def test_stops_with_connections_open(self):
         wires = [

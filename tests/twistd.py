@@ -68,6 +68,7 @@ class Twistd:
             stderr=subprocess.PIPE,
         )
         self.lines: list[str] = []
+        self._told_to_end = False
         self._rest = b""
 
     def wait_for(self, text: str) -> re.Match[str]:
@@ -94,14 +95,15 @@ class Twistd:
         return int(self.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1])
 
     def signal(self, number: signal.Signals) -> None:
+        self._told_to_end = self._told_to_end or number in {signal.SIGTERM, signal.SIGINT}
         self.process.send_signal(number)
 
     def end(self) -> int:
-        """Its exit status, after SIGTERM if it is still there.
+        """Its exit status, after SIGTERM if it was not told yet: a second one would cut it short.
 
         twistd stops in order and then ends by the signal that told it to: -15.
         """
-        if self.process.poll() is None:
+        if self.process.poll() is None and not self._told_to_end:
             self.process.terminate()
         try:
             return self.process.wait(PATIENCE)

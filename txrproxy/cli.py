@@ -6,19 +6,27 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
-from txrproxy import __version__
+from txrproxy import __version__, control
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.schema import Config, Match, Route
 from txrproxy.config.toml import load_with_warnings
+from txrproxy.transport.channel import Refused
 
 _EPILOG = """\
 The server itself runs under twistd:
 
   twistd -n txrproxy --config edge.toml
+
+Exit status: 0 when it was done, 1 when it was refused or failed, 2 for a wrong command line,
+3 when no proxy answers.
 """
+
+_NOT_RUNNING = 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,9 +53,93 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("file", metavar="FILE", help="the TOML file")
     check.set_defaults(run=lambda options: _check(options.file))
+    _running(
+        commands,
+        "status",
+        "say how the proxy that runs is",
+        "Processes, connections, memory, and how the last reload went.",
+        _status,
+    )
+    _running(
+        commands,
+        "reload",
+        "let the proxy that runs read its configuration again",
+        "Waits until every process serves what the file says. When the file has a fault, prints "
+        "it, exits with 1, and nothing has changed.",
+        _reload,
+        timeout=120,
+    )
+    _running(
+        commands,
+        "stop",
+        "end the proxy that runs, after what it carries",
+        "Waits until it has drained: server.drain_timeout at most.",
+        _stop,
+        timeout=600,
+    )
     version = commands.add_parser("version", help="print the version", description="The version.")
     version.set_defaults(run=lambda _: _version())
     return parser
+
+
+def _running(
+    commands: Any,
+    name: str,
+    help: str,
+    description: str,
+    run: Callable[[argparse.Namespace, str], int],
+    timeout: int = 10,
+) -> None:
+    """A command for a proxy that runs: found by its file, or by its state folder."""
+    parser = commands.add_parser(name, help=help, description=description)
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("-c", "--config", metavar="FILE", help="the TOML file that it runs with")
+    where.add_argument("--state-dir", metavar="DIR", help="its server.state_dir")
+    parser.add_argument(
+        "--timeout", type=float, default=timeout, metavar="S", help=f"seconds to wait ({timeout})"
+    )
+    parser.add_argument("--json", action="store_true", help="print an object for programs")
+
+    def found(options: argparse.Namespace) -> int:
+        try:
+            return run(options, options.state_dir or control.state_dir(options.config))
+        except control.NotRunning as error:
+            return _failed(options, str(error), _NOT_RUNNING)
+        except Refused as error:
+            return _failed(options, str(error), 1)
+
+    parser.set_defaults(run=found)
+
+
+def _failed(options: argparse.Namespace, why: str, status: int) -> int:
+    if options.json:
+        print(json.dumps({"ok": False, "error": why}))
+    print(why, file=sys.stderr)
+    return status
+
+
+def _status(options: argparse.Namespace, folder: str) -> int:
+    status = control.call(folder, "status", options.timeout)
+    if options.json:
+        print(json.dumps(status, indent=2))
+    else:
+        print("\n".join(_columns(control.report(status))), end="\n\n")
+        print("\n".join(_columns(control.workers(status))))
+    return 0
+
+
+def _reload(options: argparse.Namespace, folder: str) -> int:
+    done = control.call(folder, "reload", options.timeout)
+    print(json.dumps(done) if options.json else f"reloaded in {done['seconds']} s")
+    return 0
+
+
+def _stop(options: argparse.Namespace, folder: str) -> int:
+    pid = control.call(folder, "stop", options.timeout)["pid"]
+    if not control.wait_for_end(pid, options.timeout):
+        return _failed(options, f"process {pid} still drains after {options.timeout:.0f} s", 1)
+    print(json.dumps({"ok": True, "pid": pid}) if options.json else "stopped")
+    return 0
 
 
 def _version() -> int:

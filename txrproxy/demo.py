@@ -18,7 +18,7 @@ from io import BytesIO
 from typing import Any
 
 from twisted.application.service import MultiService, Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.task import LoopingCall
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
@@ -36,6 +36,7 @@ MAX_SECONDS = 60.0
 
 _SLOW_EVERY = 5  # the second origin keeps every fifth reader of its page waiting
 _SLOW_SECONDS = 1.5
+_BEFORE_LEAVING = 0.1
 _PIECE = bytes(range(256)) * 256
 
 _TRY = (
@@ -47,6 +48,7 @@ _TRY = (
     ("/ws", "a WebSocket echo"),
     ("/upload", "POST anything: its length and SHA-256"),
     ("/status/404", "any status"),
+    ("/away?seconds=10", "the origin that answers is gone for a while: see who notices"),
     ("/redirect", "names the origin's own address; the proxy makes it public"),
     ("/static/demo.css", "something cacheable"),
 )
@@ -161,6 +163,7 @@ class Origin(Service):
             (b"ws", upgrade),
             (b"upload", self.upload),
             (b"status", self.status),
+            (b"away", self.away),
             (b"redirect", self.redirect),
             (b"static", self.static),
         ):
@@ -168,20 +171,34 @@ class Origin(Service):
             root.putChild(path, leaf)
         site = _Site(root, requestFactory=_Request, reactor=reactor)
         site.displayTracebacks = False
-        self._connections = _Connections(site)
+        self._site = site
+        self._return: Any = None
 
     def startService(self) -> None:
         super().startService()
-        self._port = self._reactor.listenTCP(self._number, self._connections, interface=HOST)
+        self._open()
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
+        if self._return is not None:
+            self._return.cancel()
+            self._return = None
+        return self._close() if self._here else succeed(None)
+
+    def _open(self) -> None:
+        self._connections = _Connections(self._site)
+        self._port = self._reactor.listenTCP(self._number, self._connections, interface=HOST)
+        self._number = self._port.getHost().port
+        self._here = True
+
+    def _close(self) -> Deferred[None]:
+        """Refuse new connections and break those there are, as a server that dies does."""
         closed: Deferred[Any] = maybeDeferred(self._port.stopListening)
         return closed.addCallback(lambda _: self._connections.end())
 
     @property
     def address(self) -> str:
-        return f"{HOST}:{self._port.getHost().port}"
+        return f"{HOST}:{self._number}"
 
     # What it serves.
 
@@ -214,11 +231,8 @@ class Origin(Service):
         )
 
     def slow(self, request: Any) -> bytes | int:
-        try:
-            seconds = float(request.args.get(b"seconds", [b"2"])[0])
-        except ValueError:
-            seconds = -1.0
-        if not 0 <= seconds <= MAX_SECONDS:
+        seconds = _seconds(request, b"2")
+        if seconds is None:
             return _refuse(request, f"seconds goes from 0 to {MAX_SECONDS:.0f}")
         return self._later(request, seconds, f"{self.title}, after {seconds:g} s\n".encode())
 
@@ -267,6 +281,24 @@ class Origin(Service):
             return _refuse(request, "/status/NNN: NNN goes from 200 to 599")
         request.setResponseCode(status)
         return f"{self.title} says {status}\n".encode()
+
+    def away(self, request: Any) -> bytes:
+        seconds = _seconds(request, b"10")
+        if seconds is None:
+            return _refuse(request, f"seconds goes from 0 to {MAX_SECONDS:.0f}")
+        if self._return is None:
+            # The answer is to get out first.
+            self._return = self._reactor.callLater(_BEFORE_LEAVING, self._leave, seconds)
+        return f"{self.title} is gone for {seconds:g} s\n".encode()
+
+    def _leave(self, seconds: float) -> None:
+        self._return = self._reactor.callLater(seconds, self._come_back)
+        self._here = False
+        self._close()
+
+    def _come_back(self) -> None:
+        self._return = None
+        self._open()
 
     def redirect(self, request: Any) -> bytes:
         request.setResponseCode(302)
@@ -352,6 +384,15 @@ def _number(request: Any) -> int | None:
     """The number after the resource's own path, when there is exactly one of few digits."""
     (digits,) = request.postpath if len(request.postpath) == 1 else (b"",)
     return int(digits) if digits.isdigit() and len(digits) < 12 else None
+
+
+def _seconds(request: Any, default: bytes) -> float | None:
+    """The query parameter ``seconds``, when it is one that an origin would wait."""
+    try:
+        seconds = float(request.args.get(b"seconds", [default])[0])
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds <= MAX_SECONDS else None
 
 
 def _refuse(request: Any, text: str) -> bytes:

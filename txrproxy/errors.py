@@ -106,6 +106,7 @@ METHOD_NOT_ALLOWED = _row("method_not_allowed", 405, _C, "This method is not off
 BODY_TOO_LARGE = _row("body_too_large", 413, _C, "The request body is too large.")
 BAD_PROXY_HEADER = _row("bad_proxy_header", 0, _C)
 CLIENT_TLS_FAILED = _row("client_tls_failed", 0, _C)
+PLAIN_HTTP = _row("plain_http", 400, _C, "This port speaks HTTPS.")
 
 # The client kept us waiting, or went away.
 HEAD_TIMEOUT = _row("head_timeout", 408, _C, "The request head took too long to arrive.")

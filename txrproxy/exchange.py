@@ -20,27 +20,21 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from txrproxy.balance.backend import Backend
 from txrproxy.errors import (
     BAD_RESPONSE,
     BODY_TIMEOUT,
     BODY_TOO_LARGE,
-    DEADLINE,
     FIRST_BYTE_TIMEOUT,
     INTERNAL,
     METHOD_NOT_ALLOWED,
     MISDIRECTED,
-    NO_BACKEND,
     OK,
-    QUEUE_FULL,
-    QUEUE_TIMEOUT,
-    RESET,
     RESPONDED,
     UPGRADED,
     Fault,
     Reason,
 )
-from txrproxy.http.body import encode_chunk
+from txrproxy.forwarding import Forwarding
 from txrproxy.http.errorpage import page
 from txrproxy.http.fields import EMPTY, Fields, Line, make_line, split_list
 from txrproxy.http.forward import (
@@ -50,69 +44,38 @@ from txrproxy.http.forward import (
     ResponseRules,
     believed_request_id,
     public_lines,
-    request_head,
 )
-from txrproxy.http.head import IDEMPOTENT, RequestHead, ResponseHead
+from txrproxy.http.head import RequestHead, ResponseHead
 from txrproxy.http.status import status_line
 from txrproxy.http.target import BadTarget
-from txrproxy.routing.plan import Plan
 from txrproxy.transport.tunnel import Tunnel
 
 _logger = Logger()
 
-REPLAY_LIMIT = 64 * 1024  # bytes of a request body kept so that it can be sent again
 # An error page is its own style and nothing else; a policy's default would take the style away.
 _PAGE_POLICY = make_line(
     b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'"
 )
 MAX_LOGGED = 2048  # bytes of what a client chooses freely, so that a line has a bound
-BAD_STATUSES = frozenset({502, 503, 504})  # what a backend says when it can not do its work
 CLIENT_CLOSED = 499  # what the log says where no status could be sent, as nginx does
 
 
-class Exchange:
+class Exchange(Forwarding):
     """One request and its response. ``site`` is what all exchanges of a process share.
 
     The class holds the defaults, so that an exchange which never leaves the plain path sets little.
     """
 
-    plan: Plan
-    client: bytes
-    pool: Any = None
-    backend: Backend | None = None
-    upstream: Any = None
-    upgrading = False
     identity: ClientIdentity | None = None
-    status = 0
     bytes_in = 0
     bytes_out = 0
-    connect: float | None = None  # seconds, of the last attempt
-    first_byte: float | None = None
-
-    # The way to a backend: what was tried and how that ended, what the request itself asks for.
-    _tried: tuple[Backend, ...] = ()
-    _tries: tuple[bytes, ...] = ()
-    _key = b""
-    _wanted: Backend | None = None
-    _attempt_at = 0.0
 
     # What filters add: lines for the backend, lines for the client, and what to do at the end.
-    sent: tuple[Line, ...] = ()
     added: tuple[Line, ...] = ()
     at_end: tuple[Callable[[Exchange], object], ...] = ()
-    _over = False
-    _target: bytes | None = None  # what a rewrite made of the client's
     _public: PublicAddress | None = None
     _response_head: ResponseHead | None = None
     _length = 0  # framing of the response
-
-    # The request body: what may have to be sent (again), and whether it has ended.
-    _held: list[bytes] | None = None
-    _held_size = 0
-    _replayable = True
-    _body_ended = False
-    _trailers: Fields = EMPTY
-    _waits_for_continue = False
 
     def __init__(self, site: Any, downstream: Any, head: RequestHead, now: float) -> None:
         self.site = site
@@ -168,7 +131,7 @@ class Exchange:
 
     def go_on(self, serve: Callable[[Exchange], None]) -> None:
         """What the filter waited for is there: on to the next, unless all is over."""
-        if self._over:
+        if self.over:
             return
         try:
             serve(self)
@@ -204,114 +167,7 @@ class Exchange:
             except BadTarget as error:
                 self.fail(error.reason)
                 return
-        assert plan.pool is not None
-        self.pool = pool = plan.pool(self)
-        now = self.site.seconds()
-        if pool.retry.budget is not None:
-            pool.retry.budget.request(now)
-        if plan.total is not None:
-            plan.total.start(self, now)
-        if pool.key is not None:
-            self._key = pool.key(self.client, head)
-        if pool.sticky is not None:
-            self._wanted = pool.sticky.find(head.fields.all(b"cookie"))
-        self._attempt(now)
-
-    def _attempt(
-        self,
-        now: float,
-        backend: Backend | None = None,
-        fresh: bool = False,
-        reason: Reason = NO_BACKEND,
-    ) -> None:
-        """One try: a connection to ``backend``, or to one that was not tried yet.
-
-        ``fresh`` refuses a connection that was used. ``reason`` is how the exchange ends when no
-        backend is left.
-        """
-        if backend is None:
-            if self._wanted is None:
-                backend = self.pool.select(self._tried, self._key, now)
-            else:
-                backend = self._choose(now)
-            if backend is None:
-                crowded = reason is NO_BACKEND and self.pool.crowded
-                self.fail(QUEUE_FULL if crowded else reason)
-                return
-        self.backend = backend
-        self._attempt_at = now
-        upstream = backend.connections.acquire(self, fresh)
-        if upstream is not None:
-            self._send(upstream, now)
-        elif self.backend is backend and not self._body_ended and not self._over:
-            self.downstream.pause_body()
-
-    def _choose(self, now: float) -> Backend | None:
-        """The backend that the client's cookie asks for if it may be had, else any."""
-        wanted = self._wanted
-        fits = wanted is not None and wanted.available and not wanted.closed
-        if fits and wanted not in self._tried:
-            return wanted
-        backend: Backend | None = self.pool.select(self._tried, self._key, now)
-        return backend
-
-    def on_connected(self, upstream: Any) -> None:
-        """A connection was opened, or became free."""
-        now = self.site.seconds()
-        self.connect = now - self._attempt_at
-        if not self._body_ended:
-            self.downstream.resume_body()  # before the backend may say that it takes no more
-        self._send(upstream, now)
-
-    def on_connect_failed(self, reason: Reason) -> None:
-        """No connection; ``reason`` says whether another backend may have one."""
-        self._failed(reason, self.site.seconds())
-
-    def queue_expired(self) -> None:
-        """No connection became free in time."""
-        assert self.backend is not None
-        self.backend.connections.leave(self)
-        self.fail(QUEUE_TIMEOUT)
-
-    def deadline_expired(self) -> None:
-        """All tries together took too long."""
-        self._drop_upstream()
-        self.fail(DEADLINE)
-
-    def _send(self, upstream: Any, now: float) -> None:
-        backend = self.backend
-        assert backend is not None
-        self.upstream = upstream
-        plan, head, peer = self.plan, self.head, self.downstream.peer
-        facts = head.facts
-        rules = plan.trusted_rules if peer.trusted else plan.rules
-        block = rules.block(head.fields, facts, head.authority)
-        if self.sent:
-            fields, forwarded_for, tells_proto = block
-            fields += b"".join([line[2] for line in self.sent])
-            block = fields, forwarded_for, tells_proto
-        data = request_head(
-            head.method,
-            self._target or head.target.origin,
-            backend.host_line if rules.backend_host else b"",
-            block,
-            peer,
-            self.request_id,
-        )
-        body = facts.body
-        if body == 0:
-            upstream.start(self, data, 0, now)
-            return
-        held = self._held
-        assert held is not None
-        if held:
-            content = b"".join(held)
-            data += encode_chunk(content) if body < 0 else content
-        upstream.start(self, data, body, now)
-        if self._body_ended:
-            upstream.end(now, self._trailers)
-        if self._held_size > REPLAY_LIMIT:
-            self._give_up_replay()
+        self.forward()
 
     # 3: the request body.
 
@@ -325,29 +181,11 @@ class Exchange:
             self._drop_upstream()
             self.fail(BODY_TOO_LARGE)
             return
-        if ended:
-            self._body_ended = True
-            if trailers:
-                plan, trusted = self.plan, self.downstream.peer.trusted
-                rules = plan.trusted_rules if trusted else plan.rules
-                self._trailers = rules.trailers(trailers, self.head.facts)
-        upstream = self.upstream
-        if self._held is not None and content:
-            self._held.append(content)
-            self._held_size += len(content)
-            if upstream is not None and self._held_size > REPLAY_LIMIT:
-                self._give_up_replay()
-        if upstream is None:
-            return
-        if content:
-            upstream.send(content)
-        if ended:
-            upstream.end(self.site.seconds(), self._trailers)
-
-    def _give_up_replay(self) -> None:
-        """The body has grown too large to be kept: it can be sent only once."""
-        self._held = None
-        self._replayable = False
+        if ended and trailers:
+            plan, trusted = self.plan, self.downstream.peer.trusted
+            rules = plan.trusted_rules if trusted else plan.rules
+            self._trailers = rules.trailers(trailers, self.head.facts)
+        self._pass_body(content, ended)
 
     def on_bad_body(self, reason: Reason) -> None:
         """The request body is broken, or stopped coming."""
@@ -360,14 +198,6 @@ class Exchange:
         """The proxy itself failed in the middle of its work."""
         self._drop_upstream()
         self.fail(INTERNAL)
-
-    def pause_request(self) -> None:
-        """The backend does not take what is written to it."""
-        self.downstream.pause_body()
-
-    def resume_request(self) -> None:
-        """It does again."""
-        self.downstream.resume_body()
 
     # 4: the response.
 
@@ -416,35 +246,6 @@ class Exchange:
         )
         if ended:
             self.finish(OK, now)
-
-    def _judge(self, status: int, seconds: float, now: float) -> bool:
-        """Tell the pool what its backend made of the request; True: it goes to another one."""
-        pool, backend = self.pool, self.backend
-        assert backend is not None
-        if status not in BAD_STATUSES:
-            pool.succeeded(backend, now)
-            if pool.observe is not None:
-                pool.observe(backend, seconds, now)
-            return False
-        pool.failed(backend, now)
-        if status not in pool.retry.statuses or not self._replayable:
-            return False
-        self._note_try(b"%d" % status)
-        other = self._choose(now)
-        safe = self.head.method in IDEMPOTENT
-        if other is None or not pool.retry.allow_status(len(self._tried), safe, now):
-            return False
-        upstream, self.upstream = self.upstream, None
-        if upstream is not None:
-            upstream.abandon()
-        self._attempt(now, other)
-        return True
-
-    def _note_try(self, outcome: bytes) -> None:
-        backend = self.backend
-        assert backend is not None
-        self._tried = (*self._tried, backend)
-        self._tries = (*self._tries, b"%b %b" % (backend.name, outcome))
 
     def _stick(self) -> None:
         assert self.backend is not None
@@ -527,6 +328,7 @@ class Exchange:
             self.site.seconds,
             lambda reason, received, sent: self._tunnel_ended(upstream, reason, received, sent),
         )
+        tunnel.pool = self.pool
         self.site.tunnels.add(tunnel)
         self._tunnel = tunnel
         tunnel.start(from_client, rest)
@@ -541,57 +343,18 @@ class Exchange:
 
     # 6: when something goes wrong.
 
-    def on_upstream_failed(self, reason: Reason) -> None:
-        """The connection is gone before the response was whole."""
-        upstream, self.upstream = self.upstream, None
-        now = self.site.seconds()
-        if self.status:
-            self.pool.failed(self.backend, now)
-            self._cut(reason)
-            return
-        # A kept connection may have been closed under the request: not the backend's failure, if
-        # sending the request again is safe (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
-        if reason is RESET and upstream is not None and upstream.reused and self._safe:
-            assert self.backend is not None
-            self._attempt(now, self.backend, fresh=True)
-            return
-        self._failed(reason, now)
-
-    def _failed(self, reason: Reason, now: float) -> None:
-        """An attempt failed: another backend, or the end."""
-        pool = self.pool
-        if reason.fault is Fault.BACKEND:
-            pool.failed(self.backend, now)
-            self._note_try(reason.log_name)
-            if self._replayable and pool.retry.allow(reason, len(self._tried), self._safe, now):
-                self._attempt(now, reason=reason)
-                return
-        self.fail(reason)
-
-    @property
-    def _safe(self) -> bool:
-        """Whether the request may be sent again though a backend may have acted on it."""
-        return self._replayable and self.head.method in IDEMPOTENT
-
     def on_client_lost(self, reason: Reason) -> None:
         """Nobody is left to answer: the backend is told by closing its connection."""
         self._drop_upstream()
         self.status = self.status or CLIENT_CLOSED
         self._log(reason, self.site.seconds())
 
-    def _drop_upstream(self) -> None:
-        upstream, self.upstream = self.upstream, None
-        if upstream is not None:
-            upstream.abandon()
-        elif self.backend is not None:
-            self.backend.connections.leave(self)  # one may be on its way
-
     def fail(self, reason: Reason) -> None:
         """Answer with an error page, or cut a response that has begun."""
-        if self._over:
+        if self.over:
             return
         if self.status:
-            self._cut(reason)
+            self.cut(reason)
             return
         accept = b", ".join(self.head.fields.all(b"accept")) or None
         content_type, body = page(reason.status, reason.text, self.request_id, accept)
@@ -606,7 +369,7 @@ class Exchange:
             self.downstream.refuse_body()
         self.reply(reason.status, lines, body, reason)
 
-    def _cut(self, reason: Reason) -> None:
+    def cut(self, reason: Reason) -> None:
         """End a response that has begun and can not be completed."""
         framed = self._length >= 0 or self.head.facts.http_11
         self.downstream.cut(abruptly=not framed)
@@ -649,7 +412,7 @@ class Exchange:
         self._log(reason, self.site.seconds())
 
     def _log(self, reason: Reason, now: float) -> None:
-        self._over = True
+        self.over = True
         for end in self.at_end:
             end(self)
         if self.plan.total is not None:

@@ -77,7 +77,7 @@ class BackendPool:
         plan = Plan(
             name=b"",
             serve=actions.proxy,
-            pool=self._its_pool,
+            pool=self._pool,
             body_limit=body_limit,
             websocket=False,
             rewrite=rewrite.apply if rewrite else None,
@@ -92,9 +92,6 @@ class BackendPool:
         self._wiring.deadlines_of(plan, self._settings.timeouts)
         return plan
 
-    def _its_pool(self, exchange: Any) -> Pool:
-        return self._pool
-
     def when_ready(self, begin: Callable[[], object]) -> None:
         """Call ``begin`` when the names have been looked up: now, but for the first requests."""
         waiting = self._waiting
@@ -103,7 +100,7 @@ class BackendPool:
             return
         waiting.append(begin)
         if len(waiting) == 1:
-            for members in self._wiring.names:
+            for members in self._wiring.names.values():
                 members.start().addCallback(self._ready)
 
     def _ready(self, _: object) -> None:
@@ -113,7 +110,7 @@ class BackendPool:
 
     def close(self) -> None:
         """Close the idle connections and keep none; exchanges in progress go on."""
-        for members in self._wiring.names:
+        for members in self._wiring.names.values():
             members.stop()
         self._ready(None)
         close([self._pool])

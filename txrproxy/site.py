@@ -21,6 +21,7 @@ from txrproxy.errors import (
     CLIENT_TLS_FAILED,
     CLIENT_TLS_TIMEOUT,
     NO_ROUTE,
+    PLAIN_HTTP,
     Reason,
 )
 from txrproxy.exchange import Exchange
@@ -38,7 +39,7 @@ from txrproxy.http.head import RequestFacts, RequestHead
 from txrproxy.http.target import Target
 from txrproxy.routing.plan import Plan
 from txrproxy.routing.tree import Tree
-from txrproxy.tls.layer import HandshakeTimeout, HungUp, TlsLayer
+from txrproxy.tls.layer import HandshakeFailed, HandshakeTimeout, HungUp, PlainHttp, TlsLayer
 from txrproxy.tls.listener import ListenerTls
 from txrproxy.tls.server import TlsServer
 from txrproxy.transport.deadlines import Queue
@@ -48,6 +49,9 @@ from txrproxy.transport.proxied import HeaderReader
 from txrproxy.transport.proxyprotocol import Mode
 
 _logger = Logger()
+
+# What a site keeps when it becomes another.
+_OWN = frozenset({"connections", "tunnels", "service", "request_id"})
 
 MAX_PEERS = 1024  # clients whose rendered address is remembered
 
@@ -140,6 +144,16 @@ class ProxySite:
         """Bind what connections share: limits and deadlines."""
         self.service = service
 
+    def become(self, other: ProxySite) -> None:
+        """Serve as ``other`` would, from the next request on: it was built to take this place.
+
+        Connections stay, and exchanges in progress keep the plan they have.
+        """
+        for name, value in vars(other).items():
+            if name not in _OWN:
+                setattr(self, name, value)
+        self.service.become(other.service)
+
     # What Twisted asks of a factory.
 
     def doStart(self) -> None:
@@ -180,17 +194,24 @@ class ProxySite:
 
         def ended(layer: TlsLayer, failure: Failure) -> None:
             self.lost(layer)
-            self._handshake_failed(layer, peer, failure.value)
+            error: Any = failure.value
+            server.failed(layer, peer.address.decode("ascii"), error)
+            self._handshake_failed(layer, peer, error)
 
         layer = server.wrap(made, ended)
         self.connections.add(layer)
         return layer
 
-    def _handshake_failed(self, layer: TlsLayer, peer: Peer, error: BaseException | None) -> None:
+    def _handshake_failed(self, layer: TlsLayer, peer: Peer, error: HandshakeFailed) -> None:
         if isinstance(error, HungUp):
             return  # nothing was asked of us: a port scan, a balancer's health check
-        late = isinstance(error, HandshakeTimeout)
-        self._unreadable(layer, peer).note(CLIENT_TLS_TIMEOUT if late else CLIENT_TLS_FAILED)
+        exchange = self._unreadable(layer, peer)
+        if isinstance(error, PlainHttp):
+            exchange.status = PLAIN_HTTP.status
+            exchange.note(PLAIN_HTTP)
+        else:
+            late = isinstance(error, HandshakeTimeout)
+            exchange.note(CLIENT_TLS_TIMEOUT if late else CLIENT_TLS_FAILED)
 
     def _downstream(self, peer: Peer) -> Downstream:
         downstream = Downstream(self.service, peer)

@@ -40,6 +40,7 @@ from txrproxy.names.resolver import Resolver
 from txrproxy.names.watch import Watch
 from txrproxy.routing.plan import Plan
 from txrproxy.tls.client import ClientTls, TlsDialer
+from txrproxy.tls.failures import FailureLog
 from txrproxy.transport.connections import Connections
 from txrproxy.transport.deadlines import Deadlines
 from txrproxy.transport.dial import LocalDialer, TcpDialer, UnixDialer
@@ -61,7 +62,7 @@ class Wiring:
     """Makes what belongs to pools. ``resolve`` says where a relative socket path is.
 
     ``servers`` are the name servers to ask; those of the machine without any. ``names`` has the
-    members of each pool with names among its backends, to be started.
+    members of each pool with names among its backends, by the pool's name, to be started.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Wiring:
     ) -> None:
         self.reactor = reactor
         self.deadlines = deadlines
-        self.names: list[Members] = []
+        self.names: dict[str, Members] = {}
         self._resolve = resolve
         self._resolver = Resolver(reactor, servers)
 
@@ -100,7 +101,7 @@ class Wiring:
             pool.tick(reactor.seconds())
 
         if len(pool.backends) < len(entries):
-            self.names.append(Members(pool, entries, reactor))
+            self.names[name] = Members(pool, entries, reactor)
         return pool
 
     def deadlines_of(
@@ -186,6 +187,8 @@ class Wiring:
             priority=backend.priority,
             max_pending=backend.max_pending,
             max_requests=backend.max_requests,
+            # None: not used until its checks say so.
+            healthy=None if pool.health and pool.health.initial == "probe" else True,
         )
         keepalive = pool.keepalive
         made.connections = Connections(
@@ -210,7 +213,8 @@ class Wiring:
             assert tls is not None
             if pool.tls.server_name != "auto":
                 name = pool.tls.server_name
-            dialer = TlsDialer(self.reactor, dialer, tls.backend(name))
+            log = FailureLog(f"backend {url}", self.deadlines, self.reactor.seconds, LogLevel.error)
+            dialer = TlsDialer(self.reactor, dialer, tls.backend(name), log)
         return dialer
 
 
@@ -259,7 +263,9 @@ def _tell(pool: Pool, event: str, backend: Backend | None) -> None:
         connections.closed = backend.state is not State.UP
         if connections.closed:
             connections.close()
-    level = LogLevel.warn if event in (DOWN, EJECTED) else LogLevel.info
+    if event in (UP, DOWN):
+        return  # who checks it says so, and why
+    level = LogLevel.warn if event == EJECTED else LogLevel.info
     _logger.emit(
         level,
         _BACKEND_EVENTS[event],
@@ -277,8 +283,6 @@ _POOL_EVENTS = {
     CALM: "Pool {pool}: enough healthy backends; requests go to those alone",
 }
 _BACKEND_EVENTS = {
-    UP: "Pool {pool}: backend {backend} is healthy",
-    DOWN: "Pool {pool}: backend {backend} is not healthy and gets no requests",
     EJECTED: "Pool {pool}: backend {backend} is left out for {seconds:g} s after {errors} errors"
     " in a row",
     RESTORED: "Pool {pool}: backend {backend} takes requests again",

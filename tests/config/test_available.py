@@ -13,12 +13,7 @@ ROUTE = '[[routes]]\nname = "b"\npool = "app"\n'
 
 # For each row of the table: a use of it, and the place that is named.
 USES = {
-    "server.workers": ("[server]\nworkers = 2", "server.workers"),
     "admin": ("[admin]", "admin"),
-    "listeners.*.bind.*": (
-        '[listeners.b]\nbind = ["127.0.0.1:1", "fd:web"]',
-        "listeners.b.bind[1]",
-    ),
     "pools.*.balance": (POOL + 'balance = "ewma"', "pools.b.balance"),
     "pools.*.sticky": (POOL + 'sticky = { cookie = "c" }', "pools.b.sticky"),
     "pools.*.health": (POOL + "health = {}", "pools.b.health"),
@@ -92,5 +87,5 @@ class NotYet(SynchronousTestCase):
             self.assertEqual(problems(MINIMAL + text, available=False), [])
 
     def test_defaults_and_available_features_pass(self) -> None:
-        for workers in ('"auto"', 0, 1):
+        for workers in ('"auto"', 0, 1, 2):
             self.assertEqual(problems(MINIMAL + PASSES.format(workers=workers)), [])

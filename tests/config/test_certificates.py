@@ -68,7 +68,32 @@ class ErrorTests(Case):
 
     def test_weak(self) -> None:
         self.write(ROOT.issue("a.example", kind="RSA", bits=1024), "a")
-        self.assertIn("OpenSSL does not serve it: ee key too small", self.error(CERT))
+        error = self.error(CERT)
+        self.assertIn("certificates[0].cert: ", error)
+        self.assertTrue(
+            error.endswith(
+                "a.pem: too weak to be served: a.example has an RSA key of 1024 bits, "
+                "expected 2048 or more; make a new key, and have a certificate issued for it"
+            ),
+            error,
+        )
+
+    def test_bad_key_is_named_as_such(self) -> None:
+        encrypted = (
+            b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n"
+        )
+        for content in (b"", b"-----BEGIN PRIVATE KEY-----\n", encrypted, None):
+            if content is None:
+                (self.folder / "a.key").unlink()
+            else:
+                (self.folder / "a.key").write_bytes(content)
+            error = self.error(CERT)
+            self.assertIn("listeners.s.tls.certificates[0].key: ", error)
+            self.assertIn(f"{self.folder}/a.key: ", error)
+        error = self.error(CERT.replace("file:a.key", "env:NOT_SET_ANYWHERE"))
+        self.assertIn("certificates[0].key: environment variable NOT_SET_ANYWHERE: ", error)
+        error = self.error(CERT.replace("file:a.key", "file:a.pem"))
+        self.assertIn("certificates[0].cert: ", error)  # one file: the one that is named first
 
     def test_client_authorities(self) -> None:
         keys = CERT + 'client_auth = "required"\nclient_ca = "ca.pem"\n'
@@ -138,6 +163,9 @@ class BackendTests(Case):
         first, second = self.pool('ca = "ca.pem", cert = "b.pem", key = "file:a.key"')
         self.assertIn("pools.app.tls.ca: ", first)
         self.assertIn("pools.app.tls.cert: ", second)
+        (self.folder / "ca.pem").write_bytes(ROOT.pem)
+        (only,) = self.pool('ca = "ca.pem", cert = "a.pem", key = "file:b.key"')
+        self.assertIn("pools.app.tls.key: ", only)
 
 
 class WarningTests(Case):

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txrproxy.config import values as v
 from txrproxy.config.forms import FORMS, Unfit, seconds, size, write_seconds, write_size
-from txrproxy.config.values import BackendUrl, Bind, Rate, RequestKey, Secret, Statuses
+from txrproxy.config.values import BackendUrl, Bind, NameServer, Rate, RequestKey, Secret, Statuses
 
 TAKEN: dict[Any, dict[Any, Any]] = {
     str: {"": "", "x\n": "x\n"},
@@ -59,6 +59,8 @@ TAKEN: dict[Any, dict[Any, Any]] = {
         host: host
         for host in ("preserve", "backend", "a.example", "a.example:81", "[::1]", "[::1]:81")
     },
+    v.HostField: {host: host for host in ("", "a.example", "a.example:81", "[::1]", "[::1]:81")},
+    v.RequestTarget: {t: t for t in ("/", "/healthz", "/up?full=1&deep=%20", "/a;b/../*")},
     v.CacheKeyPart: {k: k for k in ("scheme", "host", "path", "query", "header:X", "cookie:a")},
     v.Cidr: {
         "10.0.0.0/8": ip_network("10.0.0.0/8"),
@@ -83,6 +85,15 @@ TAKEN: dict[Any, dict[Any, Any]] = {
         "http://[::1]": BackendUrl("http", "::1", 80),
         "http://[::1]:81": BackendUrl("http", "::1", 81),
         "unix:/run/app.sock": BackendUrl("unix", path="/run/app.sock"),
+        "https://_web._tcp.a.b": BackendUrl("https", "_web._tcp.a.b", 0),
+        "http://my_app": BackendUrl("http", "my_app", 80),
+    },
+    NameServer: {
+        "10.0.0.2": NameServer("10.0.0.2", 53),
+        "10.0.0.2:5353": NameServer("10.0.0.2", 5353),
+        "2001:DB8::2": NameServer("2001:db8::2", 53),
+        "[::1]": NameServer("::1", 53),
+        "[::1]:5353": NameServer("::1", 5353),
     },
     RequestKey: {
         "client_ip": RequestKey("client_ip"),
@@ -174,6 +185,20 @@ REFUSED: dict[Any, dict[Any, str]] = {
         "a b": "the host is neither an address nor a name",
         "a:99999": "the port is not a number up to 65535",
     },
+    v.HostField: {
+        "a b": "the host is neither an address nor a name",
+        "a\r\nb: c": "the host is neither an address nor a name",
+        "a:99999": "the port is not a number up to 65535",
+    },
+    v.RequestTarget: {
+        "": 'it does not begin with "/"',
+        "healthz": 'it does not begin with "/"',
+        "/a b": "it has characters that a URL holds only percent-encoded",
+        "/a#b": "it has characters that a URL holds only percent-encoded",
+        "/%zz": "it has characters that a URL holds only percent-encoded",
+        "/é": "it has characters that a URL holds only percent-encoded",
+        "/\r\n": "it has characters that a URL holds only percent-encoded",
+    },
     v.CacheKeyPart: {"header": "", "header:a b": "", "body": ""},
     v.Cidr: {
         "10.0.0.1/8": 'host bits are set; the network is "10.0.0.0/8"',
@@ -209,8 +234,20 @@ REFUSED: dict[Any, dict[Any, str]] = {
         "http://a\t": "white space and control characters have no place in it",
         "http://a ": "white space and control characters have no place in it",
         "http://[::1": "",
+        "http://_http._tcp.a:80": "SRV records say the port; a name with one has no underscore "
+        "in front",
+        "http://_http.a": 'a name of SRV records is written "_service._tcp.name"',
+        "http://_http._udp.a": 'a name of SRV records is written "_service._tcp.name"',
+        "http://_http._tcp.": 'a name of SRV records is written "_service._tcp.name"',
         "unix:run/app": "the path of a socket begins with one slash",
         "unix://run/app": "the path of a socket begins with one slash",
+    },
+    NameServer: {
+        "dns.example": "it is no address",
+        "dns.example:53": "it is no address",
+        "10.0.0.2:0": "the port is 1 to 65535",
+        "[x]": "the IPv6 address is not valid",
+        "": "it is no address",
     },
     RequestKey: {"ip": "", "header:": "", "cookie:a b": ""},
     Statuses: {"600": "", "": "", "300-200": "a range goes from low to high", "2xx": ""},

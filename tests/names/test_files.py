@@ -10,9 +10,7 @@ from txrproxy.names.files import File, Settings, is_name, parse_hosts, parse_res
 
 class ResolvConfTests(SynchronousTestCase):
     def test_nothing(self):
-        self.assertEqual(
-            parse_resolv_conf(""), Settings((("127.0.0.1", 53),), (), 1, 2.0, 2)
-        )
+        self.assertEqual(parse_resolv_conf(""), Settings((("127.0.0.1", 53),), (), 1, 2.0, 2))
 
     def test_all(self):
         text = """
@@ -44,7 +42,9 @@ class ResolvConfTests(SynchronousTestCase):
 
 class HostsTests(SynchronousTestCase):
     def test_hosts(self):
-        hosts = parse_hosts("10.0.0.1 App app.example. # x y\n::1\n\n10.0.0.2 app\nx app\n#10.0.0.3 app")
+        hosts = parse_hosts(
+            "10.0.0.1 App app.example. # x y\n::1\n\n10.0.0.2 app\nx app\n#10.0.0.3 app"
+        )
         one, two = ip_address("10.0.0.1"), ip_address("10.0.0.2")
         self.assertEqual(hosts, {"app": (one, two), "app.example": (one,)})
 

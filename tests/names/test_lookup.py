@@ -66,9 +66,7 @@ class AddressTests(LookUpCase):
     def setUp(self):
         super().setUp()
         self.routed = True
-        self.look_up = Addresses(
-            self.resolver, "app", 80, lambda a: a.version == 4 or self.routed
-        )
+        self.look_up = Addresses(self.resolver, "app", 80, lambda a: a.version == 4 or self.routed)
 
     def ips(self):
         return [ip for ip, _ in self.targets(self.look_up)]
@@ -112,6 +110,10 @@ class AddressTests(LookUpCase):
         self.say(A, "10.0.0.2")
         self.answers["app", AAAA] = Unanswered("")
         self.assertEqual(self.ips(), ["10.0.0.2", "2001:db8::1"])
+        self.assertEqual(self.found(self.look_up).missing, ("app AAAA",))
+        self.answers["app", A] = Unanswered("all")
+        self.fails(self.look_up)
+        self.say(A, "10.0.0.2")
         self.say(AAAA)
         self.assertEqual(self.ips(), ["10.0.0.2"])
 
@@ -212,7 +214,7 @@ class ServiceTests(LookUpCase):
         before = self.full()
         self.answers["h1", A] = Unanswered("")
         self.assertEqual(self.full(), before)
-        self.assertEqual(self.found(self.look_up).missing, ())
+        self.assertEqual(self.found(self.look_up).missing, ("h1 A",))
         self.answers["h1", A] = []
         self.assertEqual(self.full(), before)
         self.assertEqual(self.found(self.look_up).missing, ("h1",))

@@ -132,9 +132,7 @@ class MembersTests(SynchronousTestCase):
         self.assertIs(pool.select(), two)
         pool.set_weight(two, 0, 0)
         self.again()
-        self.say(
-            target("10.0.0.1", weight=4, priority=0), target("10.0.0.2", weight=1, priority=0)
-        )
+        self.say(target("10.0.0.1", weight=4, priority=0), target("10.0.0.2", weight=1, priority=0))
         self.assertEqual(pool.backends, (one, two))
         self.assertEqual((one.weight, one.priority), (8, 1))
         self.assertEqual(two.weight, 0)  # by hand, and DNS says nothing new of it
@@ -164,9 +162,7 @@ class MembersTests(SynchronousTestCase):
         )
 
 
-ANSWERS = st.one_of(
-    st.none(), st.sets(st.integers(1, 5).map(lambda n: f"10.0.0.{n}"), min_size=1)
-)
+ANSWERS = st.one_of(st.none(), st.sets(st.integers(1, 5).map(lambda n: f"10.0.0.{n}"), min_size=1))
 
 
 class Following(RuleBasedStateMachine):
@@ -177,7 +173,7 @@ class Following(RuleBasedStateMachine):
         self.clock = Clock()
         self.parties = [Name(self.clock), backend("s1"), Name(self.clock), backend("s2")]
         self.names = [party for party in self.parties if isinstance(party, Name)]
-        self.good = {name: () for name in self.names}
+        self.good = dict.fromkeys(self.names, ())
         entries = [p.named if isinstance(p, Name) else p for p in self.parties]
         self.pool = Pool(b"app", [p for p in self.parties if isinstance(p, Backend)])
         self.members = Members(self.pool, entries, self.clock)

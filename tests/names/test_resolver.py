@@ -22,7 +22,7 @@ class ResolverCase:
     def loopback(self):
         loopback = Loopback()
         loopback.start()
-        self.addCleanup(lambda: loopback.stop())
+        self.addCleanup(loopback.stop)
         return loopback
 
 

@@ -1,7 +1,6 @@
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import LogLevel, globalLogPublisher
-from twisted.logger import formatEvent
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from txrproxy.names.lookup import Found, Target
@@ -36,7 +35,9 @@ class WatchTests(SynchronousTestCase):
             self.asked[-1].callback(answer if isinstance(answer, Found) else Found(answer))
 
     def logged(self):
-        found = [formatEvent(event) for event in self.log if event["log_namespace"].startswith("txr")]
+        found = [
+            formatEvent(event) for event in self.log if event["log_namespace"].startswith("txr")
+        ]
         self.log.clear()
         return found
 
@@ -82,9 +83,7 @@ class WatchTests(SynchronousTestCase):
             waits.append(self.again_after())
         self.assertEqual(waits, [1, 2, 4, 8, 16, 30, 30, 30])
         self.assertEqual((self.watch.targets, self.changes), (targets(1), [targets(1)]))
-        self.assertEqual(
-            self.logged(), ["cannot look up app: no server; the last answer is kept"]
-        )
+        self.assertEqual(self.logged(), ["cannot look up app: no server; the last answer is kept"])
         self.say(targets(1))
         self.assertEqual(self.logged(), ["app can be looked up again"])
         self.assertEqual(self.again_after(), 30)

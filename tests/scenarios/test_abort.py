@@ -27,8 +27,8 @@ class AbortTests(Scenario):
         origin, proxy, client = await self.pair()
         calls = []
         (backend,) = proxy.backends()
-        dial = backend.connections._dial
-        backend.connections._dial = lambda *call: calls.append(call)
+        dial = backend.connections.dial
+        backend.connections.dial = lambda *call: calls.append(call)
         client.send(GET)
         await self.until(lambda: calls, "the connection to be opened")
         client.reset()

@@ -251,13 +251,34 @@ class NameTests(Clients):
             again = await self.begin(
                 proxy, b"admin.example", context=context, session=first.tls.get_session()
             )
-            await again.handshake()
-            # OpenSSL resumes a session of TLS 1.2 for the name it was made for.
-            if version == "1.2":
-                self.assertEqual((await self.ask_for(again, b"admin.example")).status, 421)
-            else:
-                await again.refused()
+            await again.refused()
             self.assertEqual(len(origin.wires), count)
+
+    async def test_session_of_another_name_is_no_hindrance(self):
+        """It is not resumed: a full handshake follows, in which the certificate is shown."""
+        admin = b"GET / HTTP/1.1\r\nHost: admin.example\r\n\r\n"
+        for version in ("1.2", "1.3"):
+            origin, proxy = await self.mixed()
+            context = trusting(version=version, certificate=ALICE)
+            first = await self.secure(proxy, context=context)
+            await self.exchange(first, origin)
+            other = await self.secure(
+                proxy, b"admin.example", context=context, session=first.tls.get_session()
+            )
+            seen, response = await self.exchange(other, origin, admin)
+            self.assertFalse(other.resumed)
+            self.assertEqual(response.status, 200)
+            self.assertEqual(seen.get(b"x-client-cert-subject"), b"CN=alice")
+            again = await self.secure(
+                proxy, b"admin.example", context=context, session=other.tls.get_session()
+            )
+            seen, _ = await self.exchange(again, origin, admin)
+            self.assertTrue(again.resumed)
+            self.assertEqual(seen.get(b"x-client-cert-subject"), b"CN=alice")
+            open_name = await self.secure(proxy, context=context, session=again.tls.get_session())
+            seen, _ = await self.exchange(open_name, origin)
+            self.assertFalse(open_name.resumed)
+            self.assertEqual(told(seen), {})
 
 
 class RoutingTests(Clients):

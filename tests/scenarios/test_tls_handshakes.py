@@ -5,10 +5,10 @@ import socket
 from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
-from twisted.logger import LogLevel, globalLogPublisher
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from tests.scenarios.harness import GET
-from tests.scenarios.tls import SecureScenario, SecureWire, trusting
+from tests.scenarios.tls import ROOT, SERVER, SecureScenario, SecureWire, trusting
 
 
 def flight(context=None, name=b"a.example"):
@@ -46,7 +46,7 @@ class Handshakes(SecureScenario):
     def said(self):
         """What the error log is told, at the level of an operator."""
         return [
-            event["log_format"].format(**event)
+            formatEvent(event)
             for event in self.events
             if event.get("log_namespace", "").startswith("txrproxy")
             and event["log_level"] >= LogLevel.info
@@ -59,23 +59,20 @@ class Handshakes(SecureScenario):
 
 
 class GarbageTests(Handshakes):
-    async def refused(self, data, half_close=False):
+    async def refused(self, data, reason=b"client_tls_failed"):
         proxy = await self.secure_proxy("http://127.0.0.1:9")
         client = await self.client(proxy)
         client.send(data)
         record = await proxy.log.record()
-        self.assertEqual(record.reason, b"client_tls_failed")
+        self.assertEqual(record.reason, reason)
         self.assertEqual((record.client, record.status), (b"127.0.0.1", 0))
         await client.ended()
         await self.gone(proxy)
         self.assertEqual(len(proxy.log.records), 1)
         (said,) = self.said()
-        self.assertIn("127.0.0.1", said)
+        self.assertIn("listener http, 127.0.0.1", said)
         self.events.clear()
         return said
-
-    async def test_plain_http(self):
-        self.assertIn("http request", await self.refused(GET))
 
     async def test_garbage(self):
         hello = flight()
@@ -122,10 +119,139 @@ class GarbageTests(Handshakes):
         good = await self.secure(proxy)
         for _ in range(20):
             bad = await self.client(proxy)
-            bad.send(GET)
+            bad.send(b"NONSENSE")
             await self.exchange(good, origin)
             await bad.ended()
         self.assertEqual(sorted(proxy.log.reasons), [b"client_tls_failed"] * 20 + [b"ok"] * 20)
+
+
+class PlainTests(Handshakes):
+    async def told(self, *pieces, finish=True):
+        proxy = await self.secure_proxy("http://127.0.0.1:9")
+        client = await self.client(proxy)
+        for piece in pieces:
+            client.send(piece)
+            await self.turns(3)
+        response = await client.response()
+        self.assertEqual(response.status, 400)
+        self.assertEqual(response.get(b"connection"), b"close")
+        self.assertIn(b"https://", response.body)
+        await client.ended()
+        if finish:
+            client.close()
+        record = await proxy.log.record()
+        self.assertEqual((record.reason, record.status), (b"plain_http", 400))
+        await self.gone(proxy)
+        (said,) = self.said()
+        self.assertIn("listener http, 127.0.0.1: plain HTTP", said)
+        self.events.clear()
+
+    async def test_requests(self):
+        for request in (
+            GET,
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            b"OPTIONS * HTTP/1.1\r\n\r\n",
+        ):
+            await self.told(request)
+
+    async def test_in_pieces(self):
+        await self.told(b"G", b"E", b"T", b" ")
+
+    async def test_answer_arrives_while_the_request_still_does(self):
+        await self.told(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n", *[bytes(200_000)] * 5)
+
+    async def test_client_that_does_not_leave(self):
+        proxy = await self.secure_proxy("http://127.0.0.1:9", timed=True)
+        client = await self.client(proxy)
+        client.send(GET)
+        self.assertEqual((await client.response()).status, 400)
+        self.assertEqual(proxy.graph.busy, 1)
+        proxy.wait(12)
+        await self.gone(proxy)
+        self.assertEqual(proxy.log.reasons, [b"plain_http"])
+
+    async def test_client_that_resets(self):
+        proxy = await self.secure_proxy("http://127.0.0.1:9")
+        client = await self.client(proxy)
+        client.send(GET)
+        await client.response()
+        client.reset()
+        await self.gone(proxy)
+        self.assertEqual(proxy.log.reasons, [b"plain_http"])
+
+    async def test_drain_ends_it(self):
+        proxy = await self.secure_proxy("http://127.0.0.1:9")
+        client = await self.client(proxy)
+        client.send(GET)
+        await client.response()
+        proxy.graph.drain()
+        await self.gone(proxy)
+
+
+class LogTests(Handshakes):
+    """The error log says why, for whom, and not more often than anyone reads."""
+
+    async def reason(self, proxy, name=b"a.example", **how):
+        client = await self.begin(proxy, name, **how)
+        await client.refused()
+        await client.ended()
+        await self.gone(proxy)
+        (said,) = self.said()
+        self.events.clear()
+        return said
+
+    async def test_why_a_name_is_refused(self):
+        proxy = await self.secure_proxy("http://127.0.0.1:9", tls="strict_sni = true")
+        self.assertEqual(
+            await self.reason(proxy, b"other.example"),
+            "TLS handshake failed: listener http, 127.0.0.1 for other.example: unrecognized name",
+        )
+        self.assertEqual(
+            await self.reason(proxy, None),
+            "TLS handshake failed: listener http, 127.0.0.1: unrecognized name",
+        )
+
+    async def test_why_a_version_is_refused(self):
+        proxy = await self.secure_proxy(
+            "http://127.0.0.1:9", entries=(self.put(SERVER) + ', min_version = "1.3"',)
+        )
+        said = await self.reason(proxy, context=trusting(version="1.2"))
+        self.assertIn("unsupported protocol", said)
+        second = ROOT.issue("second.example")
+        proxy = await self.secure_proxy(
+            "http://127.0.0.1:9",
+            entries=(self.put(SERVER), self.put(second, "b") + ', min_version = "1.3"'),
+        )
+        said = await self.reason(proxy, b"second.example", context=trusting(version="1.2"))
+        self.assertIn("for second.example: protocol version", said)
+
+    async def test_backend_is_logged_once_and_as_such(self):
+        origin = await self.origin()  # speaks no TLS
+        url = origin.url.replace("http:", "https:")
+        origin.prepare = lambda wire: setattr(
+            wire, "connectionMade", lambda: wire.send(b"no TLS here at all")
+        )
+        proxy = await self.proxy(url)
+        client = await self.client(proxy)
+        self.assertEqual((await self.ask(client, GET)).status, 502)
+        expected = f"TLS handshake failed: backend {url}, 127.0.0.1: wrong version number"
+        self.assertEqual(self.said(), [expected] * len(origin.wires))
+
+    async def test_flood(self):
+        proxy = await self.secure_proxy("http://127.0.0.1:9", timed=True)
+        for _ in range(30):
+            client = await self.client(proxy)
+            client.send(b"NONSENSE")
+            await client.ended()
+            proxy.wait(0.25)
+        await self.gone(proxy)
+        self.assertEqual(len(self.said()), 5)
+        self.events.clear()
+        proxy.wait(12)
+        (said,) = self.said()
+        self.assertIn("25 more in the last 10 s", said)
+        self.assertEqual(len(proxy.log.records), 30)
 
 
 class StallTests(Handshakes):

@@ -60,7 +60,7 @@ class RotationTests(SecureScenario):
             issued = ROOT.issue(*NAMES, subject="rotated")
             serials.append(issued.certificate.serial_number)
             turn(issued)
-            (tls,) = proxy.graph.certificates
+            (tls,) = proxy.graph.tls.values()
             await self.until(
                 lambda i=issued, t=tls: t.contexts.store.certificates[0].leaf == i.certificate,
                 "the new certificate to be served",
@@ -116,7 +116,7 @@ class RotationTests(SecureScenario):
         origin = await self.origin()
         proxy = await self.secure_proxy(origin, entries=(entry,), tls='reload = "10ms"')
         proxy.graph.start()
-        (tls,) = proxy.graph.certificates
+        (tls,) = proxy.graph.tls.values()
         for content in (b"", b"garbage", SERVER.pem[:300], ROOT.issue("a.example").pem):
             before = tls.contexts.store._watched[0].stamp
             new = source.cert.with_suffix(".new")
@@ -142,7 +142,7 @@ class RotationTests(SecureScenario):
             await self.exchange(first, origin)
             issued = ROOT.issue(*NAMES)
             issued.write(self.folder)
-            (tls,) = proxy.graph.certificates
+            (tls,) = proxy.graph.tls.values()
             await self.until(
                 lambda i=issued, t=tls: t.contexts.store.certificates[0].leaf == i.certificate,
                 "the new certificate to be served",

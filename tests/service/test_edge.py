@@ -38,6 +38,7 @@ CONFIG = """\
 version = 1
 [server]
 drain_timeout = "20s"
+max_connections = 1000
 [log]
 access = {{ path = "access.log", format = "json" }}
 {log}
@@ -240,7 +241,7 @@ class ReopenTests(EdgeCase):
         config, _ = load_with_warnings(str(self.config()))
         log = ErrorLog(str(self.folder / "logs" / "error.log"))
         edge = Edge(config, MemoryReactorClock(), log)
-        edge.graph = SimpleNamespace(log=SimpleNamespace(reopen=lambda: self.reopened.append(1)))
+        edge.master = SimpleNamespace(reopen=lambda: self.reopened.append(1))
         return edge, log
 
     def setUp(self) -> None:

@@ -62,8 +62,12 @@ def shake(
     alpn: tuple[bytes, ...] = (),
     session: Any = None,
     staple: bool = False,
+    split: int = 0,
 ) -> Outcome:
-    """A whole handshake and a byte in each direction, so that tickets have arrived."""
+    """A whole handshake and a byte in each direction, so that tickets have arrived.
+
+    With ``split``, the first flight arrives in two pieces, the first of this size.
+    """
     context = context or client_context()
     client = SSL.Connection(context)
     if name is not None:
@@ -77,6 +81,15 @@ def shake(
     client.set_connect_state()
     server = contexts.connection()
     outcome = Outcome(client, server)
+    try:
+        client.do_handshake()
+    except SSL.WantReadError:
+        hello = client.bio_read(1 << 20)
+        greet = getattr(contexts, "greet", lambda connection, data: True)
+        if split:
+            assert not greet(server, hello[:split])
+        assert greet(server, hello)
+        server.bio_write(hello)
     for _ in range(6):
         for mine, other in ((client, server), (server, client)):
             try:

@@ -48,7 +48,7 @@ class BindingTests(SynchronousTestCase):
         for alert, text in (
             (binding.UNRECOGNIZED_NAME, "unrecognized name"),
             (binding.PROTOCOL_VERSION, "protocol version"),
-            (binding.ACCESS_DENIED, "access denied"),
+            (binding.ILLEGAL_PARAMETER, "illegal parameter"),
             (binding.HANDSHAKE_FAILURE, "handshake failure"),
             (binding.INTERNAL_ERROR, "internal error"),
         ):

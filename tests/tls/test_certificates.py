@@ -130,7 +130,7 @@ class FaultTests(Case):
         source = Source(Path("old.pem"), Secret("env", "KEY"))
         old = Certificate(source, chain, ROOT.key, ("old.example",), "ECDSA", b"")
         (fault,) = faults(old, NOW, Path)
-        self.assertEqual(fault, "old.pem (old.example) is weak: signed with SHA-1")
+        self.assertEqual(fault, "old.pem (old.example) is weak: a signature by SHA-1")
 
     def test_of_the_chain(self) -> None:
         middle = ROOT.issue(subject="middle", ca=True, kind="RSA", bits=1024, now=NOW, days=10)

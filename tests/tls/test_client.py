@@ -23,8 +23,10 @@ from txrproxy.errors import (
     Reason,
     Retry,
 )
-from txrproxy.tls import client, openssl
+from txrproxy.tls import openssl
 from txrproxy.tls.client import BackendTls, ClientTls, TlsDialer
+from txrproxy.tls.failures import FailureLog
+from txrproxy.transport.deadlines import Deadlines
 from txrproxy.transport.dial import LocalDialer, TcpDialer
 
 VERSIONS = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
@@ -34,6 +36,7 @@ class ClientCase(Case):
     def setUp(self) -> None:
         super().setUp()
         self.tls = ClientTls(authorities=pki.authority().pem)
+        self.log: Any = FailureLog("backend b", Deadlines(Clock()), lambda: 0.0)
         self.connected: list[Any] = []
         self.refused: list[Reason] = []
 
@@ -43,7 +46,7 @@ class ClientCase(Case):
         return super()._end()
 
     def dial(self, backend: BackendTls, timeout: float = 10, clock: Any = reactor) -> None:
-        dialer = TlsDialer(clock, TcpDialer(reactor, "127.0.0.1", self.port), backend)
+        dialer = TlsDialer(clock, TcpDialer(reactor, "127.0.0.1", self.port), backend, self.log)
         dialer(Recorder, timeout, self.connected.append, self.refused.append)
 
     async def outcome(self, backend: BackendTls) -> Any:
@@ -97,11 +100,13 @@ class Verification(ClientCase):
 
     async def _refused(self, identity: pki.Identity, why: str) -> None:
         self.context = pki.server_context(identity)
-        said: list[Any] = []
-        self.patch(client._logger, "error", lambda text, **values: said.append(values))
+        said: list[str] = []
+        self.patch(self.log, "add", lambda peer, reason: said.append(reason))
         backend = self.tls.backend("localhost")
         self.assertIs(await self.outcome(backend), TLS_VERIFY_FAILED)
-        self.assertIn(why, said[0]["wrong"])
+        self.assertEqual(len(said), 1)
+        self.assertTrue(said[0].startswith("not verified: "))
+        self.assertIn(why, said[0])
         self.assertIsNone(backend._session)
         # The same backend is believed when it shows better papers, and only then.
         self.context = pki.server_context()
@@ -282,7 +287,7 @@ class Failures(ClientCase):
             dialer(make, timeout, then, failed)
 
         clock.advance(100)
-        TlsDialer(clock, dial, self.tls.backend("localhost"))(
+        TlsDialer(clock, dial, self.tls.backend("localhost"), self.log)(
             Recorder, 5, self.connected.append, self.refused.append
         )
         clock.advance(2)
@@ -315,7 +320,7 @@ class Failures(ClientCase):
     @asynchronous
     async def test_by_name(self) -> None:
         inner = LocalDialer(reactor, self.port)
-        dialer = TlsDialer(reactor, inner, self.tls.backend("localhost"))
+        dialer = TlsDialer(reactor, inner, self.tls.backend("localhost"), self.log)
         dialer(Recorder, 10, self.connected.append, self.refused.append)
         await self.until(lambda: self.connected or self.refused)
         self.assertEqual(self.refused, [])
@@ -341,4 +346,4 @@ class Material(SynchronousTestCase):
         for reason in (TLS_HANDSHAKE_FAILED, TLS_VERIFY_FAILED):
             self.assertIs(REASONS[reason.name], reason)
             self.assertEqual(reason.status, 502)
-            self.assertIs(reason.retry, Retry.ALWAYS)
+            self.assertIs(reason.retry, Retry.CONNECT)

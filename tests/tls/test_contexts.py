@@ -10,7 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.tls.authority import Issued, authority, pem
 from tests.tls.handshake import client_context, shake
 from tests.tls.responder import respond
+from txrproxy.tls import contexts as contexts_module
 from txrproxy.tls.contexts import ServerContexts
+from txrproxy.tls.opening import Unreadable
 from txrproxy.tls.store import CertificateStore
 
 ROOT = authority()
@@ -21,6 +23,11 @@ MALLORY = OTHERS.issue("alice.example", subject="alice", client=True)
 A = ROOT.issue("a.example", "*.w.example", "127.0.0.1")
 A_RSA = ROOT.issue("a.example", kind="RSA")
 B = ROOT.issue("b.example", "xn--bcher-kva.example")
+C = ROOT.issue("c.example")
+
+
+def unreadable(data: bytes) -> bytes | None:
+    raise Unreadable
 
 
 class Case(SynchronousTestCase):
@@ -261,11 +268,98 @@ class ResumptionTests(Case):
             self.write(A, "a"),
             self.write(B, "b", client_auth="required", client_ca=self.ca),
         )
-        outcome = self.again(contexts, client_context("1.3"), b"a.example", b"b.example")
-        self.assertIn("access denied", outcome.alert)
-        # In TLS 1.2 the session's own name holds, and with it that name's rules.
-        outcome = self.again(contexts, client_context("1.2"), b"a.example", b"b.example")
-        self.assertFalse(contexts.admits(outcome.server, b"b.example"))
+        for version in ("1.2", "1.3"):
+            for split in (0, 1, 100):
+                # A full handshake, in which the certificate is asked for.
+                mine = client_context(version, certificate=ALICE)
+                first = shake(contexts, b"a.example", mine)
+                outcome = shake(contexts, b"b.example", mine, session=first.session, split=split)
+                self.assertEqual(outcome.alert, "")
+                self.assertFalse(outcome.resumed)
+                identity = contexts.identity(outcome.server)
+                assert identity is not None
+                self.assertEqual(identity.subject, "CN=alice")
+                nobody = client_context(version)
+                first = shake(contexts, b"a.example", nobody)
+                outcome = shake(contexts, b"b.example", nobody, session=first.session, split=split)
+                self.assertNotEqual(outcome.alert, "")
+
+    def test_names_that_ask_alike_share_sessions_among_others(self) -> None:
+        rules = {"client_auth": "required", "client_ca": self.ca}
+        contexts = self.serve(
+            self.write(A, "a"), self.write(B, "b", **rules), self.write(C, "c", **rules)
+        )
+        for version in ("1.2", "1.3"):
+            context = client_context(version, certificate=ALICE)
+            for first, second, resumed in (
+                (b"a.example", b"a.example", True),
+                (b"a.example", b"unknown.example", True),
+                (b"b.example", b"c.example", True),
+                (b"b.example", b"a.example", False),
+            ):
+                outcome = self.again(contexts, context, first, second)
+                self.assertEqual(outcome.alert, "")
+                self.assertIs(outcome.resumed, resumed, (version, first, second))
+                identity = contexts.identity(outcome.server)
+                self.assertIs(identity is not None, second in (b"b.example", b"c.example"))
+                self.assertTrue(contexts.admits(outcome.server, second))
+
+    def test_session_of_other_authorities_is_none(self) -> None:
+        contexts = self.serve(
+            self.write(A, "a", client_auth="optional", client_ca=self.other_ca),
+            self.write(B, "b", client_auth="optional", client_ca=self.ca),
+        )
+        for version in ("1.2", "1.3"):
+            outcome = self.again(contexts, client_context(version), b"a.example", b"b.example")
+            self.assertEqual(outcome.alert, "")
+            self.assertFalse(outcome.resumed)
+
+    def test_name_that_could_not_be_read_ahead(self) -> None:
+        contexts = self.serve(
+            self.write(A, "a"),
+            self.write(B, "b", client_auth="optional", client_ca=self.ca),
+        )
+        for version in ("1.2", "1.3"):
+            context = client_context(version)
+            known = shake(contexts, b"a.example", context).session
+            for name in (b"a.example", b"b.example"):
+                self.patch(contexts_module, "server_name", unreadable)
+                outcome = shake(contexts, name, context, session=known)
+                self.assertEqual(outcome.alert, "")
+                self.assertFalse(outcome.resumed)
+                outcome = shake(contexts, name, context, session=outcome.session)
+                self.assertFalse(outcome.resumed)
+
+    def test_two_names_in_one_handshake(self) -> None:
+        contexts = self.serve(
+            self.write(A, "a"),
+            self.write(B, "b", client_auth="required", client_ca=self.ca),
+        )
+        for read, asked in ((b"a.example", b"b.example"), (b"b.example", b"a.example")):
+            self.patch(contexts_module, "server_name", lambda data, read=read: read)
+            for version in ("1.2", "1.3"):
+                outcome = shake(contexts, asked, client_context(version, certificate=ALICE))
+                self.assertIn("illegal parameter", outcome.alert)
+                self.assertEqual(outcome.server.get_app_data(), "two names in one handshake")
+
+    def test_sessions_of_an_authority_that_is_no_more(self) -> None:
+        contexts = self.serve(
+            self.write(A, "a"),
+            self.write(B, "b", client_auth="required", client_ca=self.ca),
+        )
+        for version in ("1.2", "1.3"):
+            self.ca.write_bytes(CLIENTS.pem)
+            contexts.store.refresh()
+            contexts.update()
+            context = client_context(version, certificate=ALICE)
+            of_a = shake(contexts, b"a.example", context).session
+            of_b = shake(contexts, b"b.example", context).session
+            self.ca.write_bytes(OTHERS.pem)
+            self.assertTrue(contexts.store.refresh())
+            contexts.update()
+            self.assertTrue(shake(contexts, b"a.example", context, session=of_a).resumed)
+            outcome = shake(contexts, b"b.example", context, session=of_b)
+            self.assertIn("unknown ca", outcome.alert)
 
     def test_no_way_with_the_certificate_of_another_authority(self) -> None:
         contexts = self.serve(
@@ -293,8 +387,6 @@ class ResumptionTests(Case):
 
     def test_new_authorities_end_old_sessions(self) -> None:
         contexts = self.serve(self.write(A, "a", client_auth="required", client_ca=self.ca))
-        keys: list[SSL.Context] = []
-        contexts._prepare = keys.append
         for version in ("1.2", "1.3"):
             self.ca.write_bytes(CLIENTS.pem)
             contexts.store.refresh()
@@ -311,15 +403,16 @@ class ResumptionTests(Case):
 
 class UpdateTests(Case):
     def test_new_connections_get_the_new_certificate(self) -> None:
-        prepared: list[SSL.Context] = []
-        contexts = self.serve(self.write(A, "a"), self.write(B, "b"), prepare=prepared.append)
-        self.assertEqual(len(prepared), 3)  # with the one that connections begin with
+        contexts = self.serve(self.write(A, "a"), self.write(B, "b"))
+        before = contexts._served
         running = shake(contexts, b"a.example")
         newer = ROOT.issue("a.example")
         self.write(newer, "a")
         self.assertTrue(contexts.store.refresh())
         contexts.update()
-        self.assertEqual(len(prepared), 4)  # that of b.example is the one it was
+        self.assertIs(contexts._served.first, before.first)
+        entry = contexts.store.table.names["b.example"]
+        self.assertIs(contexts._served.contexts[entry], before.contexts[entry])
         self.assertEqual(shake(contexts, b"a.example").certificate, newer.certificate)
         self.assertEqual(shake(contexts, b"b.example").certificate, B.certificate)
         self.assertEqual(running.certificate, A.certificate)

@@ -79,7 +79,13 @@ class SelectTests(Case):
     def test_what_openssl_refuses(self) -> None:
         weak = ROOT.issue("a.example", kind="RSA", bits=1024)
         error = self.assertRaises(BadPem, self.store, self.write(weak, "w"))
-        self.assertIn("OpenSSL does not serve it: ", str(error))
+        self.assertIn("too weak to be served: a.example has an RSA key", str(error))
+
+    def test_what_openssl_refuses_of_the_chain(self) -> None:
+        middle = ROOT.issue(subject="middle", ca=True, kind="RSA", bits=1024)
+        source = self.write(middle.issue("a.example"), "w")
+        error = self.assertRaises(BadPem, self.store, source)
+        self.assertIn("CN=middle in the chain has an RSA key of 1024 bits", str(error))
 
 
 class RefreshTests(Case):

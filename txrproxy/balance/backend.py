@@ -121,6 +121,14 @@ class Backend:
         return 0 < self.max_connections <= self.in_use
 
     @property
+    def free(self) -> bool:
+        """Whether a request would be sent at once."""
+        in_use = self.in_use
+        return not (
+            0 < self.max_connections <= in_use or 0 < self.max_requests <= in_use + self.waiting
+        )
+
+    @property
     def closed(self) -> bool:
         """Whether it takes no more requests, not even in line."""
         if 0 < self.max_requests <= self.in_use + self.waiting:

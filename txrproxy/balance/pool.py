@@ -26,6 +26,8 @@ from txrproxy.balance.select import RoundRobin
 
 STEPS = 10  # in which slow start gives a backend its full share
 NEVER = float("inf")
+ROUNDING = 1e-9  # 0.29 of 100 is 29
+EARLY = 0.001  # seconds by which a wake may come before its time, as clocks are read coarsely
 LONGEST = 10  # times `eject` that an ejection lasts at most
 
 # What a pool tells of itself: an event, and the backend it concerns if it is one's.
@@ -70,7 +72,7 @@ class Pool:
     retried, ``sticky`` (None without) which backend a cookie asks for, and ``key`` (None without)
     the key of a request for a policy that hashes one. ``observe(backend, seconds, now)``, None
     without, is told how long a backend took to answer. ``watched`` says whether the outcome of
-    requests matters to anything here.
+    requests matters to anything here. ``candidates`` are those that may be chosen at the moment.
 
     ``own`` and ``own_hosts`` are the addresses, lower case with and without port, by which a
     response may name a backend; a route rewrites them to the public address.
@@ -79,12 +81,14 @@ class Pool:
     __slots__ = (
         "_aliases",
         "_due",
+        "_learn_failure",
         "_make_policy",
         "_policy",
         "_tell",
         "_wake",
         "_wake_at",
         "backends",
+        "candidates",
         "ejection",
         "key",
         "name",
@@ -113,6 +117,7 @@ class Pool:
         key: Any = None,
         sticky: Any = None,
         aliases: Collection[bytes] = (),
+        now: float = 0.0,
         wake: Callable[[float], object] = lambda seconds: None,
         tell: Tell = lambda pool, event, backend: None,
     ) -> None:
@@ -131,7 +136,7 @@ class Pool:
         self._due: list[Backend] = []
         self._make_policy = policy
         self._join(backends)
-        self.refresh(0.0)
+        self.refresh(now)
 
     def __repr__(self) -> str:
         return f"<Pool {self.name.decode('latin-1')} of {len(self.backends)}>"
@@ -153,6 +158,7 @@ class Pool:
         self.backends = tuple(backends)
         self._policy: Policy = self._make_policy(self.backends)
         self.observe = getattr(self._policy, "observe", None)
+        self._learn_failure = getattr(self._policy, "failed", None)
         self.watched = bool(self.ejection or self.observe or self.retry.statuses)
         authorities = {backend.authority.lower() for backend in self.backends} | self._aliases
         authorities |= {backend.name.lower() for backend in self.backends}
@@ -163,25 +169,32 @@ class Pool:
 
     def refresh(self, now: float) -> None:
         """Settle the candidates anew, after anything about a backend has changed."""
-        candidates, panicking = self._candidates()
+        candidates, panicking = self._settle()
         if panicking is not self.panicking:
             self.panicking = panicking
             self._tell(self, PANIC if panicking else CALM, None)
         self._grow(candidates, now)
+        self.candidates = tuple(candidates)
         self._policy.update(candidates)
-        self._due = [b for b in self.backends if b.ejected and self._may_try(b, now)]
+        ejected = [backend for backend in self.backends if backend.ejected]
+        self._due = [b for b in ejected if now >= b.ejected_until and b.usable and b.healthy]
         self.select = self._select_trial if self._due else self._policy.select
+        until = [b.ejected_until for b in ejected if now < b.ejected_until]
+        if until:
+            self._wake_in(min(until) - now, now)
 
     @property
     def crowded(self) -> bool:
         """Whether a backend would be chosen if it took more requests."""
         return any(backend.usable and backend.closed for backend in self.backends)
 
-    def _candidates(self) -> tuple[list[Backend], bool]:
+    def _settle(self) -> tuple[list[Backend], bool]:
         usable = [backend for backend in self.backends if backend.usable]
+        groups: dict[int, list[Backend]] = {}
+        for backend in usable:
+            groups.setdefault(backend.priority, []).append(backend)
         found: list[Backend] = []
-        for priority in sorted({backend.priority for backend in usable}):
-            group = [backend for backend in usable if backend.priority == priority]
+        for _, group in sorted(groups.items()):
             available = [backend for backend in group if backend.available]
             found += available
             if available and len(available) >= self.panic_threshold * len(group):
@@ -198,7 +211,7 @@ class Pool:
         for backend in candidates:
             grown = min((now - backend.since) / self.slow_start, 1.0)
             growing = growing or grown < 1.0
-            backend.share = backend.weight * max(1, int(grown * STEPS)) / STEPS
+            backend.share = backend.weight * max(1, int(grown * STEPS + ROUNDING)) / STEPS
         if growing:
             self._wake_in(self.slow_start / STEPS, now)
 
@@ -215,6 +228,8 @@ class Pool:
 
     def set_weight(self, backend: Backend, weight: int, now: float) -> None:
         """Somebody gives a backend another share; 0 takes it out."""
+        if not backend.weight:
+            backend.since = now
         backend.weight = weight
         backend.share = float(weight)
         self._tell(self, STATE, backend)
@@ -224,7 +239,8 @@ class Pool:
         """The probes of a backend say something new."""
         if healthy is backend.healthy:
             return
-        if healthy and backend.healthy is False:
+        # What was there from the beginning does not grow: everybody would, and nobody take more.
+        if healthy and (backend.healthy is False or backend.since > -NEVER):
             backend.since = now
         backend.healthy = healthy
         self._tell(self, UP if healthy else DOWN, backend)
@@ -235,6 +251,8 @@ class Pool:
 
     def failed(self, backend: Backend, now: float) -> None:
         """A request to a backend failed, by the backend's fault."""
+        if self._learn_failure is not None:
+            self._learn_failure(backend, now)
         rules = self.ejection
         if rules is None:
             return
@@ -242,7 +260,7 @@ class Pool:
         if backend.ejected:
             if backend.on_trial:
                 self.eject(backend, now)
-        elif backend.errors >= rules.consecutive_errors and self._may_eject():
+        elif backend.errors >= rules.consecutive_errors:
             self.eject(backend, now)
 
     def succeeded(self, backend: Backend, now: float) -> None:
@@ -251,25 +269,29 @@ class Pool:
         if backend.ejected and (backend.on_trial or now >= backend.ejected_until):
             self._restore(backend, now)
 
-    def _may_eject(self) -> bool:
-        assert self.ejection is not None
-        ejected = sum(backend.ejected for backend in self.backends)
-        return ejected + 1 <= self.ejection.max_ejected * len(self.backends)
-
     def eject(self, backend: Backend, now: float) -> None:
-        """Leave a backend out, for longer than the last time if that is not long ago."""
+        """Leave a backend out, for longer than the last time if that is not long ago.
+
+        Nothing happens when as many are out as may be.
+        """
         rules = self.ejection
         assert rules is not None
-        if not backend.ejected and now - backend.since > rules.eject * backend.ejections:
-            backend.ejections = 0
+        if not backend.ejected:
+            ejected = sum(other.ejected for other in self.backends)
+            if ejected >= self._most_ejected() or backend not in self.backends:
+                return  # or its last requests fail when it has left the pool
+            if now - backend.since > rules.eject * backend.ejections:
+                backend.ejections = 0
         backend.ejections = min(backend.ejections + 1, LONGEST)
         backend.ejected = True
         backend.on_trial = False
-        seconds = rules.eject * backend.ejections
-        backend.ejected_until = now + seconds
+        backend.ejected_until = now + rules.eject * backend.ejections
         self._tell(self, EJECTED, backend)
         self.refresh(now)
-        self._wake_in(seconds, now)
+
+    def _most_ejected(self) -> int:
+        assert self.ejection is not None
+        return int(self.ejection.max_ejected * len(self.backends) + ROUNDING)
 
     def _restore(self, backend: Backend, now: float) -> None:
         backend.ejected = False
@@ -285,19 +307,17 @@ class Pool:
             return
         ejected = [backend for backend in self.backends if backend.ejected]
         ejected.sort(key=lambda backend: backend.ejected_until)
-        allowed = int(self.ejection.max_ejected * len(self.backends))
-        for backend in ejected[: max(0, len(ejected) - allowed)]:
+        for backend in ejected[: max(0, len(ejected) - self._most_ejected())]:
             self._restore(backend, now)
 
     # What happens with time.
 
     def tick(self, now: float) -> None:
         """Time has passed: ejections end in a trial, and backends in slow start have grown."""
+        if now < self._wake_at - EARLY:
+            return  # a later call was replaced by an earlier one, which has asked for it anew
         self._wake_at = NEVER
         self.refresh(now)
-        until = [b.ejected_until for b in self.backends if b.ejected and now < b.ejected_until]
-        if until:
-            self._wake_in(min(until) - now, now)
 
     def _wake_in(self, seconds: float, now: float) -> None:
         if now + seconds < self._wake_at:
@@ -306,24 +326,24 @@ class Pool:
 
     # The way back of an ejected backend.
 
-    @staticmethod
-    def _may_try(backend: Backend, now: float) -> bool:
-        return bool(backend.usable and backend.healthy and now >= backend.ejected_until)
-
     def _select_trial(
         self, tried: Collection[Backend] = (), key: bytes = b"", now: float = 0.0
     ) -> Backend | None:
-        """Send this request to an ejected backend whose time is over: it decides."""
-        backend = self._due.pop()
+        """Send this request to an ejected backend whose time is over: it decides.
+
+        A request that failed already is not risked.
+        """
+        backend = self._due[-1]
+        if tried or backend.closed:
+            return self._policy.select(tried, key, now)
+        self._due.pop()
         if not self._due:
             self.select = self._policy.select
         assert self.ejection is not None
-        # If nothing is heard of it, say because the client left, there is another trial then.
-        self._wake_in(self.ejection.eject, now)
-        if backend in tried or backend.closed:
-            return self.select(tried, key, now)
         backend.on_trial = True
         backend.ejected_until = now + self.ejection.eject
+        # If nothing is heard of it, say because the client left, there is another trial then.
+        self._wake_in(self.ejection.eject, now)
         return backend
 
 

@@ -34,7 +34,7 @@ class Budget:
     def request(self, now: float) -> None:
         """A request has come, to be counted once however often it is tried."""
         second = int(now)
-        if second != self._second:
+        if second > self._second:
             self._advance(second)
         self._requests[second % WINDOW] += 1
         self.requests += 1
@@ -42,9 +42,9 @@ class Budget:
     def take(self, now: float) -> bool:
         """Whether one more retry is within the budget; it is counted if so."""
         second = int(now)
-        if second != self._second:
+        if second > self._second:
             self._advance(second)
-        if self._share <= 0 or self.retries >= max(FLOOR, self._share * self.requests):
+        if self._share <= 0 or self.retries + 1 > max(FLOOR, self._share * self.requests):
             return False
         self._retries[second % WINDOW] += 1
         self.retries += 1

@@ -33,9 +33,7 @@ class Later:
 
 
 NOT_YET = (
-    Later("server.workers", "2 or more", lambda workers: workers != "auto" and workers >= 2),
     Later("admin"),
-    Later("listeners.*.bind.*", "fd:NAME", lambda bind: bind.kind == "fd"),
     Later("pools.*.balance", 'anything but "round_robin"'),
     Later("pools.*.sticky"),
     Later("pools.*.health"),

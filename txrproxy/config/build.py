@@ -33,6 +33,7 @@ from txrproxy.routing.redirect import Template
 from txrproxy.routing.rewrite import Rewrite
 from txrproxy.routing.tree import Tree
 from txrproxy.site import NO_LOG, ProxySite, request_ids
+from txrproxy.tls.failures import FailureLog
 from txrproxy.tls.gate import Gate
 from txrproxy.tls.layer import TlsLayer
 from txrproxy.tls.listener import ListenerTls
@@ -55,18 +56,27 @@ LINGER = 5.0  # seconds that a closing connection still reads, so that its last 
 
 @define(eq=False)
 class Graph:
-    """The live objects of one configuration. ``sites`` has each address with what serves it."""
+    """The live objects of one configuration. ``sites`` has each address with what serves it.
 
+    A graph may be built beside one that runs, and then :meth:`take_over`: connections stay, and see
+    the new tree with their next request. What both have alike goes over from the old to the new.
+    """
+
+    config: schema.Config
     sites: list[tuple[Bind, ProxySite]]
+    listeners: dict[str, ProxySite]
     pools: Mapping[Any, Pool]
     log: Any
     limit: ConnectionLimit
-    certificates: list[ListenerTls]
+    tls: Mapping[str, ListenerTls]
     deadlines: Deadlines = field(repr=False)
+    gate: Gate = field(repr=False)
     _tree: Tree[Plan] = field(repr=False)
     _shared: Mapping[str, Any] = field(repr=False)
     _reactor: Any = field(repr=False)
-    _names: Sequence[Members] = field(repr=False, default=())
+    names: dict[Any, Members] = field(factory=dict, repr=False)  # of pools that have any
+    _retired: list[ProxySite] = field(factory=list)  # of listeners that are gone
+    _endings: list[Any] = field(factory=list, repr=False)  # delayed calls of reloads
 
     def resource(self) -> ReverseProxyResource:
         """The tree of routes as an ``IResource``, to be mounted in a ``twisted.web`` site."""
@@ -75,38 +85,98 @@ class Graph:
         return ReverseProxyResource.of_tree(self._tree, self._reactor, self._shared)
 
     def start(self) -> Deferred[None]:
-        """Begin what goes on by itself: following certificate files, looking up names.
-
-        Fires when the names of backends have been looked up once, or that takes too long; at once
-        if there are none.
-        """
-        for tls in self.certificates:
+        """Begin what goes on by itself: following certificate files, and :meth:`find_names`."""
+        for tls in self.tls.values():
             tls.start()
-        return gatherResults([members.start() for members in self._names]).addCallback(_nothing)
+        return self.find_names()
+
+    def find_names(self) -> Deferred[None]:
+        """Begin to look up the names of backends.
+
+        Fires when each was looked up once, or that takes too long; at once if there are none.
+        """
+        ready = [members.start() for members in self.names.values()]
+        return gatherResults(ready).addCallback(lambda _: None)
+
+    def discard(self, old: Graph | None) -> None:
+        """It will not serve after all: end what it does not share with ``old``."""
+        kept = set(old.names.values()) if old is not None else set()
+        for members in self.names.values():
+            if members not in kept:
+                members.stop()
+
+    def take_over(self, old: Graph) -> None:
+        """Take the place of a graph that runs, and that this one was built beside.
+
+        Exchanges end by the plans they began with. Listeners that are gone drain; what is left of
+        them, and the tunnels of pools that are gone, ends at ``drain_timeout``.
+        """
+        for name, site in self.listeners.items():
+            kept = old.listeners.get(name)
+            if kept is not None:
+                kept.become(site)
+                self.listeners[name] = kept
+                self.sites = [(a, kept if s is site else s) for a, s in self.sites]
+        gone = [site for name, site in old.listeners.items() if name not in self.listeners]
+        for site in gone:
+            site.drain()
+        self._retired = [site for site in old._retired if site.connections] + gone
+        self.limit.change(self.config.server.max_connections)
+        old.discard(self)
+        self.find_names()
+        mine = set(self.pools.values())
+        close(pool for pool in old.pools.values() if pool not in mine)
+        for name, tls in self.tls.items():
+            if old.tls.get(name) is not tls:
+                tls.start()
+        for name, tls in old.tls.items():
+            if self.tls.get(name) is not tls:
+                tls.stop()
+        removed = {pool for name, pool in old.pools.items() if name not in self.pools}
+        timeout = self.config.server.drain_timeout
+        self._endings = [call for call in old._endings if call.active()]
+        if removed or gone:
+            call = self._reactor.callLater(timeout, _end, removed, gone, self._all_sites())
+            self._endings.append(call)
+
+    def _all_sites(self) -> list[ProxySite]:
+        return [*self.listeners.values(), *self._retired]
 
     def drain(self) -> None:
         """Close what is idle, and everything else after its exchange."""
-        for _, site in self.sites:
+        for site in self._all_sites():
             site.drain()
 
     def abort(self) -> None:
         """End everything now."""
-        for _, site in self.sites:
+        for site in self._all_sites():
             site.abort()
 
     def close(self) -> None:
         """Let go of the connections to backends, and stop the clockwork."""
-        for members in self._names:
-            members.stop()
+        self.discard(None)
         close(self.pools.values())
-        for tls in self.certificates:
+        for tls in self.tls.values():
             tls.stop()
+        for call in self._endings:
+            if call.active():
+                call.cancel()
         self.deadlines.close()
 
     @property
     def busy(self) -> int:
         """Connections and tunnels that are still open."""
-        return sum(len(site.connections) for site in {id(s): s for _, s in self.sites}.values())
+        return sum(len(site.connections) for site in self._all_sites())
+
+
+def _end(pools: set[Pool], gone: Sequence[ProxySite], sites: Sequence[ProxySite]) -> None:
+    """The time of what a reload removed is over."""
+    for site in sites:
+        for tunnel in list(site.tunnels):
+            if tunnel.pool in pools:
+                tunnel.close()
+    for site in gone:
+        site.abort()
 
 
 def build(
@@ -114,35 +184,44 @@ def build(
     reactor: Any,
     log: Any = NO_LOG,
     wall: Callable[[], float] = time.time,
+    old: Graph | None = None,
 ) -> Graph:
     """The objects of a configuration that was loaded without errors.
 
-    ``log`` takes access log records (:func:`txrproxy.observe.accesslog.open_log`). Raises
+    ``old`` is the graph that it is to take over from, which notices nothing until it does. ``log``
+    takes access log records (:func:`txrproxy.observe.accesslog.open_log`). Raises
     :class:`ConfigErrors` for what only shows when it is tried, such as a resource that can not be
     imported.
     """
-    return _Builder(config, reactor, log, wall).graph()
+    return _Builder(config, reactor, log, wall, old).graph()
 
 
 class _Builder:
     def __init__(
-        self, config: schema.Config, reactor: Any, log: Any, wall: Callable[[], float]
+        self,
+        config: schema.Config,
+        reactor: Any,
+        log: Any,
+        wall: Callable[[], float],
+        old: Graph | None,
     ) -> None:
         self.config = config
         self.reactor = reactor
         self.log = log
         self.wall = wall
-        self.deadlines = Deadlines(reactor)
+        self.old = old
+        # Running deadlines are in the queues of the process, whichever graph asked for them.
+        self.deadlines = Deadlines(reactor) if old is None else old.deadlines
         servers = [(server.host, server.port) for server in config.server.resolver]
         self.wiring = Wiring(reactor, self.deadlines, config.resolve, servers)
         self.seconds = reactor.seconds
-        self.gate = Gate(reactor)
+        self.gate = Gate(reactor) if old is None else old.gate
 
     def graph(self) -> Graph:
         config = self.config
         pools = {name: self.pool(name, pool) for name, pool in config.pools.items()}
         tree = Tree([self.route(route, pools) for route in config.routes])
-        limit = ConnectionLimit(config.server.max_connections)
+        limit = self.old.limit if self.old else ConnectionLimit(config.server.max_connections)
         shared: dict[str, Any] = {
             "log": self.log,
             "seconds": self.seconds,
@@ -151,7 +230,8 @@ class _Builder:
             "request_id": request_ids(),
         }
         sites = []
-        certificates: list[ListenerTls] = []
+        listeners: dict[str, ProxySite] = {}
+        certificates: dict[str, ListenerTls] = {}
         for name, listener in config.listeners.items():
             tls = self.tls(name, listener)
             site = ProxySite(
@@ -159,32 +239,38 @@ class _Builder:
                 limit=limit,
                 proxy_headers=self.proxy_headers(listener),
                 scheme=b"http" if tls is None else b"https",
-                tls=None if tls is None else (tls, self.tls_server(tls)),
+                tls=None if tls is None else (tls, self.tls_server(name, tls)),
                 **shared,
             )
             site.serve(self.service(site, listener))
             sites += [(address, site) for address in listener.bind]
+            listeners[name] = site
             if tls is not None:
-                certificates.append(tls)
+                certificates[name] = tls
         return Graph(
+            config,
             sites,
+            listeners,
             pools,
             self.log,
             limit,
             certificates,
             self.deadlines,
+            self.gate,
             tree,
             shared,
             self.reactor,
             self.wiring.names,
         )
 
-    def tls_server(self, tls: ListenerTls) -> TlsServer:
+    def tls_server(self, name: str, tls: ListenerTls) -> TlsServer:
         return TlsServer(
             tls.contexts.connection,
             self.reactor,
             self.deadlines.queue(HANDSHAKE, TlsLayer.expired),
             self.gate,
+            FailureLog(f"listener {name}", self.deadlines, self.seconds),
+            tls.contexts.greet,
         )
 
     def tls(self, name: str, listener: schema.Listener) -> ListenerTls | None:
@@ -193,6 +279,8 @@ class _Builder:
         if tls is None:
             return None
         resolve = self.config.resolve
+        if (kept := self.inherited_tls(name, listener)) is not None:
+            return kept
         try:
             found = sources(tls, resolve)
             if tls.self_signed:
@@ -212,7 +300,39 @@ class _Builder:
         except (BadPem, Disagreement) as error:
             raise ConfigErrors([Problem("", 0, f"listeners.{name}.tls", str(error))]) from error
 
+    # What goes over from the old graph: live objects whose settings are the same.
+
+    def inherited_tls(self, name: str, listener: schema.Listener) -> ListenerTls | None:
+        """It follows its files by itself; and with it stay the keys of session tickets."""
+        old = self.old
+        before = old.config.listeners.get(name) if old is not None else None  # type: ignore[call-overload]
+        if old is None or before is None or old.config.base != self.config.base:
+            return None
+        same = (before.tls, before.protocols) == (listener.tls, listener.protocols)
+        return old.tls.get(name) if same else None
+
+    def inherited_pool(self, name: Any, pool: schema.Pool) -> Pool | None:
+        """With its connections, and all that is known of its backends.
+
+        One that names files of its own is made anew: only so are they read again.
+        """
+        old = self.old
+        if old is None or old.config.base != self.config.base:
+            return None
+        own_files = pool.tls.cert or pool.tls.key or pool.tls.ca != "system"
+        same = old.config.pools.get(name) == pool
+        members = old.names.get(name)
+        if members is not None and old.config.server.resolver != self.config.server.resolver:
+            same = False
+        if not same or own_files:
+            return None
+        if members is not None:
+            self.wiring.names[name] = members
+        return old.pools.get(name)
+
     def pool(self, name: str, pool: schema.Pool) -> Pool:
+        if (kept := self.inherited_pool(name, pool)) is not None:
+            return kept
         try:
             return self.wiring.pool(name, pool)
         except Unusable as error:
@@ -309,11 +429,10 @@ class _Builder:
             return
         names = list(shares)
         if len(names) == 1:
-            pool = pools[names[0]]
-            plan.pool = lambda exchange: pool
+            plan.pool = pools[names[0]]
         else:
             turns = Cycle([pools[name] for name in names], list(shares.values()))
-            plan.pool = lambda exchange: turns.next()
+            plan.split = lambda exchange: turns.next()
         # Of a split, the first pool has the say where the route has not.
         timeouts = self.config.pools[names[0]].timeouts
         self.wiring.deadlines_of(plan, timeouts, route.timeouts)
@@ -362,10 +481,6 @@ class _Builder:
             raise ConfigErrors(
                 [Problem("", 0, f"routes.{route.name}.resource", f"{route.resource}: {error}")]
             ) from error
-
-
-def _nothing(_: object) -> None:
-    """All are ready: what each said is of no interest."""
 
 
 def _changes(parts: Sequence[schema.FieldChanges]) -> Changes:

@@ -13,7 +13,7 @@ from txrproxy.config.problems import Finding, KeyPath
 from txrproxy.config.schema import BackendTls, Certificate, Config, Tls
 from txrproxy.tls.certificates import Certificate as Loaded
 from txrproxy.tls.certificates import Source, faults, load
-from txrproxy.tls.pem import BadPem, Resolve, parse_authorities, read_file
+from txrproxy.tls.pem import BadPem, Resolve, parse_authorities, read_file, source_of
 from txrproxy.tls.store import Disagreement, load_authorities, load_usable, tabulate
 
 
@@ -64,8 +64,7 @@ class _Listener:
             try:
                 self._loaded[index] = load_usable(source, self._resolve)
             except BadPem as error:
-                # Beside the certificate's own line, so that a key that is missing is found at once.
-                yield Finding((*path, "cert"), str(error), also=((*path, "key"),))
+                yield _pair(path, source, self._resolve, error)
         authorities = {}
         for path, file in self._authorities():
             resolved = self._resolve(file)
@@ -118,7 +117,15 @@ def _backend(config: Config, path: KeyPath, tls: BackendTls) -> Iterator[Finding
         except BadPem as error:
             yield Finding((*path, "ca"), str(error))
     if tls.cert and tls.key:
+        source = Source(config.resolve(tls.cert), tls.key)
         try:
-            load(Source(config.resolve(tls.cert), tls.key), config.resolve)
+            load(source, config.resolve)
         except BadPem as error:
-            yield Finding((*path, "cert"), str(error), also=((*path, "key"),))
+            yield _pair(path, source, config.resolve, error)
+
+
+def _pair(path: KeyPath, source: Source, resolve: Resolve, error: BadPem) -> Finding:
+    """What is wrong with a certificate and its key, at the one of the two that is to blame."""
+    key = error.source == source_of(source.key, resolve) != str(source.cert)
+    first, second = ("key", "cert") if key else ("cert", "key")
+    return Finding((*path, first), str(error), also=((*path, second),))

@@ -27,6 +27,7 @@ from txrproxy.config.values import (
     FieldValue,
     FilePath,
     Fingerprint,
+    HostField,
     HostPattern,
     HttpUrl,
     KeyKind,
@@ -43,6 +44,7 @@ from txrproxy.config.values import (
     RedirectTarget,
     Regex,
     RequestKey,
+    RequestTarget,
     ResourceName,
     Seconds,
     Secret,
@@ -79,6 +81,7 @@ _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
 _SERVICE = re.compile(r"_[^.]+\._tcp\.[^.]", re.IGNORECASE)
 _PATH = re.compile(r"/[!$&'()+,\-./0-9:;=@A-Z_a-z~%*]*")
+_TARGET = re.compile(r"/[!$&'()+,\-./0-9:;=@A-Z_a-z~%*?]*")
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _RESOURCE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _STATUSES = re.compile(r"[1-5][0-9]{2}(?:-[1-5][0-9]{2})?")
@@ -441,6 +444,15 @@ def _path_pattern(value: object) -> PathPattern:
     return PathPattern(written)
 
 
+def _request_target(value: object) -> RequestTarget:
+    written = text(value)
+    if not written.startswith("/"):
+        raise Unfit('it does not begin with "/"')
+    if not _TARGET.fullmatch(written) or _PERCENT.search(written):
+        raise Unfit("it has characters that a URL holds only percent-encoded")
+    return RequestTarget(written)
+
+
 def _regex(value: object) -> Regex:
     return Regex(_full_text(value))
 
@@ -490,13 +502,24 @@ def _resource_name(value: object) -> ResourceName:
 def _upstream_host(value: object) -> UpstreamHost:
     written = text(value)
     if written not in {"preserve", "backend"}:
-        host, colon, port = written.rpartition(":")
-        if colon and not written.endswith("]"):
-            _host(host)
-            _port(port)
-        else:
-            _host(written)
+        _host_and_perhaps_port(written)
     return UpstreamHost(written)
+
+
+def _host_field(value: object) -> HostField:
+    written = text(value)
+    if written:
+        _host_and_perhaps_port(written)
+    return HostField(written)
+
+
+def _host_and_perhaps_port(written: str) -> None:
+    host, colon, port = written.rpartition(":")
+    if colon and not written.endswith("]"):
+        _host(host)
+        _port(port)
+    else:
+        _host(written)
 
 
 def _workers(value: object) -> Workers:
@@ -576,6 +599,8 @@ FORMS: dict[Any, Form] = {
     UpstreamHost: Form(
         '"preserve", "backend" or a host', '"preserve", "backend" or a host', _upstream_host
     ),
+    HostField: Form("host", 'a host, perhaps with a port, or ""', _host_field),
+    RequestTarget: Form("path", 'a path such as "/healthz" or "/up?full=1"', _request_target),
     CacheKeyPart: Form(
         "part of a cache key",
         '"scheme", "host", "path", "query", "header:NAME" or "cookie:NAME"',

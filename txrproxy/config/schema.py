@@ -27,6 +27,7 @@ from txrproxy.config.values import (
     FieldValue,
     FilePath,
     Fingerprint,
+    HostField,
     HostPattern,
     HttpUrl,
     Method,
@@ -42,6 +43,7 @@ from txrproxy.config.values import (
     RedirectTarget,
     Regex,
     RequestKey,
+    RequestTarget,
     ResourceName,
     Seconds,
     Secret,
@@ -74,6 +76,7 @@ class Server:
         "auto",
         'processes that serve traffic: "auto" is one for each CPU, 0 serves in the main process',
     )
+    cpu_affinity: bool = option(False, "keep each worker on a CPU of its own")
     drain_timeout: Seconds = option(
         seconds("30s"), "how long old exchanges may take to finish after a reload or a stop"
     )
@@ -295,7 +298,7 @@ class BackendTls:
 class Health:
     """Active checks. Without the table there are none."""
 
-    path: PathPattern | None = option(
+    path: RequestTarget | None = option(
         None,
         "path to GET; without it a connect (with TLS, where the backend has it) is the check",
         example='"/healthz"',
@@ -305,10 +308,10 @@ class Health:
     rise: Positive = option(2, "passes in a row that make a backend healthy")
     fall: Positive = option(3, "failures in a row that make it unhealthy")
     expect: Statuses = option(statuses("200-399"), "statuses that pass")
-    body: str = option("", "text that the body must contain")
-    host: str = option("", "Host to send; empty sends the backend's own")
+    body: str = option("", "text that the body must contain, in its first 64 KiB")
+    host: HostField = option(HostField(""), "Host to send; empty sends the backend's own")
     initial: Literal["probe", "healthy"] = option(
-        "probe", '"probe" does not use a backend until it passed once'
+        "probe", '"probe" does not use a backend until it passed once; one pass will do then'
     )
 
 

@@ -32,6 +32,8 @@ HttpUrl = NewType("HttpUrl", str)
 RedirectTarget = NewType("RedirectTarget", str)
 ResourceName = NewType("ResourceName", str)  # "package.module:object"
 UpstreamHost = NewType("UpstreamHost", str)
+HostField = NewType("HostField", str)  # a host, perhaps with a port; empty for none given
+RequestTarget = NewType("RequestTarget", str)  # a path, perhaps with a query
 CacheKeyPart = NewType("CacheKeyPart", str)
 
 Cidr = ipaddress.IPv4Network | ipaddress.IPv6Network

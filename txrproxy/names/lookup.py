@@ -20,6 +20,8 @@ from txrproxy.names.resolver import AAAA, SRV, A, Resolver, has_route
 MAX_TARGETS = 64  # of the SRV records of one name
 GRACE = 1.0  # seconds that one family of addresses is waited for after the other is there
 
+_KINDS = {A: "A", AAAA: "AAAA"}
+
 
 @frozen(order=True)
 class Target:
@@ -67,14 +69,16 @@ class Addresses:
         self._has_route = has_route
         self._last: dict[tuple[str, int], frozenset[Address]] = {}
         self.known: frozenset[Address] = frozenset()  # the last good answer
+        self.missing: tuple[str, ...] = ()  # what it lacks, or has from one before it
 
     async def __call__(self) -> Found:
         found = await self.addresses()
         targets = (Target(address.version, address.packed, self._port) for address in found)
-        return Found(tuple(sorted(targets)))
+        return Found(tuple(sorted(targets)), self.missing)
 
     async def addresses(self) -> frozenset[Address]:
         resolver = self._resolver
+        self.missing = ()
         found = _usable(resolver.hosts(self._name))
         if not found:
             for candidate in resolver.candidates(self._name):
@@ -106,6 +110,7 @@ class Addresses:
         outcomes: list[tuple[bool, Any]]
         outcomes = await DeferredList([four, six], consumeErrors=True)
         found: set[Address] = set()
+        missing = []
         failure = None
         exists = True
         for kind, (answered, records) in zip((A, AAAA), outcomes, strict=True):
@@ -119,10 +124,12 @@ class Addresses:
             else:
                 records.trap(Unanswered, TimeoutError)
                 failure = records.value
+                missing.append(f"{name} {_KINDS[kind]}")
                 found |= self._last.get((name, kind), frozenset())
         # That a name does not exist holds for every type (RFC 8020 section 2).
-        if failure is not None and exists and not found:
+        if failure is not None and (len(missing) == 2 or (exists and not found)):
             raise failure
+        self.missing = tuple(missing)
         return frozenset(found)
 
 
@@ -155,6 +162,8 @@ class Services:
             if not answered:
                 outcome.trap(Unanswered, TimeoutError)
                 missing.append(name)
+            else:
+                missing += self._hosts[name].missing
         targets: dict[tuple[bytes, int], Target] = {}
         for priority, weight, port, host in services:
             for address in self._hosts[host].known:

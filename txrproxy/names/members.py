@@ -72,6 +72,8 @@ class Members:
         self._entries = tuple(entries)
         self._clock = clock
         self._waiting: Any = None
+        self._started = False
+        self._starters: list[Deferred[None]] = []
         for named in self._named:
             named.watch.on_change = lambda named=named: self._changed(named)  # type: ignore[misc]
 
@@ -83,24 +85,33 @@ class Members:
         return [entry for entry in self._entries if isinstance(entry, Named)]
 
     def start(self) -> Deferred[None]:
-        """Begin to look names up. Fires when each was once, or after :data:`PATIENCE` seconds."""
+        """Begin to look names up, if that was not begun yet.
+
+        Fires when each was looked up once, at the latest after :data:`PATIENCE` seconds.
+        """
         ready: Deferred[None] = Deferred()
-        watches = [named.watch for named in self._named]
-
-        def waited() -> None:
-            self._waiting = None
-            ready.callback(None)
-
-        def answered(_: Any) -> None:
-            if self._waiting is not None:
-                self._waiting.cancel()
-                waited()
-
-        self._waiting = self._clock.callLater(PATIENCE, waited)
-        DeferredList([watch.first for watch in watches]).addCallback(answered)
-        for watch in watches:
-            watch.start()
+        self._starters.append(ready)
+        if not self._started:
+            self._started = True
+            self._waiting = self._clock.callLater(PATIENCE, self._waited)
+            watches = [named.watch for named in self._named]
+            DeferredList([watch.first for watch in watches]).addCallback(self._answered)
+            for watch in watches:
+                watch.start()
+        elif self._waiting is None:
+            self._waited()
         return ready
+
+    def _answered(self, _: Any) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waited()
+
+    def _waited(self) -> None:
+        self._waiting = None
+        starters, self._starters = self._starters, []
+        for ready in starters:
+            ready.callback(None)
 
     def stop(self) -> None:
         """Look nothing up any more, and call nobody who waits. The members stay."""

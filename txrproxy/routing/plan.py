@@ -21,8 +21,8 @@ Serve = Callable[[Any], None]
 class Plan:
     """How requests of one route are served.
 
-    ``serve(exchange)`` does it. ``body_limit`` is in bytes, None for no limit. ``pool(exchange)``
-    names the backend pool whose turn it is (a split has several). ``rewrite`` changes the raw
+    ``serve(exchange)`` does it. ``body_limit`` is in bytes, None for no limit. ``pool`` is
+    the backend pool, or ``split(exchange)`` the one whose turn it is. ``rewrite`` changes the raw
     target sent on; ``mount`` is the prefix it takes off, which ``Location`` gets back. The queues
     are deadlines (:mod:`txrproxy.transport.deadlines`), ``connect`` is in seconds. ``total`` bounds
     all tries of one request together, None for no bound.
@@ -38,7 +38,8 @@ class Plan:
     websocket: bool = True
     rewrite: Callable[[bytes], bytes] | None = None
     mount: bytes = b""
-    pool: Callable[[Any], Any] | None = None
+    pool: Any = None
+    split: Callable[[Any], Any] | None = None
     connect: float = 2.0
     first_byte: Any = None
     idle: Any = None

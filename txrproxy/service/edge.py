@@ -1,32 +1,49 @@
-"""The running proxy: listening sockets, the live objects behind them, and an orderly end."""
+"""The proxy as a service of twistd: it binds, makes the workers, and listens to who steers it.
+
+::
+
+    Edge ── Listeners       the sockets, bound while the process still has its privileges
+      ├──── Master          the workers, or the data plane in this process
+      ├──── Control         `txrproxy status`, `reload`, `stop`
+      └──── Notifier        systemd
+
+SIGHUP reloads, SIGUSR1 opens logs again, SIGTERM and SIGINT drain and end, and either of them, sent
+again, ends at once.
+"""
 
 from __future__ import annotations
 
 import gc
+import os
 import signal
-import socket
 import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
-from attrs import evolve
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.logger import Logger, LogLevel
-from twisted.python import context
-from twisted.python.log import ILogContext
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from txrproxy.config.build import Graph, build
+from txrproxy import __version__
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.schema import Config
-from txrproxy.config.values import Bind
-from txrproxy.observe.accesslog import open_log
+from txrproxy.config.toml import load_with_warnings
 from txrproxy.observe.errorlog import ErrorLog
-from txrproxy.service.sockets import CannotListen, listen
-from txrproxy.transport.direct import direct_port
+from txrproxy.service.control import Control, Taken, was_left
+from txrproxy.service.files import needed, raise_limit
+from txrproxy.service.master import Master, worker_count
+from txrproxy.service.notify import Notifier
+from txrproxy.service.sockets import CannotListen, Group, Listeners, systemd
+from txrproxy.transport.channel import Body, Refused
 
 _logger = Logger()
 
-_POLL = 0.05  # seconds between two looks at what still drains
+_INHERITED = (
+    5.0  # seconds that the workers of a proxy that was killed may need to let go of sockets
+)
 
 
 class CannotStart(SystemExit, Exception):
@@ -42,87 +59,129 @@ class CannotStart(SystemExit, Exception):
 
 
 class Edge(Service):
-    """One configuration, served. Sockets are bound while the process still has its privileges."""
+    """One configuration, served. ``file`` is where it was read, and is read again."""
 
-    def __init__(self, config: Config, reactor: Any, error_log: ErrorLog | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any,
+        error_log: ErrorLog | None = None,
+        file: str | None = None,
+    ) -> None:
         self.setName("txrproxy")
         self.config = config
-        self.graph: Graph
-        self.ports: list[Any] = []
+        self.listeners = Listeners(systemd())
+        self.master = Master(reactor, self.listeners)
         self._reactor = reactor
         self._error_log = error_log
-        self._sockets: list[tuple[Bind, socket.socket]] = []
+        self._file = file
+        self._control: Control | None = None
+        self._notifier = Notifier(reactor)
+        self._lock = DeferredLock()
+        self._last_reload: Body | None = None
+        self._began = time.monotonic()
         self._handlers: dict[int, Any] = {}  # what signals did before
-
-    @property
-    def addresses(self) -> list[Any]:
-        """Where the proxy listens, as Twisted addresses, in the order of the file."""
-        return [port.getHost() for port in self.ports]
 
     # Starting.
 
     def privilegedStartService(self) -> None:
-        for listener in self.config.listeners.values():
-            for written in listener.bind:
-                address = written
-                if written.kind == "unix":
-                    address = evolve(written, name=str(self.config.resolve(written.name)))
-                try:
-                    bound = listen(address, self.config.server.backlog)
-                except CannotListen as error:
-                    self._give_up(str(error))
-                self._sockets.append((address, bound))
+        config = self.config
+        copies = max(1, worker_count(config))
+        try:
+            groups = self._bind(config, copies)
+        except CannotListen as error:
+            self._give_up(str(error))
+        self.listeners.take(groups, config.server.backlog)
+        sockets = sum(len(group.sockets) for group in groups.values())
+        if warning := raise_limit(needed(config, sockets)):
+            _logger.warn("{warning}", warning=warning)
+
+    def _bind(self, config: Config, copies: int) -> dict[str, Group]:
+        """Bind; the workers of a proxy that was killed notice, and are given time to."""
+        deadline = time.monotonic() + _INHERITED
+        left = was_left(self._folder)
+        while True:
+            try:
+                return self.listeners.prepare(config, copies)
+            except CannotListen:
+                if not left or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.05)
+
+    @property
+    def _folder(self) -> str:
+        return str(self.config.resolve(self.config.server.state_dir))
 
     def startService(self) -> None:
-        if not self._sockets:
+        if not self.listeners.groups:
             self.privilegedStartService()
-        access = self.config.log.access
-        path = access.path if access.path == "-" else str(self.config.resolve(access.path))
-        try:
-            log = open_log(path, access.format, access.redact, self._reactor)
-        except OSError as error:
-            self._give_up(f"cannot write the access log {path}: {error.strerror}")
-        try:
-            self.graph = build(self.config, self._reactor, log)
-        except ConfigErrors as errors:
-            self._give_up(str(errors))
-        super().startService()
-        for number in (signal.SIGUSR1, signal.SIGHUP):
-            self._handlers[number] = signal.signal(number, self._on_signal)
-        # Whoever connects before the names of backends are known waits in the backlog.
-        self.graph.start().addCallback(self._serve).addErrback(_logged)
-        # What exists now lives as long as the process: the collector need not look at it again.
+        self._control = self._open_control()
         gc.collect()
-        gc.freeze()
-        gc.set_threshold(10_000, 20, 50)
+        gc.freeze()  # what workers share of this process stays untouched by the collector
+        try:
+            self.master.start(self.config, worker_count(self.config))
+        except Refused as error:
+            self._give_up(str(error))
+        super().startService()
+        for group in self.listeners.groups.values():
+            _logger.info("listening on {address}", address=group.where)
+        if self._control is not None:
+            self._control.start()
+        signals: dict[int, Callable[[], object]] = {
+            signal.SIGUSR1: self.reopen,
+            signal.SIGHUP: self._hang_up,
+        }
+        for number, call in signals.items():
+            self._on_signal(number, call)
+        self._notifier.ready(f"serving with {len(self.master.serving)} processes")
+        self._notifier.watch()
 
-    def _serve(self, _: object) -> None:
-        for (address, bound), (_, site) in zip(self._sockets, self.graph.sites, strict=True):
-            # The port duplicates the descriptor.
-            port = _quietly(self._reactor.adoptStreamPort, bound.fileno(), bound.family, site)
-            bound.close()
-            self.graph.limit.add(direct_port(port))
-            self.ports.append(port)
-            _logger.info("listening on {address}", address=_where(address, port))
-        self._sockets = []
+    def _open_control(self) -> Control | None:
+        try:
+            control = Control(self._folder, self._reactor)
+        except Taken:
+            self._give_up(
+                f"another txrproxy runs with {self._folder}; stop it, or choose another "
+                "server.state_dir"
+            )
+        except OSError as error:
+            _logger.warn(
+                "no control socket in {folder}: {why}; signals alone steer this process",
+                folder=self._folder,
+                why=error.strerror,
+            )
+            return None
+        control.register("status", lambda _: self.status())
+        control.register("reload", lambda _: self.reload())
+        control.register("stop", self._told_to_stop)
+        return control
 
     def _give_up(self, message: str) -> Any:
-        self._close_sockets()
+        self.listeners.close()
+        if self._control is not None:
+            self._control.close()
         _logger.critical("{message}", message=message)
         if self._error_log is not None and not self._error_log.on_stderr:
             print(message, file=sys.__stderr__)
         raise CannotStart(message)
 
-    def _close_sockets(self) -> None:
-        for _, bound in self._sockets:
-            bound.close()
-        self._sockets = []
+    # Signals.
 
-    # Running.
+    def _on_signal(self, number: int, call: Callable[[], object]) -> None:
+        before: Any = signal.getsignal(number)
+        self._handlers.setdefault(number, before)
+        rotates = number == signal.SIGUSR1 and callable(before)
+
+        def told(number: int, frame: Any) -> None:
+            self._reactor.callFromThread(call)
+            if rotates:  # twistd's own, for the file that --logfile names
+                before(number, frame)
+
+        signal.signal(number, told)
 
     def reopen(self) -> None:
         """Open the files of both logs again: they were moved away."""
-        self.graph.log.reopen()
+        self.master.reopen()
         if self._error_log is not None:
             try:
                 self._error_log.reopen()
@@ -133,57 +192,119 @@ class Edge(Service):
                     error=error.strerror,
                 )
 
-    def _on_signal(self, number: int, frame: Any) -> None:
-        self._reactor.callFromThread(self.reopen)
-        before = self._handlers.get(number)
-        if callable(before):  # twistd's, which rotates the file that --logfile names
-            before(number, frame)
+    def _hang_up(self) -> None:
+        if not self._lock.waiting:  # else one is to come, which reads what is written by now
+            self.reload().addErrback(lambda failure: failure.trap(Refused))
+
+    # Changing.
+
+    def reload(self) -> Deferred[Body]:
+        """Read the file again, and serve what it says.
+
+        Fails with :class:`Refused`, and then nothing has changed.
+        """
+        return self._lock.run(self._reload)
+
+    def _reload(self) -> Deferred[Body]:
+        began = self._reactor.seconds()
+        self._notifier.reloading()
+        done: Deferred[Any] = Deferred()
+        done.addCallback(lambda _: self._load())
+        done.addCallback(self._change)
+        done.addCallbacks(self._reloaded, self._refused, callbackArgs=(began,))
+        done.callback(None)
+        return done
+
+    def _load(self) -> Config:
+        if self._file is None:
+            raise Refused("the configuration is not from a file")
+        try:
+            config, warnings = load_with_warnings(self._file, files=True)
+        except ConfigErrors as errors:
+            raise Refused(str(errors)) from errors
+        if config.server.state_dir != self.config.server.state_dir:
+            raise Refused("server.state_dir: a change needs a restart")
+        for warning in warnings:
+            _logger.warn("{warning}", warning=str(warning))
+        return config
+
+    def _change(self, config: Config) -> Deferred[None]:
+        def changed(_: object) -> None:
+            if config.log.error != self.config.log.error:
+                _logger.warn("log.error: a change takes effect with a restart")
+            self.config = config
+
+        return self.master.reload(config).addCallback(changed)
+
+    def _reloaded(self, _: object, began: float) -> Body:
+        seconds = round(self._reactor.seconds() - began, 3)
+        _logger.info("reloaded in {seconds} s", seconds=seconds)
+        return self._told("", seconds)
+
+    def _refused(self, failure: Failure) -> Failure:
+        if failure.check(Refused):
+            why = str(failure.value)
+            _logger.error("reload refused, nothing has changed: {why}", why=why)
+        else:
+            why = "an internal error; the log tells more"
+            _logger.failure("reloading failed", failure)
+            failure = Failure(Refused(why))
+        self._told(why, None)
+        return failure
+
+    def _told(self, error: str, seconds: float | None) -> Body:
+        self._notifier.ready()
+        self._last_reload = {
+            "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "ok": not error,
+            "error": error or None,
+            "seconds": seconds,
+        }
+        return self._last_reload
+
+    # Telling.
+
+    def status(self) -> Deferred[Body]:
+        """How the proxy is, for ``txrproxy status``."""
+
+        def told(workers: list[Body]) -> Body:
+            return {
+                "version": __version__,
+                "pid": os.getpid(),
+                "uptime": round(time.monotonic() - self._began, 1),
+                "config": self._file,
+                "listeners": [group.where for group in self.listeners.groups.values()],
+                "workers": workers,
+                "restarts": self.master.restarts,
+                "reloads": self.master.generation - 1,
+                "last_reload": self._last_reload,
+            }
+
+        return self.master.status().addCallback(told)
 
     # Ending.
 
+    def _told_to_stop(self, _: Body) -> Body:
+        self._reactor.callLater(0, self._reactor.stop)
+        return {"pid": os.getpid()}
+
     def stopService(self) -> Deferred[None]:
         super().stopService()
+        self._notifier.stopping()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._on_signal(number, self._at_once)
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        return self.master.stop().addBoth(self._stopped)
+
+    def _at_once(self) -> None:
+        _logger.warn("ending at once")
+        self.master.abort()
+
+    def _stopped(self, result: Any) -> Any:
+        self._notifier.close()
         for number, before in self._handlers.items():
             signal.signal(number, before if before is not None else signal.SIG_DFL)
         self._handlers.clear()
-        self._close_sockets()  # if it was never ready
-        done: Deferred[None] = Deferred()
-        closing = [maybeDeferred(port.stopListening) for port in self.ports]
-        self.ports = []
-        for closed in closing:
-            # A socket file may be gone, or in a folder that is no longer ours to change.
-            closed.addErrback(lambda failure: _logger.warn("{why}", why=failure.value))
-        if not hasattr(self, "graph"):
-            done.callback(None)
-            return done
-        # A client that is told to go elsewhere must not be able to come back here.
-        DeferredList(closing).addCallback(lambda _: self._drain(done))
-        return done
-
-    def _drain(self, done: Deferred[None]) -> None:
-        self.graph.drain()
-        self._wait(self._reactor.seconds() + self.config.server.drain_timeout, done)
-
-    def _wait(self, deadline: float, done: Deferred[None]) -> None:
-        if self.graph.busy and self._reactor.seconds() < deadline:
-            self._reactor.callLater(_POLL, self._wait, deadline, done)
-            return
-        if self.graph.busy:
-            _logger.warn("{count} connections cut at the drain timeout", count=self.graph.busy)
-            self.graph.abort()
-        self.graph.close()
-        self.graph.log.close().chainDeferred(done)
-
-
-def _logged(failure: Any) -> None:
-    _logger.failure("The proxy can not serve", failure)
-
-
-def _quietly(call: Any, *args: Any) -> Any:
-    """Call with what Twisted's old log says at the level debug: we say it in our own words."""
-    return context.call({ILogContext: {"log_level": LogLevel.debug}}, call, *args)
-
-
-def _where(address: Bind, port: Any) -> str:
-    """The address, with the port number that the system chose for 0."""
-    return str(address if address.kind == "unix" else evolve(address, port=port.getHost().port))
+        return result

@@ -1,7 +1,11 @@
 """Listening sockets, bound before there is anything to serve on them.
 
-They are plain sockets, which the reactor adopts later: binding happens while the process still has
-its privileges, and closing a port leaves the socket alone, so that processes can share it.
+They are plain sockets: binding happens while the process still has its privileges, and workers are
+given them as descriptors. The main process holds all of them open, so that a worker may end and
+another take its place without a connection being lost that waits in a backlog.
+
+A TCP address has one socket for each worker (``SO_REUSEPORT``): the kernel spreads connections over
+them, and none wakes more than one process. A Unix socket, and one that systemd made, is shared.
 """
 
 from __future__ import annotations
@@ -10,24 +14,35 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import Iterable, Iterator, Mapping
 
+from attrs import Factory, define, evolve
+from twisted.logger import Logger
+
+from txrproxy.config.schema import Config
 from txrproxy.config.values import Bind
+
+_logger = Logger()
 
 
 class CannotListen(Exception):
     """An address is not to be had; the text says why and what to do."""
 
 
-def listen(address: Bind, backlog: int) -> socket.socket:
+def listen(
+    address: Bind, backlog: int | None, beside: socket.socket | None = None
+) -> socket.socket:
     """A socket that listens on ``address``; the path of a Unix one is absolute.
 
-    Raises :class:`CannotListen`.
+    ``beside`` is one that listens there already, and that it is to share connections with. Without
+    a ``backlog`` it only has the address yet. Raises :class:`CannotListen`.
     """
     try:
-        bound = _unix(address.name) if address.kind == "unix" else _tcp(address)
+        bound = _unix(address.name) if address.kind == "unix" else _tcp(address, beside)
         try:
             bound.setblocking(False)
-            bound.listen(backlog)
+            if backlog is not None:
+                bound.listen(backlog)
         except OSError:
             bound.close()
             raise
@@ -36,7 +51,154 @@ def listen(address: Bind, backlog: int) -> socket.socket:
     return bound
 
 
-def _tcp(address: Bind) -> socket.socket:
+@define(eq=False)
+class Group:
+    """The sockets of one address. Of a shared one every worker accepts, else each of its own."""
+
+    address: Bind
+    sockets: list[socket.socket] = Factory(list)
+
+    @property
+    def shared(self) -> bool:
+        return self.address.kind != "tcp" or len(self.sockets) == 1
+
+    @property
+    def where(self) -> str:
+        """The address, with the port number that the system chose for 0."""
+        if self.address.kind == "tcp":
+            return str(evolve(self.address, port=self.sockets[0].getsockname()[1]))
+        return str(self.address)
+
+
+def addresses(config: Config) -> Iterator[tuple[str, Bind]]:
+    """Every address of a configuration under a key, in the order of the file.
+
+    Two that are alike (on port 0) have different keys. The path of a Unix one is absolute.
+    """
+    seen: dict[str, int] = {}
+    for listener in config.listeners.values():
+        for written in listener.bind:
+            address = written
+            if written.kind == "unix":
+                address = evolve(written, name=str(config.resolve(written.name)))
+            count = seen[str(address)] = seen.get(str(address), 0) + 1
+            yield (str(address) if count == 1 else f"{address}#{count}"), address
+
+
+class Listeners:
+    """All listening sockets of the main process. ``passed`` are those of :func:`systemd`."""
+
+    def __init__(self, passed: Mapping[str, list[socket.socket]] | None = None) -> None:
+        self.groups: dict[str, Group] = {}
+        self._passed = passed or {}
+
+    def prepare(self, config: Config, copies: int) -> dict[str, Group]:
+        """The sockets of a configuration: those that are open, and new ones for the rest.
+
+        A TCP address has at least ``copies``. Nothing changes until :meth:`take`, and what is new
+        goes by :meth:`forget`. Raises :class:`CannotListen`.
+        """
+        groups: dict[str, Group] = {}
+        try:
+            for key, address in addresses(config):
+                open_now = self.groups.get(key)
+                group = groups[key] = Group(address, list(open_now.sockets if open_now else ()))
+                self._fill(group, config.server.backlog, copies)
+        except CannotListen:
+            self.forget(groups)
+            raise
+        return groups
+
+    def _fill(self, group: Group, backlog: int, copies: int) -> None:
+        address, sockets = group.address, group.sockets
+        if address.kind == "fd":
+            if not sockets:
+                sockets += self._of_systemd(address)
+        else:
+            fresh = not sockets
+            while len(sockets) < (copies if address.kind == "tcp" else 1):
+                beside = sockets[0] if sockets else None
+                # One that joins others gets its part of the connections as soon as it listens.
+                sockets.append(listen(address, backlog if fresh else None, beside))
+
+    def _of_systemd(self, address: Bind) -> list[socket.socket]:
+        passed = self._passed.get(address.name)
+        if not passed:
+            names = ", ".join(sorted(self._passed)) or "none"
+            raise CannotListen(
+                f"cannot listen on {address}: systemd passed no socket of that name; "
+                f"those there are: {names}"
+            )
+        return [each.dup() for each in passed]
+
+    def take(self, groups: dict[str, Group], backlog: int = 0) -> None:
+        """These are the ones from now on; others close."""
+        kept = set(_sockets(groups))
+        for group in self.groups.values():
+            for each in group.sockets:
+                if each not in kept:
+                    each.close()
+        for key, group in self.groups.items():
+            if key not in groups:
+                _unlink(group.address)
+        self.groups = groups
+        for each in _sockets(groups):
+            each.listen(backlog)
+
+    def forget(self, groups: dict[str, Group]) -> None:
+        """Close what :meth:`prepare` opened."""
+        kept = set(_sockets(self.groups))
+        for key, group in groups.items():
+            for each in group.sockets:
+                if each not in kept:
+                    each.close()
+            if key not in self.groups and group.sockets:
+                _unlink(group.address)
+
+    def close(self) -> None:
+        """Close all."""
+        self.take({})
+
+
+def _sockets(groups: Mapping[str, Group]) -> Iterable[socket.socket]:
+    return (each for group in groups.values() for each in group.sockets)
+
+
+def _unlink(address: Bind) -> None:
+    """The file of a Unix socket goes with it."""
+    if address.kind == "unix":
+        try:
+            os.unlink(address.name)
+        except OSError as error:
+            # It may be gone, or in a folder that is no longer ours to change.
+            _logger.warn("{path}: {why}", path=address.name, why=error.strerror)
+
+
+def systemd() -> dict[str, list[socket.socket]]:
+    """The sockets that systemd passed to this process, by name (sd_listen_fds(3)); asked once."""
+    pid, count = os.environ.get("LISTEN_PID"), os.environ.get("LISTEN_FDS", "")
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
+    if pid != str(os.getpid()) or not count.isdigit():
+        return {}
+    found: dict[str, list[socket.socket]] = {}
+    for index in range(int(count)):
+        name = names[index] if index < len(names) and names[index] else "unknown"
+        try:
+            passed = socket.socket(fileno=_FIRST + index)
+        except OSError:
+            continue  # not a socket
+        passed.set_inheritable(False)
+        passed.setblocking(False)
+        found.setdefault(name, []).append(passed)
+    for variable in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        os.environ.pop(variable, None)
+    return found
+
+
+_FIRST = 3  # the descriptor that passed ones begin with
+
+
+def _tcp(address: Bind, beside: socket.socket | None = None) -> socket.socket:
     found = socket.getaddrinfo(
         address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
@@ -45,6 +207,12 @@ def _tcp(address: Bind) -> socket.socket:
     try:
         # A restart need not wait for the connections of the process before to time out.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if beside is not None:
+            # Set on the first only when there is a second: whoever binds first then learns that
+            # somebody else, another proxy started by mistake for one, has the address.
+            beside.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            name = beside.getsockname()
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         bound.bind(name)

@@ -7,6 +7,7 @@ what twistd does for a daemon, which is ``twistd.log``.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -91,7 +92,7 @@ def makeService(options: Options) -> IService:
     if origins is not None:
         print(demo.banner(config), flush=True)
         origins.setServiceParent(application)
-    edge: Any = Edge(config, reactor, error_log)
+    edge: Any = Edge(config, reactor, error_log, os.path.abspath(options["config"]))
     edge.setServiceParent(application)
     return application  # type: ignore[no-any-return]
 

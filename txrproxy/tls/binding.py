@@ -23,7 +23,7 @@ _ffi: Any = _binding.ffi
 
 # Alerts of RFC 8446 section 6.
 HANDSHAKE_FAILURE: Final = 40
-ACCESS_DENIED: Final = 49
+ILLEGAL_PARAMETER: Final = 47
 PROTOCOL_VERSION: Final = 70
 INTERNAL_ERROR: Final = 80
 UNRECOGNIZED_NAME: Final = 112

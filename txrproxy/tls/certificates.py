@@ -197,6 +197,18 @@ def faults(certificate: Certificate, now: float, resolve: Resolve) -> Iterator[s
         yield f"{resolve(key.name)} can be read by every user of this machine; chmod 600 it"
 
 
+def too_weak(certificate: Certificate) -> str | None:
+    """Why OpenSSL, which has refused it, did so, if it is for what it calls weak."""
+    for number, one in enumerate(certificate.chain, 1):
+        for weakness in _weaknesses(one):
+            which = _listed(certificate.names) if number == 1 else f"{name_of(one)} in the chain"
+            return (
+                f"too weak to be served: {which} has {weakness}; "
+                "make a new key, and have a certificate issued for it"
+            )
+    return None
+
+
 def _weaknesses(certificate: x509.Certificate) -> Iterator[str]:
     try:
         key = certificate.public_key()
@@ -214,7 +226,7 @@ def _weaknesses(certificate: x509.Certificate) -> Iterator[str]:
     # What a certificate says of itself is not believed for its own signature.
     own = certificate.subject == certificate.issuer
     if algorithm is not None and algorithm.name in WEAK_HASHES and not own:
-        yield f"signed with {algorithm.name.upper().replace('SHA1', 'SHA-1')}"
+        yield f"a signature by {algorithm.name.upper().replace('SHA1', 'SHA-1')}"
 
 
 def _others_read(path: Path) -> bool:

@@ -21,10 +21,10 @@ from OpenSSL import SSL
 from OpenSSL.crypto import X509
 from service_identity import CertificateError, VerificationError
 from service_identity.pyopenssl import verify_hostname, verify_ip_address
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txrproxy.errors import CONNECT_TIMEOUT, TLS_HANDSHAKE_FAILED, TLS_VERIFY_FAILED, Reason
+from txrproxy.tls.failures import FailureLog
 from txrproxy.tls.layer import HandshakeFailed, HandshakeTimeout, TlsLayer
 from txrproxy.tls.openssl import verify_error
 from txrproxy.transport.dial import Connected, Failed, Handover, Make
@@ -33,7 +33,6 @@ Dial = Callable[[Make, float, Connected, Failed], None]
 
 _OPTIONS = SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION
 _VERIFY_FAILED = "certificate verify failed"  # OpenSSL's words
-_logger = Logger()
 
 
 class VerifyFailed(HandshakeFailed):
@@ -153,13 +152,14 @@ class BackendTls:
 class TlsDialer:
     """Dials as ``dial`` does, and speaks TLS before it says that there is a connection."""
 
-    def __init__(self, reactor: Any, dial: Dial, tls: BackendTls) -> None:
+    def __init__(self, reactor: Any, dial: Dial, tls: BackendTls, log: FailureLog) -> None:
         self._reactor = reactor
         self._dial = dial
         self._tls = tls
+        self._log = log
 
     def __call__(self, make: Make, timeout: float, connected: Connected, failed: Failed) -> None:
-        attempt = _Attempt(self._reactor, self._tls, make, connected, failed)
+        attempt = _Attempt(self._reactor, self._tls, make, connected, failed, self._log)
         attempt.until = self._reactor.seconds() + timeout
         self._dial(attempt.layer, timeout, attempt.greeted, failed)
 
@@ -167,11 +167,18 @@ class TlsDialer:
 class _Attempt:
     """One connection and its handshake, within one deadline."""
 
-    __slots__ = ("_connected", "_failed", "_make", "_reactor", "_timer", "_tls", "until")
+    __slots__ = ("_connected", "_failed", "_log", "_make", "_reactor", "_timer", "_tls", "until")
 
     def __init__(
-        self, reactor: Any, tls: BackendTls, make: Make, connected: Connected, failed: Failed
+        self,
+        reactor: Any,
+        tls: BackendTls,
+        make: Make,
+        connected: Connected,
+        failed: Failed,
+        log: FailureLog,
     ) -> None:
+        self._log = log
         self._reactor = reactor
         self._tls = tls
         self._make = make
@@ -210,12 +217,13 @@ class _Attempt:
         self._failed(self._reason(layer, failure.value))
 
     def _reason(self, layer: TlsLayer, error: Any) -> Reason:
+        peer = getattr(layer.getPeer(), "host", "a local socket")
         if isinstance(error, HandshakeTimeout):
+            self._log.add(peer, str(error))
             return CONNECT_TIMEOUT
         error = self._tls.explain(layer, error)
         if isinstance(error, VerifyFailed):
-            _logger.error(
-                "backend {peer} not verified: {wrong}", peer=layer.getPeer(), wrong=str(error)
-            )
+            self._log.add(peer, f"not verified: {error}")
             return TLS_VERIFY_FAILED
+        self._log.add(peer, str(error))
         return TLS_HANDSHAKE_FAILED

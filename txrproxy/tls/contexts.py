@@ -3,16 +3,23 @@
 ::
 
     connection()        SSL of the first context, nothing shown or asked of the client yet
+      ▼  greet          where names differ in what they ask: the context of the name, too early
+      │                 for the rest, in time for its sessions
       │  ClientHello    OpenSSL settles the version, and whether an earlier session goes on
       ▼  _choose        entry for the name ─▶ its context: certificates, authorities, ALPN, staple
       │                 its policy          ─▶ alert, or verify mode of this connection
       ▼  handshake done ─▶ identity(connection)
 
-Switching a connection to another context carries neither verify mode nor minimum version, and a
-session is resumed before the name is known: OpenSSL would let a client resume, under a name that
-demands a certificate, the session of a name that does not. So the policy is enforced here, for each
-handshake; and where the names of a listener differ in their policy, those that ask for certificates
-hand out no tickets and take none.
+Switching a connection to another context carries neither verify mode nor minimum version, so the
+policy is enforced here, for each handshake.
+
+OpenSSL resumes a session before it asks about the name, and would let a client resume, under a name
+that demands a certificate, the session of a name that does not. What it does compare in time is the
+session id context, which a connection inherits from the context it is switched to. So where names
+differ in what they ask of clients, the name is read ahead of OpenSSL (:mod:`txrproxy.tls.opening`)
+and the connection switched before its handshake begins: a session of names that ask something else
+is then one that is not known, and a full handshake follows. A connection whose name could not be
+read ahead hands out no tickets and takes none.
 
 OpenSSL seals and opens tickets with keys of the context that a connection was made from. The first
 context is therefore made once, without any certificate, and stays while certificates change: who
@@ -33,7 +40,7 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from txrproxy.tls.binding import (
-    ACCESS_DENIED,
+    ILLEGAL_PARAMETER,
     PROTOCOL_VERSION,
     UNRECOGNIZED_NAME,
     is_resumed,
@@ -42,6 +49,7 @@ from txrproxy.tls.binding import (
 )
 from txrproxy.tls.certificates import Certificate, der
 from txrproxy.tls.identity import Identity, identify
+from txrproxy.tls.opening import Incomplete, Unreadable, server_name
 from txrproxy.tls.profiles import ProfileName, new_context, use
 from txrproxy.tls.store import CertificateStore, Entry, Policy, Table
 
@@ -50,8 +58,6 @@ IMPLEMENTED = (b"http/1.1",)
 
 #: The stapled OCSP response for a certificate, DER; b"" for none.
 Staple = Callable[[Certificate], bytes]
-#: Is called with each new context, before its first use.
-Prepare = Callable[[SSL.Context], None]
 
 _VERIFY = {
     "optional": SSL.VERIFY_PEER,
@@ -63,7 +69,7 @@ _VERIFY = {
 class _Served:
     """A table, ready to serve. ``mixed``: its names differ in what they ask of clients.
 
-    ``shared`` is what contexts have in common: session id and oldest version.
+    ``shared`` is what the first context depends on: session id context and oldest version.
     """
 
     table: Table
@@ -90,7 +96,6 @@ class ServerContexts:
         profile: ProfileName = "intermediate",
         session_tickets: bool = True,
         staple: Staple | None = None,
-        prepare: Prepare = lambda context: None,
     ) -> None:
         self.store = store
         self._protocols = [
@@ -99,7 +104,6 @@ class ServerContexts:
         self._profile = profile
         self._session_tickets = session_tickets
         self._staple = staple
-        self._prepare = prepare
         self._served = self._build(store.table, None)
 
     def connection(self) -> SSL.Connection:
@@ -107,6 +111,21 @@ class ServerContexts:
         connection = SSL.Connection(self._served.first)
         connection.set_accept_state()
         return connection
+
+    def greet(self, connection: SSL.Connection, data: bytes) -> bool:
+        """Look at what a client has sent so far, before OpenSSL does; whether it is enough."""
+        served = self._served
+        if not served.mixed:
+            return True
+        try:
+            entry = served.table.select(server_name(data))
+        except Incomplete:
+            return False
+        except Unreadable:
+            return True
+        if entry is not None and connection.get_context() is served.first:
+            connection.set_context(served.contexts[entry])
+        return True
 
     def identity(self, connection: SSL.Connection) -> Identity | None:
         """The client of a finished handshake, by its verified certificate; None without one."""
@@ -150,29 +169,26 @@ class ServerContexts:
         entries = table.entries
         asked = {_session_policy(entry.policy) for entry in entries}
         mixed = len(asked) > 1
-        # Names share sessions when their clients have to show the same.
-        session_id = hashlib.sha256(repr((mixed, sorted(asked))).encode()).digest()
+        # A connection whose name is not known yet shares sessions with none.
+        first_id = _session_id(("unknown",) if mixed else asked.pop())
         # The version is settled before the name is known, in the first context.
         minimum = min(entry.policy.min_version for entry in entries)
-        shared = (session_id, minimum)
+        shared = (first_id, minimum)
         if before is not None and before.shared == shared:
             first, known = before.first, before.contexts
         else:
             first, known = self._new(*shared), {}
-        contexts = {entry: known.get(entry) or self._context(entry, *shared) for entry in entries}
+        contexts = {entry: known.get(entry) or self._context(entry, minimum) for entry in entries}
         return _Served(table, first, contexts, mixed, shared)
 
     def _new(self, session_id: bytes, minimum: Literal["1.2", "1.3"]) -> SSL.Context:
         context = new_context(self._profile, minimum, session_tickets=self._session_tickets)
         context.set_session_id(session_id)
         on_server_name(context, self._choose)
-        self._prepare(context)
         return context
 
-    def _context(
-        self, entry: Entry, session_id: bytes, minimum: Literal["1.2", "1.3"]
-    ) -> SSL.Context:
-        context = self._new(session_id, minimum)
+    def _context(self, entry: Entry, minimum: Literal["1.2", "1.3"]) -> SSL.Context:
+        context = self._new(_session_id(_session_policy(entry.policy)), minimum)
         for certificate in entry.certificates:
             use(context, certificate)
         context.set_app_data(entry)
@@ -184,22 +200,38 @@ class ServerContexts:
         return context
 
     def _choose(self, connection: SSL.Connection) -> int:
-        """Settle by the name whose connection this is; the alert to refuse it with, or 0."""
+        """Settle by the name whose connection this is; the alert to refuse it with, or 0.
+
+        The app data of the connection is why it is refused.
+        """
         served = self._served
-        entry = served.table.select(connection.get_servername())
-        if entry is None:
-            return UNRECOGNIZED_NAME
+        current = connection.get_context()
+        early: Entry | None = current.get_app_data()  # of the name as it was read ahead
+        old = connection.get_protocol_version() < SSL.TLS1_3_VERSION
+        if early is not None and old and is_resumed(connection):
+            entry = early  # OpenSSL has the session's name, and not the one asked for
+        else:
+            chosen = served.table.select(connection.get_servername())
+            if chosen is None:
+                connection.set_app_data("unrecognized name")
+                return UNRECOGNIZED_NAME
+            entry = chosen
         policy = entry.policy
-        if policy.min_version == "1.3" and connection.get_protocol_version() < SSL.TLS1_3_VERSION:
+        if old and policy.min_version == "1.3":
+            connection.set_app_data("protocol version: this name asks for TLS 1.3")
             return PROTOCOL_VERSION
+        if served.mixed and early is None:
+            if is_resumed(connection):
+                connection.set_app_data("a session that is of no name")
+                return ILLEGAL_PARAMETER
+            connection.set_options(SSL.OP_NO_TICKET)
+        elif early is not None and not policy.asks_as(early.policy):
+            connection.set_app_data("two names in one handshake")
+            return ILLEGAL_PARAMETER
         context = served.contexts[entry]
-        if context is not connection.get_context():
+        if context is not current:
             connection.set_context(context)
         if policy.asks:
-            if served.mixed:
-                if is_resumed(connection):
-                    return ACCESS_DENIED
-                connection.set_options(SSL.OP_NO_TICKET)
             connection.set_verify(_VERIFY[policy.client_auth])
         return 0
 
@@ -216,6 +248,11 @@ def _session_policy(policy: Policy) -> tuple[str, ...]:
     """What two names must have in common to share sessions."""
     authorities = sorted(hashlib.sha256(der(one)).hexdigest() for one in policy.authorities)
     return (policy.client_auth, *authorities)
+
+
+def _session_id(what: tuple[str, ...]) -> bytes:
+    """The session id context of those who share sessions: at most 32 bytes."""
+    return hashlib.sha256(repr(what).encode()).digest()
 
 
 def _trust(context: SSL.Context, authorities: Sequence[x509.Certificate]) -> None:

@@ -7,6 +7,8 @@ the product's own HTTP connections above::
     handshaking ──done──▶ ``made(layer)`` gives the protocol ──▶ open ──▶ closed
          └──failed, timed out, hung up──▶ ``ended(layer, reason)``
 
+What is to be logged of that is up to whoever is told.
+
 The protocol begins when the handshake is done: it never writes before that, it is never told of a
 connection that was none, and what was negotiated is known to it from the beginning.
 
@@ -31,11 +33,12 @@ from cryptography import x509
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, ITransport
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txrproxy.tls.gate import Gate
+from txrproxy.tls.opening import HANDSHAKE, Incomplete, speaks_http
 from txrproxy.tls.openssl import Data, TlsFailure, make_pipe, session_reused
 from txrproxy.transport import direct
 from txrproxy.transport.deadlines import Queue
@@ -67,6 +70,10 @@ class HandshakeTimeout(HandshakeFailed):
     """The handshake took too long."""
 
 
+class PlainHttp(HandshakeFailed):
+    """The client speaks HTTP, and not over TLS."""
+
+
 class HungUp(HandshakeFailed):
     """The connection ended before the handshake did: often only somebody's health check."""
 
@@ -83,6 +90,9 @@ class TlsLayer:
     :param clock: the reactor, or another ``IReactorTime``.
     :param queue: the deadline of the handshake; made with :meth:`expired`.
     :param gate: bounds the handshakes of a server, which begin with what the client sends.
+    :param greet: of a server; called with the connection and what the client has sent so far,
+        before OpenSSL reads any of it, until it says that this is enough.
+    :param plain_answer: of a server; what a client is answered that speaks HTTP without TLS.
     """
 
     __slots__ = (
@@ -92,11 +102,15 @@ class TlsLayer:
         "_closing",
         "_ended",
         "_eof",
+        "_error",
+        "_first",
         "_gate",
+        "_greet",
         "_held",
         "_made",
         "_paused",
         "_pipe",
+        "_plain_answer",
         "_plain_way",
         "_queue",
         "_raw",
@@ -118,6 +132,8 @@ class TlsLayer:
         clock: Any,
         queue: Queue[TlsLayer] | None = None,
         gate: Gate | None = None,
+        greet: Callable[[SSL.Connection, bytes], bool] | None = None,
+        plain_answer: bytes = b"",
     ) -> None:
         self.connection = connection
         self.protocol: Any = None  # may be replaced at any time once there is one
@@ -132,6 +148,11 @@ class TlsLayer:
         self._clock = clock
         self._queue = queue
         self._gate = gate
+        self._greet = greet
+        self._plain_answer = plain_answer
+        # What has been read of a client before OpenSSL reads; None when OpenSSL does.
+        self._first: bytes | None = b"" if gate is not None else None
+        self._error: HandshakeFailed | None = None  # found already; the client is told
         self._views = False  # the raw transport copies what it keeps of a buffer
         self._plain_way = False  # what arrives is to be decrypted and handed up, and no more to it
         self._waiting: list[bytes] | None = None  # what arrived before the gate let us in
@@ -223,7 +244,36 @@ class TlsLayer:
             return  # nobody wants it
         if not self.handshaking:  # there is more to be read before it
             self._pipe.feed(data)
-        elif self._waiting is not None:
+        elif self._first is not None:
+            data = self._first = self._first + data
+            if self._is_tls(data):
+                self._first = None
+                self._shake(data)
+        else:
+            self._shake(data)
+
+    def _is_tls(self, data: bytes) -> bool:
+        """Whether OpenSSL is to have the first bytes of a client now, be they good or not."""
+        if data[0] == HANDSHAKE:
+            return self._greet is None or self._greet(self.connection, data)
+        try:
+            plain = speaks_http(data)
+        except Incomplete:
+            return False
+        if plain and self._plain_answer:
+            self._answer_plain()
+            return False
+        return True
+
+    def _answer_plain(self) -> None:
+        """Tell a client without TLS so, and read what else it sends so that the answer arrives."""
+        self._error = PlainHttp("plain HTTP")
+        self._closing = True
+        self._raw.write(self._plain_answer)
+        self._raw.loseWriteConnection()
+
+    def _shake(self, data: bytes) -> None:
+        if self._waiting is not None:
             self._waiting.append(data)
         elif self._gate is None or self._gate.enter(self):
             self._pipe.feed(data)
@@ -281,7 +331,7 @@ class TlsLayer:
     def readConnectionLost(self) -> None:
         """The bytes have ended. Only behind a close_notify is that an orderly end."""
         if self.handshaking:
-            self._fail(HungUp("the connection was closed"))
+            self._fail(self._error or HungUp("the connection was closed"))
         elif not self._eof:
             self._lose(Truncated())
         elif self._write_closed:
@@ -297,7 +347,7 @@ class TlsLayer:
         # OpenSSL would forget the session of a connection that did not end in order.
         self.connection.set_shutdown(SSL.SENT_SHUTDOWN)
         if self.handshaking:
-            self._fail(HungUp("the connection was closed"))
+            self._fail(self._error or HungUp("the connection was closed"))
         elif reason.check(ConnectionDone) and not self._eof and not self._closing:
             self._say_lost(Truncated())
         else:
@@ -311,7 +361,8 @@ class TlsLayer:
             done = self._pipe.handshake()
         except TlsFailure as failure:
             self._send(self._pipe.outgoing())
-            self._fail(HandshakeFailed(str(failure)))
+            # A callback that refused the peer has said why; OpenSSL knows only that it did.
+            self._fail(HandshakeFailed(str(self.connection.get_app_data() or failure)))
             return
         if not done:
             self._send(self._pipe.outgoing())
@@ -341,20 +392,13 @@ class TlsLayer:
 
     def expired(self) -> None:
         """The deadline of the handshake."""
-        self._fail(HandshakeTimeout("the handshake took too long"))
+        self._fail(self._error or HandshakeTimeout("the handshake took too long"))
 
     def _fail(self, error: HandshakeFailed) -> None:
         """There will be no TLS connection."""
         self._leave()
         self.handshaking = False
         self._closing = True
-        peer = self._raw.getPeer()
-        _logger.emit(
-            LogLevel.debug if isinstance(error, HungUp) else LogLevel.info,
-            "TLS handshake with {peer} failed: {reason}",
-            peer=getattr(peer, "host", None) or "a local socket",
-            reason=str(error),
-        )
         if self.connected:
             self._drop(direct.queued(self._raw))
         ended = self._ended

@@ -22,7 +22,7 @@ from twisted.logger import Logger
 
 from txrproxy.http.forward import Peer
 from txrproxy.tls.certificates import Source, faults
-from txrproxy.tls.contexts import Prepare, ServerContexts
+from txrproxy.tls.contexts import ServerContexts
 from txrproxy.tls.identity import NO_CERTIFICATE
 from txrproxy.tls.pem import Resolve
 from txrproxy.tls.profiles import ProfileName
@@ -53,7 +53,6 @@ class ListenerTls:
         session_tickets: bool = True,
         strict: bool = False,
         reload: float = 10.0,
-        prepare: Prepare = lambda context: None,
         ask: Ask | None = None,
         in_thread: Callable[[Callable[[], Changes]], Deferred[Changes]] = deferToThread,
     ) -> None:
@@ -67,7 +66,6 @@ class ListenerTls:
             profile=profile,
             session_tickets=session_tickets,
             staple=self._stapler.staple,
-            prepare=prepare,
         )
         self._reloader = Reloader(
             self.contexts, reload, reactor, changed=self._changed, in_thread=in_thread

@@ -23,7 +23,7 @@ from txrproxy.tls.binding import (
     set_signature_algorithms,
     use_chain,
 )
-from txrproxy.tls.certificates import Certificate
+from txrproxy.tls.certificates import Certificate, too_weak
 from txrproxy.tls.pem import BadPem
 
 VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
@@ -113,4 +113,5 @@ def use(context: SSL.Context, certificate: Certificate) -> None:
         context.check_privatekey()
     except SSL.Error as error:
         file = str(certificate.source.cert)
-        raise BadPem(file, f"OpenSSL does not serve it: {reason(error)}") from None
+        why = too_weak(certificate) or f"OpenSSL does not serve it: {reason(error)}"
+        raise BadPem(file, why) from None

@@ -18,9 +18,17 @@ from attrs import frozen
 from OpenSSL import SSL
 from twisted.python.failure import Failure
 
+from txrproxy.tls.failures import FailureLog
 from txrproxy.tls.gate import Gate
-from txrproxy.tls.layer import TlsLayer
+from txrproxy.tls.layer import HandshakeFailed, HungUp, TlsLayer
 from txrproxy.transport.deadlines import Queue
+
+_WORDS = b"This port speaks HTTPS: use https:// in place of http://\n"
+#: To those who speak HTTP without TLS.
+PLAIN_ANSWER = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n"
+    b"Connection: close\r\n\r\n%b" % (len(_WORDS), _WORDS)
+)
 
 
 @frozen(eq=False)
@@ -28,13 +36,15 @@ class TlsServer:
     """``connection()`` gives an ``OpenSSL.SSL.Connection`` on memory BIOs for each client.
 
     ``queue`` is the deadline of a handshake, made with ``TlsLayer.expired``; ``gate`` bounds the
-    handshakes of the process.
+    handshakes of the process. ``greet`` is that of :class:`~txrproxy.tls.layer.TlsLayer`.
     """
 
     connection: Callable[[], SSL.Connection]
     clock: Any
     queue: Queue[TlsLayer]
     gate: Gate
+    log: FailureLog
+    greet: Callable[[SSL.Connection, bytes], bool] | None = None
 
     def wrap(
         self,
@@ -49,4 +59,18 @@ class TlsServer:
         connection = self.connection()
         connection.set_accept_state()
         connection.set_options(SSL.OP_NO_RENEGOTIATION)
-        return TlsLayer(connection, made, ended, self.clock, self.queue, self.gate)
+        return TlsLayer(
+            connection,
+            made,
+            ended,
+            self.clock,
+            self.queue,
+            self.gate,
+            self.greet,
+            PLAIN_ANSWER,
+        )
+
+    def failed(self, layer: TlsLayer, peer: str, error: HandshakeFailed) -> None:
+        """Log that a handshake has failed; ``peer`` is the client's address."""
+        if not isinstance(error, HungUp):  # often only somebody's health check
+            self.log.add(peer, str(error), layer.server_name)

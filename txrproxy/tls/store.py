@@ -45,6 +45,10 @@ class Policy:
         """Whether clients are asked for a certificate."""
         return self.client_auth != "off"
 
+    def asks_as(self, other: Policy) -> bool:
+        """Whether clients have to show the same for both."""
+        return self.client_auth == other.client_auth and self.authorities == other.authorities
+
 
 @frozen(cache_hash=True)
 class Entry:

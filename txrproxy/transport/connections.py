@@ -54,7 +54,6 @@ class Connections:
     """
 
     __slots__ = (
-        "_dial",
         "_idle_queue",
         "_keep",
         "_opening",
@@ -63,6 +62,7 @@ class Connections:
         "_waiting",
         "backend",
         "closed",
+        "dial",
         "idle",
         "seconds",
     )
@@ -80,7 +80,7 @@ class Connections:
         self.seconds = seconds
         self.idle: list[Upstream] = []
         self.closed = False
-        self._dial = dial
+        self.dial = dial
         self._idle_queue = idle_queue
         self._keep = keep
         self._requests = requests
@@ -199,7 +199,7 @@ class Connections:
     def _open(self, waiter: Waiter) -> None:
         self.backend.in_use += 1
         opening = self._opening[waiter] = _Opening(self, waiter)
-        self._dial(self._make, waiter.plan.connect, opening.connected, opening.failed)
+        self.dial(self._make, waiter.plan.connect, opening.connected, opening.failed)
 
     def _make(self) -> Upstream:
         upstream = Upstream(self)

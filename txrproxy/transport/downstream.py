@@ -75,6 +75,18 @@ class Service:
     draining: bool = False
     lost: Callable[[Downstream], None] = lambda downstream: None
 
+    def become(self, other: Service) -> None:
+        """Take the limits and deadlines of another; what is running keeps those it has."""
+        for limit in _LIMITS:
+            setattr(self, limit, getattr(other, limit))
+
+
+# fmt: off
+_LIMITS = (
+    "idle", "head", "body", "write", "linger", "max_head", "max_fields", "keepalive_requests",
+)
+# fmt: on
+
 
 @implementer(IProtocol, IHalfCloseableProtocol, IPushProducer)
 class Downstream(RequestReader):

@@ -22,19 +22,41 @@ class ConnectionLimit:
     def add(self, port: Any) -> None:
         """Watch over a listening port."""
         self._ports.append(port)
+        if self._paused:
+            port.stopReading()
+
+    def remove(self, port: Any) -> None:
+        """Forget a port that was closed."""
+        self._ports.remove(port)
+
+    def change(self, most: int) -> None:
+        """Another bound, from now on."""
+        self.most = most
+        if 0 < most <= self.count:
+            self._pause()
+        else:
+            self._go_on()
 
     def opened(self) -> None:
         """A connection was accepted."""
         self.count += 1
-        if not self._paused and 0 < self.most <= self.count:
-            self._paused = True
-            for port in self._ports:
-                port.stopReading()
+        if 0 < self.most <= self.count:
+            self._pause()
 
     def closed(self) -> None:
         """A connection is gone."""
         self.count -= 1
         if self._paused and self.count < self.most:
+            self._go_on()
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            for port in self._ports:
+                port.stopReading()
+
+    def _go_on(self) -> None:
+        if self._paused:
             self._paused = False
             for port in self._ports:
                 if port.connected:

@@ -25,7 +25,7 @@ import time
 from typing import Any
 
 from twisted.internet import epollreactor, main, posixbase
-from twisted.logger import Logger
+from twisted.logger import Logger, globalLogPublisher
 from twisted.python import log
 
 MAX_EVENTS = 512  # events taken from one epoll_wait
@@ -144,3 +144,22 @@ def install_unless_chosen() -> bool:
         return False
     install()
     return True
+
+
+def after_fork() -> Any:
+    """In a process that was forked from one with a reactor: forget that one, and install another.
+
+    The old one is neither run nor freed nor unregistered from: what it polls is shared with the
+    process it belongs to. Log observers are forgotten too, for their files are not this process's.
+    Descriptors are the caller's business.
+    """
+    _BEFORE.append(sys.modules.pop("twisted.internet.reactor", None))
+    publisher = globalLogPublisher
+    for observer in list(publisher._observers):
+        _BEFORE.append(observer)
+        publisher.removeObserver(observer)
+    install()
+    return sys.modules["twisted.internet.reactor"]
+
+
+_BEFORE: list[Any] = []  # kept alive: freeing them would close descriptors that have new owners

@@ -36,6 +36,7 @@ class Tunnel:
         self.backend = TunnelEnd(self, backend)
         self.client.other = self.backend
         self.backend.other = self.client
+        self.pool: Any = None  # whose backend it leads to
         self._idle = idle
         self._seconds = seconds
         self._on_end = on_end

@@ -1,0 +1,511 @@
+"""The main process over its workers: makes them, replaces them, changes and ends them together.
+
+Each worker is told what to do over a channel, and its end is seen on a pidfd. With ``workers = 0``
+there is one that is no process: its channel ends in this one.
+
+Topics are open to whoever has something to tell between processes. ``master.register(topic,
+callback)`` calls ``callback(worker, body)`` for what any worker sends, ``master.broadcast(topic,
+body)`` tells all workers; in a worker it is ``channel.register`` and ``channel.send``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock, succeed
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+
+from txrproxy.config.schema import Config
+from txrproxy.service.sockets import CannotListen, Group, Listeners
+from txrproxy.service.worker import Worker, packed, run
+from txrproxy.transport.channel import (
+    MAX_FDS,
+    AnyChannel,
+    Body,
+    Channel,
+    Lost,
+    Refused,
+    local_pair,
+    socket_pair,
+    wait,
+)
+
+_logger = Logger()
+
+PATIENCE = 60.0  # seconds for a worker to build a configuration
+STEADY = 1.0  # seconds of service after which a worker's death is no sign of a lasting fault
+AT_ONCE = 5  # deaths in a row, each sooner than that, that are followed by a replacement at once
+LONGEST = 30.0  # seconds between two tries, at most
+GRACE = 5.0  # seconds beyond the drain timeout until a worker that does not end is killed
+
+
+@define(eq=False)
+class Handle:
+    """A worker, seen from the main process. ``pid`` is 0 for the one inside it."""
+
+    number: int
+    channel: AnyChannel
+    pid: int
+    born: float
+    ready_since: float | None = None
+    leaving: bool = False  # its end is meant
+    ended: Deferred[None] = field(factory=Deferred)
+
+    def __str__(self) -> str:
+        return f"worker {self.number} (pid {self.pid})" if self.pid else "the main process"
+
+
+class Master:
+    """Its workers. ``listeners`` are the sockets they accept from."""
+
+    def __init__(self, reactor: Any, listeners: Listeners) -> None:
+        self.config: Config
+        self.listeners = listeners
+        self.workers: dict[int, Handle] = {}  # by number; a number keeps its place when one dies
+        self.restarts = 0
+        self.generation = 0
+        self._reactor = reactor
+        self._topics: dict[str, Callable[[Handle, Body], Any]] = {}
+        self._lock = DeferredLock()
+        self._stopping: Deferred[None] | None = None
+        self._delayed: dict[int, Any] = {}  # replacements that are waiting
+        self._quick: dict[int, int] = {}  # deaths in a row that came soon, by number
+        self._all: set[Handle] = set()  # those that are leaving, too
+        self.register("log", _log)
+        self.register("leaving", lambda worker, _: self._leaves(worker))
+
+    # Topics.
+
+    def register(self, topic: str, callback: Callable[[Handle, Body], Any]) -> None:
+        """Call ``callback(worker, body)`` for each message of a topic from a worker.
+
+        Its answer is as in :mod:`txrproxy.transport.channel`.
+        """
+        self._topics[topic] = callback
+        for worker in self.workers.values():
+            self._listen_to(worker, topic)
+
+    def _listen_to(self, worker: Handle, topic: str) -> None:
+        callback = self._topics[topic]
+        worker.channel.register(topic, lambda body: callback(worker, body))
+
+    def broadcast(self, topic: str, body: Body | None = None, but: Handle | None = None) -> None:
+        """Send a message to every worker that serves, except ``but``."""
+        for worker in self.serving:
+            if worker is not but:
+                worker.channel.send(topic, body)
+
+    @property
+    def serving(self) -> list[Handle]:
+        """The workers that have a configuration and are to stay, in order."""
+        found = [w for w in self.workers.values() if w.ready_since is not None and not w.leaving]
+        return sorted(found, key=lambda worker: worker.number)
+
+    # Beginning.
+
+    def start(self, config: Config, count: int) -> None:
+        """Make ``count`` workers, 0 for one in this process, and wait until all serve.
+
+        For before the reactor runs. Raises :class:`Refused`.
+        """
+        self.config = config
+        made = [self._spawn(number) for number in range(1, count + 1)] or [self._local()]
+        done = DeferredList(
+            [self._bring_up(worker) for worker in made],
+            fireOnOneErrback=True,
+            consumeErrors=True,
+        )
+        try:
+            wait([worker.channel for worker in made], done, PATIENCE)
+        except TimeoutError as error:
+            raise Refused("the workers did not become ready in time") from error
+        except Exception as error:
+            inner: Any = error
+            why = inner.subFailure.value if hasattr(inner, "subFailure") else error
+            for worker in made:
+                self._kill(worker)
+            raise Refused(str(why)) from error
+        self.generation += 1
+
+    def _local(self) -> Handle:
+        ours, theirs = local_pair()
+        Worker(theirs, self._reactor)
+        return self._know(Handle(1, ours, 0, self._reactor.seconds()))
+
+    def _spawn(self, number: int) -> Handle:
+        """Fork a worker: a copy of this process, whatever lies on the disk by now."""
+        ours, theirs = socket_pair()
+        sockets = list(_socket_messages(self.listeners.groups))
+        pid = os.fork()
+        if pid == 0:
+            run(number, theirs, self.config, sockets)
+        theirs.close()
+        pidfd = os.pidfd_open(pid)
+        worker = Handle(number, Channel(self._reactor, ours), pid, self._reactor.seconds())
+        self._reactor.addReader(_End(pidfd, pid, self._reactor, lambda s: self._ended(worker, s)))
+        return self._know(worker)
+
+    def _know(self, worker: Handle) -> Handle:
+        self.workers[worker.number] = worker
+        self._all.add(worker)
+        for topic in self._topics:
+            self._listen_to(worker, topic)
+        return worker
+
+    def _bring_up(self, worker: Handle) -> Deferred[None]:
+        """Let a new worker build the configuration; fires when it serves."""
+        if not worker.pid:
+            self._give_local(worker, self.listeners.groups)
+
+        def ready(_: object) -> None:
+            worker.ready_since = self._reactor.seconds()
+            self._share()
+
+        # A process was forked with the configuration.
+        done = worker.channel.call("prepare", {} if worker.pid else {"config": self.config})
+        done.addCallback(lambda _: worker.channel.call("commit"))
+        return done.addCallback(ready)
+
+    def _prepare(self, worker: Handle, config: Config) -> Deferred[Any]:
+        if not worker.pid:
+            return worker.channel.call("prepare", {"config": config})
+        fd = packed(config)
+        try:
+            return worker.channel.call("prepare", {}, [fd])
+        finally:
+            os.close(fd)
+
+    def _give(self, worker: Handle, groups: dict[str, Group]) -> None:
+        """Tell a worker of all sockets; those that it has already are no news to it."""
+        if not worker.pid:
+            self._give_local(worker, groups)
+            return
+        for body in _socket_messages(groups):
+            fds = body.pop("fds")
+            worker.channel.send("sockets", body, fds)
+
+    @staticmethod
+    def _give_local(worker: Handle, groups: dict[str, Group]) -> None:
+        for body in _socket_messages(groups):
+            worker.channel.send("sockets", {**body, "fds": list(map(os.dup, body["fds"]))})
+
+    def _share(self) -> None:
+        """Every socket is somebody's, and only one's, whoever has died or come."""
+        serving = self.serving
+        for place, worker in enumerate(serving):
+            worker.channel.send("share", {"mine": place, "of": len(serving)})
+
+    # When a worker ends.
+
+    def _ended(self, worker: Handle, status: int) -> None:
+        """Its process is no more."""
+        worker.channel.close()
+        self._all.discard(worker)
+        if self.workers.get(worker.number) is worker:
+            del self.workers[worker.number]
+        if worker.leaving or self._stopping is not None:
+            _logger.debug("{worker} ended", worker=worker)
+            worker.ended.callback(None)
+            return
+        now = self._reactor.seconds()
+        steady = worker.ready_since is not None and now - worker.ready_since >= STEADY
+        quick = self._quick[worker.number] = 0 if steady else self._quick.get(worker.number, 0) + 1
+        beyond = quick - AT_ONCE
+        delay = 0.0 if beyond <= 0 else min(LONGEST, 0.1 * 2.0 ** min(beyond, 20))
+        _logger.error(
+            "{worker} {why}; a new one follows {when}",
+            worker=worker,
+            why=cause(status),
+            when=f"in {delay:.1f} s" if delay else "at once",
+        )
+        worker.ended.callback(None)
+        self._share()
+        self.restarts += 1
+        self._delayed[worker.number] = self._reactor.callLater(delay, self._replace, worker.number)
+
+    def _leaves(self, worker: Handle) -> None:
+        """It was told to go (SIGTERM): it drains, and another takes its place at once."""
+        if not worker.leaving and self._stopping is None:
+            _logger.info("{worker} leaves", worker=worker)
+            self._part(worker)
+            self._share()
+            self._delayed[worker.number] = self._reactor.callLater(0, self._replace, worker.number)
+
+    def _part(self, worker: Handle) -> None:
+        """Its end is meant, and its number free."""
+        worker.leaving = True
+        del self.workers[worker.number]
+
+    def _replace(self, number: int) -> None:
+        self._delayed.pop(number, None)
+
+        def begin() -> Deferred[None]:
+            if self._stopping is not None or number in self.workers or number > self._wanted:
+                return succeed(None)
+            return self._add(number)
+
+        self._lock.run(begin)
+
+    def _add(self, number: int) -> Deferred[None]:
+        """One more worker; whoever does not come up is ended, and so replaced."""
+        try:
+            worker = self._spawn(number)
+        except OSError as error:
+            _logger.error("cannot make a worker: {why}", why=error.strerror)
+            self._delayed[number] = self._reactor.callLater(1.0, self._replace, number)
+            return succeed(None)
+        done = self._bring_up(worker)
+        done.addTimeout(PATIENCE, self._reactor)
+
+        def failed(failure: Failure) -> None:
+            if not failure.check(Lost):
+                _logger.error("{worker}: {why}", worker=worker, why=str(failure.value))
+                self._kill(worker)
+
+        done.addCallbacks(
+            lambda _: _logger.info("{worker} serves", worker=worker),
+            failed,
+        )
+        return done
+
+    @property
+    def _wanted(self) -> int:
+        return worker_count(self.config)
+
+    @staticmethod
+    def _kill(worker: Handle) -> None:
+        if worker.pid:
+            try:
+                os.kill(worker.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    # Changing.
+
+    def reload(self, config: Config) -> Deferred[None]:
+        """Serve another configuration, or fail with :class:`Refused` and change nothing."""
+        return self._lock.run(self._reload, config)
+
+    def _reload(self, config: Config) -> Deferred[None]:
+        if self._stopping is not None:
+            raise Refused("the proxy is stopping")
+        count = worker_count(config)
+        if bool(count) != bool(worker_count(self.config)):
+            raise Refused("server.workers: a change from or to 0 needs a restart")
+        try:
+            groups = self.listeners.prepare(config, max(1, count))
+        except CannotListen as error:
+            raise Refused(str(error)) from error
+        workers = self.serving
+        for worker in workers:
+            self._give(worker, groups)
+        prepared = []
+        for worker in workers:
+            call = self._prepare(worker, config)
+            prepared.append(call.addTimeout(PATIENCE, self._reactor))
+        done: Deferred[Any] = DeferredList(prepared, consumeErrors=True)
+        return done.addCallback(self._decide, config, workers, groups)
+
+    def _decide(
+        self,
+        results: Sequence[tuple[bool, Any]],
+        config: Config,
+        workers: Sequence[Handle],
+        groups: dict[str, Group],
+    ) -> Deferred[None]:
+        """All workers have built it, or somebody could not."""
+        failures = [why.value for good, why in results if not good]
+        # One that died meanwhile is replaced by one with the new configuration, unless it is the
+        # configuration that they die of.
+        if len(failures) == len(workers) or any(not isinstance(f, Lost) for f in failures):
+            for worker in workers:
+                worker.channel.send("discard")
+            self.listeners.forget(groups)
+            raise next((f for f in failures if not isinstance(f, Lost)), None) or Refused(
+                "the workers died of it" if failures else "no worker is there to be reloaded"
+            )
+        before = {key: len(group.sockets) for key, group in self.listeners.groups.items()}
+        self.config = config
+        self.generation += 1
+        self.listeners.take(groups, config.server.backlog)
+        for key, group in groups.items():
+            if key not in before:
+                _logger.info("listening on {address}", address=group.where)
+        committed = []
+        for worker in workers:
+            call = worker.channel.call("commit").addTimeout(PATIENCE, self._reactor)
+            committed.append(call.addErrback(self._not_committed, worker))
+        done: Deferred[Any] = DeferredList(committed)
+        return done.addCallback(lambda _: self._resize())
+
+    def _not_committed(self, failure: Failure, worker: Handle) -> None:
+        if not failure.check(Lost):
+            _logger.error("{worker} did not change: {why}", worker=worker, why=str(failure.value))
+            self._kill(worker)
+
+    def _resize(self) -> Deferred[None]:
+        wanted = self._wanted
+        if not wanted:
+            return succeed(None)
+        too_many = [worker for worker in self.workers.values() if worker.number > wanted]
+        for worker in too_many:
+            self._part(worker)
+        self._share()
+        for worker in too_many:
+            worker.channel.send("leave")
+        missing = [n for n in range(1, wanted + 1) if n not in self.workers | self._delayed]
+        return DeferredList([self._add(number) for number in missing]).addCallback(lambda _: None)
+
+    # Telling.
+
+    def reopen(self) -> None:
+        """Open access logs again."""
+        self.broadcast("reopen")
+
+    def status(self) -> Deferred[list[Body]]:
+        """What each worker is doing."""
+        workers = self.serving
+        calls = [w.channel.call("status").addTimeout(5.0, self._reactor) for w in workers]
+        done: Deferred[Any] = DeferredList(calls, consumeErrors=True)
+
+        def told(results: Sequence[tuple[bool, Any]]) -> list[Body]:
+            rows = []
+            for worker, (good, body) in zip(workers, results, strict=True):
+                row = {"worker": worker.number, "pid": worker.pid or os.getpid()}
+                rows.append({**row, **(body if good else {"error": str(body.value)})})
+            return rows
+
+        return done.addCallback(told)
+
+    # Ending.
+
+    def stop(self) -> Deferred[None]:
+        """Accept no more, drain, and end every worker; fires when all are gone."""
+        if self._stopping is not None:
+            done: Deferred[None] = Deferred()
+            self._stopping.chainDeferred(done)
+            return done
+        self._stopping = Deferred()
+        for call in self._delayed.values():
+            call.cancel()
+        self._delayed.clear()
+        # A client that is told to go elsewhere must not be able to come back here: nobody drains
+        # before nobody listens.
+        deaf = []
+        for worker in self._all:
+            call = worker.channel.call("deafen").addTimeout(1.0, self._reactor)
+            deaf.append(call.addErrback(lambda _: None))
+        self.listeners.close()
+        DeferredList(deaf).addCallback(lambda _: self._drain())
+        return self._stopping
+
+    def _drain(self) -> None:
+        timeout = self.config.server.drain_timeout
+        ends: list[Deferred[Any]] = []
+        late = self._reactor.callLater(timeout + GRACE, self.abort)
+        for worker in list(self._all):
+            done: Deferred[Any] = worker.channel.call("drain", {"timeout": timeout})
+            if worker.pid:
+                done.addErrback(lambda _: None)
+                done.addCallback(self._dismiss, worker)
+                ends.append(worker.ended)
+            else:
+                ends.append(done)
+
+        def over(_: object) -> None:
+            if late.active():
+                late.cancel()
+            assert self._stopping is not None
+            self._stopping.callback(None)
+
+        DeferredList(ends, consumeErrors=True).addCallback(over)
+
+    @staticmethod
+    def _dismiss(_: object, worker: Handle) -> None:
+        worker.channel.send("leave")
+
+    def abort(self) -> None:
+        """End every worker now."""
+        for worker in self._all:
+            self._kill(worker)
+            worker.channel.send("abort")  # to the one that can not be killed
+
+
+def worker_count(config: Config) -> int:
+    """How many processes ``server.workers`` asks for."""
+    workers = config.server.workers
+    return len(os.sched_getaffinity(0)) if workers == "auto" else workers
+
+
+def cause(status: int) -> str:
+    """How a process ended, by what waitpid(2) says of it."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            name = signal.Signals(number).name
+        except ValueError:
+            name = f"signal {number}"
+        dumped = ", core dumped" if os.WCOREDUMP(status) else ""
+        return f"was killed by {name}{dumped}"
+    return f"ended with status {os.waitstatus_to_exitcode(status)}"
+
+
+def _socket_messages(groups: dict[str, Group]) -> Iterator[Body]:
+    """All sockets, in as many messages as their descriptors need."""
+    rows = [
+        (key, index, group.shared, each.fileno())
+        for key, group in groups.items()
+        for index, each in enumerate(group.sockets)
+    ]
+    for start in range(0, len(rows), MAX_FDS):
+        keys, indices, shared, fds = zip(*rows[start : start + MAX_FDS], strict=True)
+        yield {"keys": keys, "indices": indices, "shared": shared, "fds": list(fds)}
+
+
+def _log(worker: Handle, body: Body) -> None:
+    """An event that a worker has to tell of, in the log of this process."""
+    values: Body = {"message": body["message"], "worker": worker}
+    if body["traceback"]:
+        values["log_failure"] = _Traceback(body["traceback"])
+    logger = Logger(namespace=body["namespace"])
+    logger.emit(LogLevel.lookupByName(body["level"]), "{worker}: {message}", **values)
+
+
+@define
+class _Traceback:
+    """Of another process: what a log observer asks of a failure."""
+
+    text: str
+
+    def getTraceback(self) -> str:
+        return self.text
+
+
+class _End:
+    """Calls when a child process has ended, with its status; ``pidfd`` is ours from now on."""
+
+    def __init__(self, pidfd: int, pid: int, reactor: Any, ended: Callable[[int], object]) -> None:
+        self._pidfd = pidfd
+        self._pid = pid
+        self._reactor = reactor
+        self._ended = ended
+
+    def fileno(self) -> int:
+        return self._pidfd
+
+    def doRead(self) -> None:
+        self._reactor.removeReader(self)
+        os.close(self._pidfd)
+        _, status = os.waitpid(self._pid, 0)
+        self._ended(status)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor ends before the child."""
+
+    def logPrefix(self) -> str:
+        return "pidfd"

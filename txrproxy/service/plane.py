@@ -1,0 +1,226 @@
+"""The data plane of one process: a graph of live objects, and the sockets it accepts from.
+
+It changes in two steps, so that several processes change together or not at all: :meth:`prepare`
+builds what a new configuration means, beside what runs, and can fail; :meth:`commit` puts it in
+place, and can not.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+from typing import Any
+
+from attrs import define
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from txrproxy.config.build import Graph, build
+from txrproxy.config.problems import ConfigErrors
+from txrproxy.config.schema import Config
+from txrproxy.observe.accesslog import open_log
+from txrproxy.service.sockets import addresses
+from txrproxy.transport.channel import Refused
+from txrproxy.transport.listening import ELSEWHERE, Listening
+
+_logger = Logger()
+
+_POLL = 0.05  # seconds between two looks at what still drains
+
+
+@define
+class _Socket:
+    sock: socket.socket
+    shared: bool  # every process accepts from it
+    port: Listening | None = None
+
+
+class Plane:
+    """Serves nothing until it was given a configuration, sockets and a share of them."""
+
+    def __init__(self, reactor: Any) -> None:
+        self.graph: Graph | None = None
+        self._reactor = reactor
+        self._next: Graph | None = None
+        self._sockets: dict[tuple[str, int], _Socket] = {}
+        self._share = (0, 0)  # which part of how many is ours
+        self._deaf = False
+        self._draining: Deferred[None] | None = None
+        self._deadline = 0.0  # of draining
+        self._started = reactor.seconds()
+
+    # Changing.
+
+    def give(self, key: str, index: int, sock: socket.socket, shared: bool) -> None:
+        """A listening socket, one of those under ``key`` (:func:`addresses`); it becomes ours."""
+        old = self._sockets.get((key, index))
+        if old is not None:  # known already: it may be shared from now on, or no longer
+            sock.close()
+            old.shared = shared
+        else:
+            self._sockets[key, index] = _Socket(sock, shared)
+
+    def prepare(self, config: Config) -> Deferred[None] | None:
+        """Build what it means. Raises :class:`Refused`, and then nothing has changed.
+
+        In a process that runs, wait until the names of backends have been looked up.
+        """
+        self._forget()
+        old = self.graph
+        try:
+            log = self._log(config)
+        except OSError as error:
+            path = config.log.access.path
+            raise Refused(f"cannot write the access log {path}: {error.strerror}") from error
+        try:
+            self._next = build(config, self._reactor, log, old=old)
+        except ConfigErrors as errors:
+            if old is None or log is not old.log:
+                log.close()
+            raise Refused(str(errors)) from errors
+        return self._next.find_names() if self._reactor.running else None
+
+    def _log(self, config: Config) -> Any:
+        access, old = config.log.access, self.graph
+        path = access.path if access.path == "-" else str(config.resolve(access.path))
+        if old is not None and (old.config.log.access, old.config.base) == (access, config.base):
+            return old.log
+        return open_log(path, access.format, access.redact, self._reactor)
+
+    def discard(self) -> None:
+        """Forget what was prepared, and the sockets that came for it."""
+        self._forget()
+        for place, each in list(self._sockets.items()):
+            if each.port is None:
+                self._close(each)
+                del self._sockets[place]
+
+    def _forget(self) -> None:
+        new, self._next = self._next, None
+        if new is not None:
+            new.discard(self.graph)
+        if new is not None and (self.graph is None or new.log is not self.graph.log):
+            new.log.close()
+
+    def commit(self) -> None:
+        """Put what was prepared in place: from now on it serves."""
+        new, old = self._next, self.graph
+        assert new is not None
+        self._next = None
+        self.graph = new
+        if old is None:
+            # Who connects before the names of backends are known waits in the backlog.
+            new.start().addCallback(lambda _: self._listen(new))
+        else:
+            new.take_over(old)
+            if old.log is not new.log:
+                old.log.close()
+            self._listen(new)
+        # What exists now lives long: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 50)
+
+    def _listen(self, graph: Graph) -> None:
+        if graph is not self.graph:  # there is a newer one already
+            return
+        keys = [key for key, _ in addresses(graph.config)]
+        sites = dict(zip(keys, (site for _, site in graph.sites), strict=True))
+        for (key, index), each in list(self._sockets.items()):
+            site = sites.get(key)
+            if site is None:
+                self._close(each)
+                del self._sockets[key, index]
+            elif each.port is not None:
+                each.port.factory = site
+            elif not self._deaf:
+                each.port = Listening(each.sock, site, self._reactor)
+                each.port.hold(ELSEWHERE)
+                each.port.start()
+                graph.limit.add(each.port)
+        self.share(*self._share)
+
+    def share(self, mine: int, of: int) -> None:
+        """Accept from our part of the sockets, if ``of`` processes share them; 0 for none."""
+        self._share = (mine, of)
+        for (_, index), each in self._sockets.items():
+            if each.port is not None:
+                each.port.shared = each.shared and of > 1
+                if of and (each.shared or index % of == mine):
+                    each.port.release(ELSEWHERE)
+                else:
+                    each.port.hold(ELSEWHERE)
+
+    def _close(self, each: _Socket) -> None:
+        if each.port is not None:
+            each.port.close()
+            assert self.graph is not None
+            self.graph.limit.remove(each.port)
+            each.port = None
+        each.sock.close()
+
+    def reopen(self) -> None:
+        """Open the access log again: it was moved away."""
+        if self.graph is not None:
+            self.graph.log.reopen()
+
+    def status(self) -> dict[str, Any]:
+        """What this process is doing; ``rss`` in bytes, ``uptime`` in seconds."""
+        return {
+            "pid": os.getpid(),
+            "uptime": round(self._reactor.seconds() - self._started, 1),
+            "connections": self.graph.busy if self.graph is not None else 0,
+            "rss": resident(),
+        }
+
+    # Ending.
+
+    def deafen(self) -> None:
+        """Accept no more."""
+        self._deaf = True
+        for each in self._sockets.values():
+            self._close(each)
+        self._sockets.clear()
+
+    def drain(self, timeout: float) -> Deferred[None]:
+        """Close what is idle, and the rest after its exchange or ``timeout`` seconds; then fires.
+
+        The access log is written by then.
+        """
+        self.deafen()
+        done: Deferred[None] = Deferred()
+        if self.graph is None:
+            done.callback(None)
+        elif self._draining is not None:
+            self._draining.chainDeferred(done)
+        else:
+            self._draining = done
+            self._deadline = self._reactor.seconds() + timeout
+            self.graph.drain()
+            self._wait(self.graph)
+        return done
+
+    def abort(self) -> None:
+        """Drain no longer."""
+        self._deadline = 0.0
+
+    def _wait(self, graph: Graph) -> None:
+        if graph.busy and self._reactor.seconds() < self._deadline:
+            self._reactor.callLater(_POLL, self._wait, graph)
+            return
+        if graph.busy:
+            _logger.warn("{count} connections cut at the drain timeout", count=graph.busy)
+            graph.abort()
+        graph.close()
+        assert self._draining is not None
+        graph.log.close().chainDeferred(self._draining)
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0

@@ -1,0 +1,212 @@
+"""A worker: a data plane that does what it is told over a channel.
+
+In a process of its own it is forked from the main one (:func:`run`), with the reactor, the signals
+and the descriptors of that one left behind. When the channel ends the main process is gone, and the
+worker finishes what it has and goes as well.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import (
+    FilteringLogObserver,
+    LogEvent,
+    Logger,
+    LogLevel,
+    LogLevelFilterPredicate,
+    formatEvent,
+    globalLogPublisher,
+)
+
+from txrproxy.config.schema import Config
+from txrproxy.service.plane import Plane
+from txrproxy.transport.channel import AnyChannel, Body, Channel
+from txrproxy.transport.reactor import after_fork
+
+_logger = Logger()
+
+
+class Worker:
+    """The end of a channel that has a data plane. Topics, all from the main process::
+
+    sockets   keys, indices, shared and fds: listening sockets
+    prepare   fds (a pickled configuration), or config, or neither for the one that the
+              process was forked with: answers when it is built
+    commit, discard
+    share     mine, of
+    deafen, drain (timeout), abort, reopen, status
+    """
+
+    def __init__(self, channel: AnyChannel, reactor: Any, inherited: Config | None = None) -> None:
+        self.plane = Plane(reactor)
+        self.drain_timeout = 0.0
+        self._inherited = inherited
+        plane = self.plane
+        topics: dict[str, Callable[[Body], Any]] = {
+            "sockets": self._sockets,
+            "prepare": self._prepare,
+            "commit": self._commit,
+            "discard": lambda _: plane.discard(),
+            "share": lambda body: plane.share(body["mine"], body["of"]),
+            "deafen": lambda _: plane.deafen(),
+            "drain": self._drain,
+            "abort": lambda _: plane.abort(),
+            "reopen": lambda _: plane.reopen(),
+            "status": lambda _: plane.status(),
+        }
+        for topic, callback in topics.items():
+            channel.register(topic, callback)
+
+    def _sockets(self, body: Body) -> None:
+        rows = zip(body["keys"], body["indices"], body["shared"], body["fds"], strict=True)
+        for key, index, shared, fd in rows:
+            self.plane.give(key, index, socket.socket(fileno=fd), shared)
+
+    def _prepare(self, body: Body) -> Deferred[None] | None:
+        config: Any = body.get("config") or self._inherited
+        if body.get("fds"):
+            with os.fdopen(body["fds"][0], "rb") as file:
+                # From the process that made this one, which could make it do anything anyway.
+                config = pickle.load(file)
+        return self.plane.prepare(config)
+
+    def _commit(self, body: Body) -> None:
+        self.plane.commit()
+        assert self.plane.graph is not None
+        self.drain_timeout = self.plane.graph.config.server.drain_timeout
+
+    def _drain(self, body: Body) -> Deferred[None]:
+        return self.plane.drain(body["timeout"])
+
+
+def packed(config: Config) -> int:
+    """A descriptor of a configuration, for ``prepare``."""
+    fd = os.memfd_create("configuration")
+    with os.fdopen(os.dup(fd), "wb") as file:
+        pickle.dump(config, file, pickle.HIGHEST_PROTOCOL)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def run(number: int, link: socket.socket, config: Config, sockets: Iterable[Body]) -> None:
+    """Be worker ``number``, in a process that was just forked; does not return.
+
+    ``link`` is our end of the channel; ``sockets`` are messages of that topic, with ``fds``.
+    """
+    status = 70  # EX_SOFTWARE
+    try:
+        gc.freeze()  # garbage of the main process may hold descriptors, which are ours by now
+        messages = list(sockets)
+        keep = {0, 1, 2, link.fileno(), *(fd for body in messages for fd in body["fds"])}
+        for each in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1):
+            signal.signal(each, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        _close_all_but(keep)
+        _name(f"txrproxy {number}")
+        if config.server.cpu_affinity:
+            cpus = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, {cpus[(number - 1) % len(cpus)]})
+        reactor = after_fork()
+        status = _serve(reactor, link, config, messages)
+    except BaseException:
+        # There may be no log yet, or no longer.
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        # Not sys.exit: what the main process planned for its own end is not for us to do.
+        os._exit(status)
+
+
+def _serve(reactor: Any, link: socket.socket, config: Config, messages: list[Body]) -> int:
+    def drain() -> None:
+        worker.plane.drain(worker.drain_timeout).addBoth(lambda _: stop())
+
+    def stop() -> None:
+        globalLogPublisher.removeObserver(log.observer)
+        channel.close()
+        if reactor.running:
+            reactor.stop()
+
+    def leave() -> None:
+        channel.send("leaving")  # another takes our place meanwhile
+        drain()
+
+    def orphaned() -> None:
+        log.channel = None
+        _logger.critical("the main process is gone; finishing")
+        drain()
+
+    channel = Channel(reactor, link, orphaned)
+    log = _Forwarder(channel, config.log.error.level)
+    globalLogPublisher.addObserver(log.observer)
+    worker = Worker(channel, reactor, config)
+    channel.register("leave", lambda _: drain())
+    for body in messages:
+        worker._sockets({**body, "fds": list(map(os.dup, body["fds"]))})
+        for fd in body["fds"]:
+            os.close(fd)
+
+    def begin() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes
+        signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(leave))
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    return 0
+
+
+class _Forwarder:
+    """Sends log events to the main process, which writes them; on standard error without it."""
+
+    def __init__(self, channel: Channel, level: str) -> None:
+        self.channel: Channel | None = channel
+        least = LogLevel.debug if level == "debug" else LogLevel.info
+        severe: Any = LogLevelFilterPredicate(least)
+        take: Any = self._take
+        self.observer: Any = FilteringLogObserver(take, [severe])
+
+    def _take(self, event: LogEvent) -> None:
+        failure: Any = event.get("log_failure")
+        trace = failure.getTraceback() if failure is not None else ""
+        message = formatEvent(event)
+        if self.channel is None:
+            print(message, trace, sep="\n", end="", file=sys.__stderr__, flush=True)
+            return
+        level: Any = event.get("log_level", LogLevel.info)
+        self.channel.send(
+            "log",
+            {
+                "level": level.name,
+                "namespace": event.get("log_namespace", "-"),
+                "message": message,
+                "traceback": trace,
+            },
+        )
+
+
+def _close_all_but(keep: set[int]) -> None:
+    """Close what the main process has open: its channels above all, for their end must show."""
+    low = 0
+    for fd in [*sorted(keep), max(map(int, os.listdir("/proc/self/fd"))) + 1]:
+        if low < fd:  # of an empty range at 0, Python closes everything
+            os.closerange(low, fd)
+        low = fd + 1
+
+
+def _name(text: str) -> None:
+    """What ps and top call this process."""
+    try:
+        with open("/proc/self/comm", "w", encoding="ascii") as comm:
+            comm.write(text)
+    except OSError:
+        pass  # for the eye alone
