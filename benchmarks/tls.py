@@ -169,8 +169,14 @@ def stock(reactor: Any, folder: Path) -> Any:
 def lean(reactor: Any, folder: Path) -> Factory:
     made = context(folder)
     deadlines = Deadlines(reactor)
+
+    def connection() -> SSL.Connection:
+        connection = SSL.Connection(made, None)
+        connection.set_accept_state()
+        return connection
+
     server = TlsServer(
-        lambda: SSL.Connection(made, None),
+        connection,
         reactor,
         deadlines.queue(10, TlsLayer.expired),
         Gate(reactor),

@@ -64,7 +64,7 @@ class DocTests(Sockets, TestCase):
         return found
 
     def test_all_of_them(self):
-        self.assertEqual((len(self.python), len(self.toml)), (5, 1))
+        self.assertEqual((len(self.python), len(self.toml)), (6, 1))
 
     async def test_resource(self):
         names = self.run_program(self.program('root.putChild(b"api"'))

@@ -8,8 +8,9 @@ from txrproxy.errors import BAD_HOST, REDIRECTED, RESPONDED
 from txrproxy.exchange import Exchange
 from txrproxy.http.fields import Line, make_line
 from txrproxy.routing.match import Conditions
-from txrproxy.routing.plan import Serve
+from txrproxy.routing.plan import Plan, Serve
 from txrproxy.routing.redirect import Template
+from txrproxy.routing.tree import Tree
 
 proxy = Exchange.proxy
 
@@ -24,13 +25,26 @@ def redirect(template: Template, status: int, conditions: Conditions) -> Serve:
             exchange.fail(BAD_HOST)  # a path alone would lead the client back here
             return
         location = template.expand(
-            scheme=exchange.downstream.peer.scheme,
+            scheme=b"https" if exchange.secure else b"http",
             host=head.host,
             path=conditions.wildcard(head.path, target.path),
             raw_path=target.path,
             query=target.query,
         )
         exchange.reply(status, [make_line(b"Location", location)], b"", REDIRECTED)
+
+    return serve
+
+
+def to_https(template: Template, conditions: Conditions, tree: Tree[Plan]) -> Serve:
+    """Send the client to https, unless a trusted proxy says that it comes from there."""
+    elsewhere = redirect(template, 308, conditions)
+
+    def serve(exchange: Exchange) -> None:
+        if exchange.secure:
+            exchange.take(tree)
+        else:
+            elsewhere(exchange)
 
     return serve
 

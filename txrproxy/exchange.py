@@ -43,11 +43,14 @@ from txrproxy.http.forward import (
     ResponseBlock,
     ResponseRules,
     believed_request_id,
+    believed_scheme,
     public_lines,
 )
 from txrproxy.http.head import RequestHead, ResponseHead
 from txrproxy.http.status import status_line
 from txrproxy.http.target import BadTarget
+from txrproxy.routing.plan import Plan
+from txrproxy.routing.tree import Tree
 from txrproxy.transport.tunnel import Tunnel
 
 _logger = Logger()
@@ -119,6 +122,20 @@ class Exchange(Forwarding):
             self.fail(METHOD_NOT_ALLOWED)
             return
         plan.serve(self)
+
+    def take(self, tree: Tree[Plan]) -> None:
+        """Serve by another tree than the site's."""
+        head = self.head
+        client = self.client.decode("ascii")
+        asked = (head.host, head.path, head.method, head.fields.all, head.target.query, client)
+        self.plan = tree.find(*asked, self.identity) or self.site.nowhere
+        self.plan.serve(self)
+
+    @property
+    def secure(self) -> bool:
+        """Whether the client speaks https: to us, or to a trusted proxy that says so."""
+        peer = self.downstream.peer
+        return peer.secure or (peer.trusted and believed_scheme(self.head.fields) == b"https")
 
     # What a filter asks for. A plan's `serve` is a chain of them, each of which calls the next,
     # at once or later, or answers itself.
@@ -204,7 +221,7 @@ class Exchange(Forwarding):
     @property
     def _response_rules(self) -> ResponseRules:
         rules = self.plan.response_rules
-        return rules.secure if self.downstream.peer.secure else rules
+        return rules.secure if self.secure else rules
 
     def on_informational(self, head: ResponseHead) -> None:
         """1xx: to a client that can read it (RFC 9110 section 15.2)."""
@@ -227,7 +244,10 @@ class Exchange(Forwarding):
         if self.plan.total is not None:
             self.plan.total.stop(self)
         rules = self.plan.response_rules
-        block = (rules.secure if self.downstream.peer.secure else rules).block(head)
+        peer = self.downstream.peer
+        if peer.secure or (peer.trusted and self.secure):
+            rules = rules.secure
+        block = rules.block(head)
         if block.names_backend:
             block = ResponseBlock(public_lines(block.lines, self._public_address()))
         if pool.sticky is not None and self._wanted is not self.backend:
@@ -281,7 +301,7 @@ class Exchange(Forwarding):
     def _public_address(self) -> PublicAddress:
         head, pool = self.head, self.pool
         return PublicAddress(
-            self.downstream.peer.scheme,
+            b"https" if self.secure else b"http",
             head.authority,
             head.host,
             pool.own,

@@ -28,7 +28,15 @@ from txrproxy import actions
 from txrproxy.balance.pool import Pool
 from txrproxy.config import schema
 from txrproxy.config.forms import Unfit, backend_url
-from txrproxy.config.values import Natural, Seconds, Timeout, UpstreamHost
+from txrproxy.config.values import (
+    FilePath,
+    Natural,
+    Seconds,
+    Secret,
+    Text,
+    Timeout,
+    UpstreamHost,
+)
 from txrproxy.errors import CLIENT_ABORTED, NO_ROUTE
 from txrproxy.http.fields import EMPTY, Fields
 from txrproxy.http.forward import Changes, Network, Peer, ResponseBlock
@@ -40,7 +48,7 @@ from txrproxy.routing.rewrite import Rewrite
 from txrproxy.routing.tree import Tree
 from txrproxy.site import NO_LOG, ProxySite, request_ids
 from txrproxy.transport.deadlines import Deadlines
-from txrproxy.wiring import Wiring, close, rules
+from txrproxy.wiring import Unusable, Wiring, close, rules
 
 HIDE = ("server", "x-powered-by", "via")  # as in a policy
 
@@ -129,15 +137,26 @@ def backend_pool(
     keepalive: int = 64,
     max_connections: int = 0,
     resolve: float = 30.0,
+    verify: bool = True,
+    ca: str = "system",
+    server_name: str = "auto",
+    cert: str = "",
+    key: str = "",
 ) -> BackendPool:
     """A pool of the servers at these URLs, in turn.
 
-    ``urls`` are ``http://host[:port]`` or ``unix:/path``. ``host`` is what they get as Host:
-    "preserve" (the client's), "backend" (the URL's) or a name. All times are in seconds:
-    ``connect`` to connect, ``first_byte`` from the end of the request to the response, ``idle``
-    between two pieces of it, ``queue`` in wait for one of ``max_connections`` for each backend (0
-    for no limit), ``resolve`` until a host name is looked up again. ``keepalive`` idle connections
-    are kept for each backend. Raises ValueError for a URL or a time that can not be.
+    ``urls`` are ``http://host[:port]``, ``https://host[:port]`` or ``unix:/path``. ``host`` is what
+    they get as Host: "preserve" (the client's), "backend" (the URL's) or a name. All times are in
+    seconds: ``connect`` to connect, ``first_byte`` from the end of the request to the response,
+    ``idle`` between two pieces of it, ``queue`` in wait for one of ``max_connections`` for each
+    backend (0 for no limit), ``resolve`` until a host name is looked up again. ``keepalive`` idle
+    connections are kept for each backend.
+
+    Of backends with https the certificate is verified, unless ``verify`` is False: by the
+    authorities of the system or those in the PEM file ``ca``, for the host of the URL or for
+    ``server_name``. ``cert`` and ``key`` are PEM files of what is shown to them. They are read now.
+
+    Raises ValueError for a URL, a time or a file that can not be used.
     """
     if reactor is None:
         from twisted.internet import reactor  # the caller has chosen it by now
@@ -149,8 +168,6 @@ def backend_pool(
             url = backend_url(written)
         except Unfit as error:
             raise ValueError(f"{written!r} is no URL of a backend: {error}") from None
-        if url.scheme == "https":
-            raise ValueError(f"{written!r}: https is not available yet")
         backends.append(schema.Backend(url=url, max_connections=Natural(max_connections)))
     settings = schema.Pool(
         backends=tuple(backends),
@@ -163,8 +180,18 @@ def backend_pool(
             idle=_timeout(idle),
             queue=_timeout(queue),
         ),
+        tls=schema.BackendTls(
+            verify=verify,
+            ca=FilePath(ca),
+            server_name=Text(server_name),
+            cert=FilePath(cert),
+            key=Secret("file", key) if key else "",
+        ),
     )
-    return BackendPool(name, settings, reactor)
+    try:
+        return BackendPool(name, settings, reactor)
+    except Unusable as error:
+        raise ValueError(f"{error.key.rpartition('.')[2]}: {error}") from None
 
 
 def _timeout(seconds: float) -> Timeout:

@@ -39,7 +39,8 @@ from txrproxy.http.head import RequestFacts, RequestHead
 from txrproxy.http.target import Target
 from txrproxy.routing.plan import Plan
 from txrproxy.routing.tree import Tree
-from txrproxy.tls.layer import HandshakeFailed, HandshakeTimeout, HungUp, PlainHttp, TlsLayer
+from txrproxy.tls.ends import HandshakeFailed, HandshakeTimeout, HungUp, PlainHttp
+from txrproxy.tls.layer import TlsLayer
 from txrproxy.tls.listener import ListenerTls
 from txrproxy.tls.server import TlsServer
 from txrproxy.transport.deadlines import Queue

@@ -8,6 +8,7 @@ defaults and meaning are the same.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from attrs import evolve
 from twisted.logger import Logger, LogLevel
 
 from txrproxy.balance.backend import Backend, State
+from txrproxy.balance.keys import compile_key
+from txrproxy.balance.policies import POLICIES
 from txrproxy.balance.pool import (
     CALM,
     DOWN,
@@ -29,6 +32,7 @@ from txrproxy.balance.pool import (
     Pool,
 )
 from txrproxy.balance.retry import RetryRules
+from txrproxy.balance.sticky import Sticky
 from txrproxy.config import schema
 from txrproxy.config.values import BackendUrl, Secret
 from txrproxy.exchange import Exchange
@@ -47,6 +51,10 @@ from txrproxy.transport.dial import LocalDialer, TcpDialer, UnixDialer
 from txrproxy.transport.upstream import Upstream
 
 _logger = Logger()
+
+MIN_SECRET = 32  # bytes
+STICKY_FILE = "sticky.key"
+
 _NOTHING = schema.RouteTimeouts()
 
 
@@ -59,10 +67,11 @@ class Unusable(Exception):
 
 
 class Wiring:
-    """Makes what belongs to pools. ``resolve`` says where a relative socket path is.
+    """Makes what belongs to pools.
 
-    ``servers`` are the name servers to ask; those of the machine without any. ``names`` has the
-    members of each pool with names among its backends, by the pool's name, to be started.
+    ``resolve`` says where a relative path is. ``state_dir`` is where a secret is kept that nobody
+    has given. ``servers`` are the name servers to ask; those of the machine without any. ``names``
+    has the members of each pool with names among its backends, by the pool's name, to be started.
     """
 
     def __init__(
@@ -70,6 +79,7 @@ class Wiring:
         reactor: Any,
         deadlines: Deadlines,
         resolve: Callable[[str], Any],
+        state_dir: str = "",
         servers: Sequence[tuple[str, int]] = (),
     ) -> None:
         self.reactor = reactor
@@ -77,6 +87,7 @@ class Wiring:
         self.names: dict[str, Members] = {}
         self._resolve = resolve
         self._resolver = Resolver(reactor, servers)
+        self._state_dir = state_dir
 
     def pool(self, name: str, settings: schema.Pool) -> Pool:
         """A pool whose backends have their connections. Raises :class:`Unusable`."""
@@ -87,10 +98,12 @@ class Wiring:
         pool = Pool(
             name.encode(),
             [entry for entry in entries if isinstance(entry, Backend)],
+            POLICIES[settings.balance],
             panic_threshold=settings.panic_threshold,
             slow_start=settings.slow_start,
             ejection=_ejection(settings.outlier),
             retry=_retry(settings.retry),
+            key=compile_key(settings.hash_key) if settings.balance == "hash" else None,
             aliases=aliases,
             wake=lambda seconds: reactor.callLater(seconds, tick),
             tell=_tell,
@@ -100,9 +113,24 @@ class Wiring:
         def tick() -> None:
             pool.tick(reactor.seconds())
 
+        if settings.sticky is not None:
+            secret = self._sticky_secret(f"pools.{name}.sticky.secret", settings.sticky.secret)
+            pool.sticky = Sticky(settings.sticky.cookie.encode(), secret, pool)
         if len(pool.backends) < len(entries):
             self.names[name] = Members(pool, entries, reactor)
         return pool
+
+    def _sticky_secret(self, place: str, given: str | Secret) -> bytes:
+        try:
+            if given:
+                secret = self._material(given)
+                if len(secret.strip()) < MIN_SECRET:
+                    raise Unusable(place, f"is shorter than {MIN_SECRET} bytes")
+                return secret.strip()
+            return kept_secret(Path(self._resolve(self._state_dir)) / STICKY_FILE)
+        except (OSError, KeyError) as error:
+            what = error.strerror if isinstance(error, OSError) else "not set"
+            raise Unusable(place, f"cannot be read: {what}") from None
 
     def deadlines_of(
         self,
@@ -167,7 +195,8 @@ class Wiring:
             known_as = evolve(at, host=target.host or url.host)
             return self._backend(backend, pool, tls, at, known_as)
 
-        watch = Watch(url.host, look_up, pool.resolve, self.reactor)
+        name = str(url).removeprefix("http://")
+        watch = Watch(name, look_up, pool.resolve, self.reactor)
         return Named(watch, make, backend.weight, backend.priority)
 
     def _backend(
@@ -249,6 +278,25 @@ def close(pools: Iterable[Pool]) -> None:
     for pool in pools:
         for backend in pool.backends:
             backend.connections.close()
+
+
+def kept_secret(path: Path) -> bytes:
+    """The secret in a file, which is made if there is none. Raises OSError."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = os.urandom(MIN_SECRET)
+    descriptor, name = tempfile.mkstemp(dir=path.parent)  # nobody else may read it
+    with open(descriptor, "wb") as file:
+        file.write(fresh)
+    try:
+        os.link(name, path)  # whoever is first has made it
+    except FileExistsError:
+        return path.read_bytes()
+    finally:
+        os.unlink(name)
+    return fresh
 
 
 def _tell(pool: Pool, event: str, backend: Backend | None) -> None:

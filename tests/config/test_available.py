@@ -14,9 +14,6 @@ ROUTE = '[[routes]]\nname = "b"\npool = "app"\n'
 # For each row of the table: a use of it, and the place that is named.
 USES = {
     "admin": ("[admin]", "admin"),
-    "pools.*.balance": (POOL + 'balance = "ewma"', "pools.b.balance"),
-    "pools.*.sticky": (POOL + 'sticky = { cookie = "c" }', "pools.b.sticky"),
-    "pools.*.health": (POOL + "health = {}", "pools.b.health"),
     "caches.*": ("[caches.c]", "caches.c"),
     "routes.*.cache": (
         '[caches.c]\n[[routes]]\nname = "b"\npool = "app"\ncache = { store = "c" }',

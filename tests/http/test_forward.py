@@ -19,6 +19,7 @@ from txrproxy.http.forward import (
     RequestRules,
     ResponseRules,
     believed_request_id,
+    believed_scheme,
     changes,
     client_address,
     is_proxy_field,
@@ -517,6 +518,18 @@ class ClientAddressTests(SynchronousTestCase):
             (b"a\r\nX-Request-Id: b", None),
         ):
             self.assertEqual(believed_request_id(parse_fields(b"X-Request-Id: " + value)), expected)
+
+    def test_scheme(self) -> None:
+        for lines, expected in (
+            (b"X-Forwarded-Proto: https", b"https"),
+            (b"X-Forwarded-Proto: HTTPS", b"https"),
+            (b"X-Forwarded-Proto: http, https", b"https"),
+            (b"X-Forwarded-Proto: https, http", b"http"),  # what the client said comes first
+            (b"X-Forwarded-Proto: https\r\nX-Forwarded-Proto: http", b"http"),
+            (b"X-Forwarded-Proto:", b""),
+            (b"X-Other: https", b""),
+        ):
+            self.assertEqual(believed_scheme(parse_fields(lines)), expected)
 
 
 def passed(block: bytes, status: int = 200, rules: ResponseRules | None = None) -> list[bytes]:

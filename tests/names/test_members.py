@@ -156,6 +156,30 @@ class MembersTests(SynchronousTestCase):
         self.say("10.0.0.1", "10.0.0.2")
         self.assertEqual([b.share for b in self.pool.backends], [1.0, 0.1, 1.0])
 
+    def test_a_reload_begins_with_the_last_answers(self):
+        self.members.start()
+        self.say("10.0.0.1", "10.0.0.2")
+        name = Name(self.clock)
+        other = Name(self.clock)
+        other.named.watch.name = "other"
+        pool = Pool(b"app", [self.static], slow_start=100.0)
+        again = Members(pool, [self.static, name.named, other.named], self.clock)
+        again.remember(self.members)
+        self.assertEqual(
+            [b.name for b in pool.backends], [b"static", b"10.0.0.1:80", b"10.0.0.2:80"]
+        )
+        self.assertEqual([b.share for b in pool.backends], [1.0, 1.0, 1.0])
+        members = pool.backends
+        self.assertNoResult(again.start())
+        name.asked.errback(Unanswered(""))
+        self.assertEqual(pool.backends, members)
+
+    def test_started_twice(self):
+        first, second = self.members.start(), self.members.start()
+        self.say("10.0.0.1")
+        for ready in (first, second, self.members.start()):
+            self.successResultOf(ready)
+
     def test_repr(self):
         self.assertEqual(
             repr(self.members), "<Members of <Pool app of 1>: [<Watch app: 0 targets>]>"

@@ -5,7 +5,6 @@ connections are real.
 """
 
 import os
-import shutil
 import tempfile
 
 from OpenSSL import SSL
@@ -43,11 +42,14 @@ class HealthScenario(SecureScenario):
         super().setUp()
         self.clock = Clock()
         self.ends = []
+        self.folders = []  # of sockets, which take a short path
 
     async def _end(self):
         for end in self.ends:
             end()
         await super()._end()
+        for folder in self.folders:
+            os.rmdir(folder)
 
     def check(self, *backends, path="/up", tls=None, **settings):
         """Begin to check these; the first checks are out when it returns."""
@@ -165,7 +167,7 @@ class HttpTests(HealthScenario):
     async def test_unix(self):
         folder = tempfile.mkdtemp()
         path = os.path.join(folder, "s")
-        self.addCleanup(shutil.rmtree, folder)
+        self.folders.append(folder)
         origin = await self.origin(unix=path)
         self.check(f"unix:{path}")
         self.assertEqual((await origin.request()).get(b"host"), b"localhost")

@@ -7,6 +7,8 @@ from twisted.names import dns
 
 from tests.names.nameserver import Broken, Loopback
 from tests.scenarios.harness import GET, Scenario, ok
+from txrproxy.config.build import build
+from txrproxy.config.toml import loads
 
 NAME = "app.example"
 RESOLVE = 'resolve = "50ms"'
@@ -80,7 +82,8 @@ class NameCase(Scenario):
         """A proxy that has looked its names up once."""
         server = f'resolver = ["127.0.0.1:{self.names.port}"]'
         self.proxied = await self.proxy(*urls, pool=pool, server=server, **parts)
-        await self.proxied.graph.start()
+        self.proxied.graph.start()
+        await self.proxied.graph.ready()
         return await self.client(self.proxied)
 
     def members(self):
@@ -196,6 +199,40 @@ class AddressTests(NameCase):
         client = await self.named(f"http://localhost:{server.port}")
         self.assertEqual(await self.get(client), "::1")
         self.assertEqual((self.zone.asked, self.proxied.graph.names), ([], {}))
+
+
+class ReloadTests(NameCase):
+    def graph(self, pool, port, resolver):
+        text = self.config(
+            f"http://{NAME}:{port}",
+            pool=pool,
+            server=f'resolver = ["127.0.0.1:{resolver}"]',
+        )
+        old = self.proxied.graph
+        return build(loads(text), reactor, old.log, old=old)
+
+    async def test_reload(self):
+        first, *_ = self.three()
+        self.zone.set(NAME, "127.0.0.1", "127.0.0.2")
+        await self.named(f"http://{NAME}:{first.port}")
+        old = self.proxied.graph
+        same = self.graph(RESOLVE, first.port, self.names.port)
+        self.assertIs(same.names["app"], old.names["app"])
+        same.discard(old)
+        self.assertTrue(old.names["app"]._named[0].watch._call)
+        # Nobody answers: the answers go over to the new graph.
+        await self.names.stop()
+        changed = self.graph(f'{RESOLVE}\nbalance = "random"', first.port, 9)
+        members = changed.pools["app"].backends
+        self.assertEqual([b.name for b in members], [b.name for b in old.pools["app"].backends])
+        self.assertNotEqual(set(members), set(old.pools["app"].backends))
+        await changed.find_names()
+        changed.take_over(old)
+        self.proxied.graph = changed
+        client = await self.client(self.proxied)
+        seen = await self.served_by(client, 30)
+        self.assertLessEqual(seen, {"127.0.0.1", "127.0.0.2"})
+        self.assertIsNone(old.names["app"]._named[0].watch._call)
 
 
 class ServiceTests(NameCase):

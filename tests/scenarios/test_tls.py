@@ -188,6 +188,52 @@ class ForwardingTests(SecureScenario):
         self.assertEqual(response.status, 308)
         self.assertEqual(response.get(b"location"), b"https://a.example/a?b")
 
+    TRUSTS = 'trusted_proxies = ["127.0.0.0/8"]'
+    SAID = b"GET /a HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-Proto: %b\r\n\r\n"
+
+    async def test_no_redirect_of_who_comes_by_https_to_a_trusted_proxy(self):
+        for server, said, status in (
+            (self.TRUSTS, b"https", 200),
+            (self.TRUSTS, b"http, https", 200),
+            (self.TRUSTS, b"http", 308),
+            (self.TRUSTS, b"https, http", 308),
+            ("", b"https", 308),
+        ):
+            origin = await self.origin()
+            proxy = await self.proxy(origin, listener="redirect_https = true", server=server)
+            client = await self.client(proxy)
+            client.send(self.SAID % said)
+            if status == 200:
+                self.assertEqual((await origin.request()).target, b"/a")
+                origin.reply(EMPTY_OK)
+            response = await client.response()
+            self.assertEqual(response.status, status, (server, said))
+
+    async def test_no_route_behind_the_redirect(self):
+        toml = self.config("http://127.0.0.1:9", listener="redirect_https = true")
+        toml = toml.replace("match = {}", 'match = { path = "/b" }')
+        toml = toml.replace("[server]", f"[server]\n{self.TRUSTS}")
+        client = await self.client(await self.proxy(toml=toml))
+        self.assertEqual((await self.ask(client, self.SAID % b"https")).status, 404)
+
+    async def test_hsts_by_the_word_of_a_trusted_proxy(self):
+        for server, said, expected in (
+            (self.TRUSTS, b"https", b"max-age=31536000"),
+            (self.TRUSTS, b"http", None),
+            ("", b"https", None),
+        ):
+            origin, _, client = await self.pair(policy='security_headers = "basic"', server=server)
+            _, response = await self.exchange(client, origin, self.SAID % said)
+            self.assertEqual(response.get(b"strict-transport-security"), expected)
+
+    async def test_addresses_in_responses_are_those_of_https_then(self):
+        origin, _, client = await self.pair(server=self.TRUSTS)
+        moved = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: %b/x\r\n\r\n"
+        _, response = await self.exchange(
+            client, origin, self.SAID % b"https", moved % origin.url.encode()
+        )
+        self.assertEqual(response.get(b"location"), b"https://a.example/x")
+
     async def test_hsts_over_tls_only(self):
         for make in (self.secure_pair, self.pair):
             origin, _, client = await make(policy='security_headers = "basic"')

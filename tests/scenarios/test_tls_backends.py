@@ -2,10 +2,15 @@
 
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
+from twisted.internet import reactor
 
 from tests.scenarios.harness import GET, MIB, Refusing, ok
+from tests.scenarios.test_upgrade import ASK, SWITCH
 from tests.scenarios.tls import ALICE, CLIENTS, ROOT, SERVER, SecureScenario
 from tests.tls.authority import authority
+from txrproxy.config.build import build
+from txrproxy.config.problems import ConfigErrors
+from txrproxy.config.toml import loads
 from txrproxy.tls.binding import is_resumed
 
 OTHER = ROOT.issue("other.example", subject="other")
@@ -64,6 +69,25 @@ class BackendTests(SecureScenario):
         seen, response = await self.exchange(client, origin, GET, ok(b"both"))
         self.assertEqual(response.body, b"both")
         self.assertEqual(seen.get(b"x-forwarded-proto"), b"https")
+
+    async def test_by_name(self):
+        origin = await self.secure_origin(serving(SERVER))
+        ca = self.file("root.pem", ROOT.pem)
+        url = origin.url.replace("127.0.0.1", "localhost")
+        proxy = await self.proxy(url, pool=f'tls = {{ ca = "{ca}" }}')
+        client = await self.client(proxy)
+        await self.exchange(client, origin)
+        self.assertEqual(origin.wire.transport.getHandle().get_servername(), b"localhost")
+
+    async def test_upgrade(self):
+        origin, _, client = await self.behind()
+        client.send(ASK)
+        await origin.head()
+        origin.reply(SWITCH + b"from there")
+        self.assertEqual((await client.response()).status, 101)
+        self.assertEqual(await client.exactly(10), b"from there")
+        client.send(b"from here")
+        self.assertEqual(await origin.wire.exactly(9), b"from here")
 
     async def refused(self, issued, reason=b"tls_verify_failed", **how):
         origin, proxy, client = await self.behind(issued, **how)
@@ -193,3 +217,28 @@ class BackendTests(SecureScenario):
         await self.until(lambda: not proxy.idle(), "the connection to be forgotten")
         await self.exchange(client, origin)
         self.assertEqual(proxy.log.reasons, [b"ok", b"ok"])
+
+
+class MaterialTests(SecureScenario):
+    def errors(self, tls):
+        with self.assertRaises(ConfigErrors) as caught:
+            build(loads(self.config("https://a", pool=f"tls = {{ {tls} }}")), reactor)
+        return str(caught.exception)
+
+    def test_what_can_not_be_read(self):
+        ca = self.file("root.pem", ROOT.pem)
+        self.assertIn(
+            "pools.app.tls.ca: cannot be read: No such file", self.errors('ca = "/nowhere"')
+        )
+        self.assertIn(
+            "pools.app.tls.key: cannot be read: not set",
+            self.errors(f'cert = "{ca}", key = "env:TXRPROXY_NOT_SET"'),
+        )
+
+    def test_what_does_not_fit(self):
+        ca = self.file("root.pem", ROOT.pem)
+        key = self.file("other.key", OTHER.key_pem)
+        self.assertIn(
+            "pools.app.tls: the key does not belong to the certificate",
+            self.errors(f'cert = "{ca}", key = "file:{key}"'),
+        )

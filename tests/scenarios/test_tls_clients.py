@@ -58,6 +58,7 @@ class Clients(SecureScenario):
 class FieldTests(Clients):
     async def test_origin_is_told_of_the_certificate(self):
         der = ALICE.certificate.public_bytes(Encoding.DER)
+        root = CLIENTS.certificate.public_bytes(Encoding.DER)  # sent along
         for how in ("optional", "required"):
             for version in ("1.2", "1.3"):
                 origin, proxy = await self.asking(how)
@@ -75,9 +76,28 @@ class FieldTests(Clients):
                             b"x-client-cert-fingerprint": hashlib.sha256(der).hexdigest().encode(),
                             b"x-client-cert-serial": b"%x" % ALICE.certificate.serial_number,
                             b"client-cert": b":%b:" % base64.b64encode(der),
+                            b"client-cert-chain": b":%b:" % base64.b64encode(root),
                         },
                     )
                 self.assertEqual((await proxy.log.record(2)).client_cert, b"CN=alice")
+
+    async def test_origin_is_told_of_the_chain(self):
+        middle = CLIENTS.issue(subject="middle", ca=True)
+        carol = middle.issue(subject="carol", client=True)  # sends middle and root with it
+        expected = b", ".join(
+            b":%b:" % base64.b64encode(one.public_bytes(Encoding.DER)) for one in carol.above
+        )
+        for version in ("1.2", "1.3"):
+            origin, proxy = await self.asking("required")
+            context = trusting(version=version, certificate=carol)
+            client = await self.secure(proxy, context=context)
+            seen, _ = await self.exchange(client, origin, SPOOFING)
+            self.assertEqual(seen.get(b"x-client-cert-subject"), b"CN=carol")
+            self.assertEqual(seen.get(b"client-cert-chain"), expected)
+            again = await self.secure(proxy, context=context, session=client.tls.get_session())
+            seen, _ = await self.exchange(again, origin, SPOOFING)
+            self.assertTrue(again.resumed)
+            self.assertNotIn(b"client-cert-chain", told(seen))
 
     async def test_without_one_where_it_is_optional(self):
         origin, proxy = await self.asking("optional")
@@ -279,6 +299,32 @@ class NameTests(Clients):
             seen, _ = await self.exchange(open_name, origin)
             self.assertFalse(open_name.resumed)
             self.assertEqual(told(seen), {})
+
+
+class InternationalTests(Clients):
+    async def test_name(self):
+        """As a certificate spells it, and as clients ask for it and spell Host."""
+        issued = ROOT.issue("xn--bcher-kva.example", "*.xn--mnchen-3ya.example", subject="books")
+        origin = await self.origin()
+        proxy = await self.secure_proxy(
+            origin,
+            entries=(self.put(SERVER), self.put(issued, "books")),
+            more="""
+                [[routes]]
+                name = "books"
+                match = { host = ["xn--bcher-kva.example", "*.xn--mnchen-3ya.example"] }
+                pool = "app"
+            """,
+        )
+        for asked in ("bücher.example", "www.münchen.example", "BÜCHER.example"):
+            name = asked.encode("idna")
+            client = await self.secure(proxy, name)
+            self.assertEqual(client.certificate, issued.certificate, asked)
+            seen, _ = await self.exchange(
+                client, origin, b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % name
+            )
+            self.assertEqual(seen.get(b"host").lower(), name.lower())
+        self.assertEqual({record.route for record in proxy.log.records}, {b"books"})
 
 
 class RoutingTests(Clients):

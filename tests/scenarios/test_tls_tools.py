@@ -1,8 +1,12 @@
 """The proxy over TLS as ``openssl s_client`` and curl see it."""
 
+import base64
+import hashlib
 import os
 import shutil
+import time
 
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready
@@ -12,6 +16,8 @@ from twisted.trial.unittest import SkipTest
 from tests.scenarios.harness import ok
 from tests.scenarios.tls import ALICE, CLIENTS, ROOT, SERVER, SecureScenario
 from tests.scenarios.wire import PATIENCE
+from tests.tls.authority import Issued
+from tests.tls.responder import names_responder, respond
 
 RSA = ROOT.issue("a.example", kind="RSA", subject="server rsa")
 
@@ -184,6 +190,45 @@ class SClientTests(Tools):
             said = await self.served(proxy, version, "-sess_in", session)
             self.assertIn(b"Reused, ", said)
 
+    async def test_renegotiation_is_refused(self):
+        proxy = await self.serving()
+        for more in ((), ("-legacy_renegotiation",)):
+            status, said = await self.run_tool(
+                *("s_client", "-connect", _where(proxy), "-CAfile", self.root),
+                *("-tls1_2", "-msg", *more),
+                typed=b"R\n",
+            )
+            self.assertIn(b"RENEGOTIATING", said)
+            self.assertIn(b"no_renegotiation", said)
+            self.assertNotEqual(status, 0)
+        self.assertEqual(self.requests, [])
+
+    async def test_stapled_response(self):
+        """A responder on loopback is asked when the listener starts; its answer is stapled."""
+        responder = await self.origin("responder")
+        leaf = ROOT.issue(
+            "a.example", subject="stapled", extensions=(names_responder(responder.url),)
+        )
+        leaf = Issued(leaf.certificate, leaf.key, (ROOT.certificate,))  # the issuer is known
+        proxy = await self.serving(entries=(self.put(leaf),))
+        self.assertIn(b"no response sent", await self.served(proxy, "-status"))
+        proxy.graph.start()
+        question = await responder.request()
+        self.assertEqual(question.method, b"POST")
+        answer = respond(leaf, ROOT, time.time())
+        responder.reply(ok(answer, b"Content-Type: application/ocsp-response"))
+        stapler = proxy.graph.tls["http"]._stapler
+        await self.until(lambda: stapler.staple(self.serves(proxy)), "the response")
+        for version in ("-tls1_2", "-tls1_3"):
+            said = await self.served(proxy, "-status", version)
+            self.assertIn(b"OCSP Response Status: successful", said)
+            self.assertIn(b"Cert Status: good", said)
+
+    @staticmethod
+    def serves(proxy):
+        """The certificate of a proxy that has one."""
+        return proxy.graph.certificates[0].contexts.store.certificates[0]
+
     async def test_client_certificate(self):
         ca = self.file("clients.pem", CLIENTS.pem)
         proxy = await self.serving(tls=f'client_auth = "required", client_ca = "{ca}"')
@@ -240,3 +285,28 @@ class CurlTests(Tools):
         proxy = await self.serving()
         status, said = await self.curl(proxy, host="127.0.0.1")
         self.assertEqual(status, 0, said)
+
+
+class BrowserTests(Tools):
+    """Chromium, headless. It believes the certificate by the hash of its key, and nothing else."""
+
+    tool = "chromium"
+
+    async def test_page(self):
+        proxy = await self.serving()
+        key = SERVER.certificate.public_key().public_bytes(
+            Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+        )
+        trusted = base64.b64encode(hashlib.sha256(key).digest()).decode()
+        status, said = await self.run_tool(
+            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
+            *("--disable-background-networking", "--no-first-run", "--disable-sync"),
+            *("--no-proxy-server", f"--user-data-dir={self.folder / 'browser'}"),
+            f"--host-resolver-rules=MAP a.example {_where(proxy)}, MAP * ~NOTFOUND",
+            f"--ignore-certificate-errors-spki-list={trusted}",
+            *("--dump-dom", "https://a.example/page"),
+        )
+        self.assertEqual(status, 0, said)
+        self.assertIn(b"served", said)
+        page = next(one for one in self.requests if one.target == b"/page")
+        self.assertEqual(page.get(b"x-forwarded-proto"), b"https")

@@ -93,6 +93,13 @@ def _general(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
+def accepting(context: SSL.Context) -> SSL.Connection:
+    connection = SSL.Connection(context, None)
+    connection.set_accept_state()
+    connection.set_options(SSL.OP_NO_RENEGOTIATION)
+    return connection
+
+
 def server_context(identity: Identity | None = None, version: int | None = None) -> SSL.Context:
     """TLS 1.2 and 1.3, or ``version`` alone, with tickets."""
     identity = identity or leaf("localhost", "127.0.0.1")

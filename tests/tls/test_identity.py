@@ -23,6 +23,28 @@ def fields(lines: bytes) -> dict[str, str]:
     return dict(line.split(": ", 1) for line in lines.decode("ascii").split("\r\n")[:-1])
 
 
+class ChainTests(SynchronousTestCase):
+    def test_what_was_sent_with_it(self) -> None:
+        root = authority()
+        middle = root.issue(subject="middle", ca=True)
+        alice = middle.issue(subject="alice", client=True)
+        lines = identify(alice.certificate, (middle.certificate, root.certificate)).lines
+        (line,) = [one for one in lines.split(b"\r\n") if one.startswith(b"Client-Cert-Chain")]
+        self.assertEqual(
+            line,
+            b"Client-Cert-Chain: "
+            + b", ".join(
+                b":%b:" % base64.b64encode(der(one.certificate)) for one in (middle, root)
+            ),
+        )
+        self.assertNotIn(b"Chain", identify(alice.certificate).lines)
+
+    def test_too_long_is_left_out(self) -> None:
+        root = authority()
+        chain = [root.issue(subject=f"{number}", ca=True).certificate for number in range(20)]
+        self.assertNotIn(b"Chain", identify(root.certificate, chain).lines)
+
+
 class IdentityTests(SynchronousTestCase):
     def test_fields(self) -> None:
         names = ("alice.example", "spiffe://b/c", "a@d.example", "10.0.0.1")

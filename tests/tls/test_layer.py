@@ -17,8 +17,8 @@ from tests.tls import pki
 from tests.tls.loopback import Case, HalfRecorder, Recorder
 from txrproxy.tls import layer as layers
 from txrproxy.tls import openssl
+from txrproxy.tls.ends import HandshakeFailed, HandshakeTimeout, HungUp, TlsError, Truncated
 from txrproxy.tls.gate import Gate
-from txrproxy.tls.layer import HandshakeFailed, HandshakeTimeout, HungUp, TlsError, Truncated
 from txrproxy.transport import direct
 from txrproxy.transport.deadlines import Deadlines
 

@@ -11,9 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.tls.authority import NOW, Issued, authority
 from tests.tls.handshake import client_context, shake
 from tests.tls.responder import names_responder, respond
+from txrproxy.tls import selfsigned
 from txrproxy.tls.listener import ListenerTls
+from txrproxy.tls.selfsigned import self_signed
 
 ROOT = authority(now=NOW)
+DAY = 86400.0
 CLIENTS = authority("clients")
 ALICE = CLIENTS.issue(subject="alice", client=True)
 
@@ -70,6 +73,37 @@ class ListenerTests(SynchronousTestCase):
         tls.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.logged, [])
+
+    def test_self_signed_is_renewed_while_it_is_served(self) -> None:
+        def own() -> Any:
+            return self_signed(self.folder / "state", self.wall(), "box.example")
+
+        tls = self.listener(own(), renew=own, reload=DAY)
+        tls.start()
+        first = shake(tls.contexts, b"localhost").certificate
+        self.clock.pump([DAY] * 366)
+        self.assertEqual(shake(tls.contexts, b"localhost").certificate, first)
+        self.clock.pump([DAY] * 3)
+        second = shake(tls.contexts, b"localhost").certificate
+        assert first is not None
+        assert second is not None
+        self.assertGreater(second.not_valid_after_utc, first.not_valid_after_utc)
+        tls.stop()
+
+    def test_self_signed_that_can_not_be_renewed(self) -> None:
+        def own() -> Any:
+            return self_signed(self.folder / "state", self.wall(), "box.example")
+
+        def fails(*_: object) -> None:
+            raise OSError(30, "Read-only file system")
+
+        tls = self.listener(own(), renew=own, reload=DAY)
+        self.patch(selfsigned.os, "replace", fails)
+        tls.start()
+        self.clock.pump([DAY] * 375)
+        (said,) = [line for line in self.logged if "can not be kept here" in line]
+        self.assertIn("Read-only", said)
+        tls.stop()
 
     def test_faults_are_logged(self) -> None:
         self.listener(self.issue("a.example", days=10).write(self.folder)).start()

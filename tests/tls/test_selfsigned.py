@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -46,6 +47,20 @@ class SelfSignedTests(SynchronousTestCase):
     def test_is_renewed(self) -> None:
         first = self.made()
         self.assertNotEqual(self.made(NOW + LIFE - SOON), first)
+
+    def test_made_by_another_meanwhile(self) -> None:
+        """Of two that find it missing, the second finds it there when its turn comes."""
+        made: list[bytes] = []
+
+        def alone(folder: Path) -> Any:
+            if not made:
+                made.append(b"")
+                made[0] = self.made()
+            return real(folder)
+
+        real = selfsigned._alone
+        self.patch(selfsigned, "_alone", alone)
+        self.assertEqual(self.made(), made[0])
 
     def test_is_made_again_from_the_future(self) -> None:
         first = self.made(NOW + 86400)

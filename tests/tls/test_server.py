@@ -10,9 +10,10 @@ from twisted.internet import reactor
 from tests.tls import pki
 from tests.tls.loopback import Case, Client
 from tests.tls.test_layer import asynchronous
+from txrproxy.tls.ends import PlainHttp
 from txrproxy.tls.failures import FailureLog
 from txrproxy.tls.gate import Gate
-from txrproxy.tls.layer import PlainHttp, TlsLayer
+from txrproxy.tls.layer import TlsLayer
 from txrproxy.tls.server import TlsServer
 from txrproxy.transport.deadlines import Deadlines
 from txrproxy.transport.proxied import HeaderReader
@@ -27,7 +28,7 @@ class ServerCase(Case):
         self.addCleanup(deadlines.close)
         self.headers = deadlines.queue(10, HeaderReader.expired)
         self.server = TlsServer(
-            lambda: SSL.Connection(self.context, None),
+            lambda: pki.accepting(self.context),
             reactor,
             deadlines.queue(10, TlsLayer.expired),
             Gate(reactor),

@@ -84,13 +84,13 @@ class Pool:
         "_learn_failure",
         "_make_policy",
         "_policy",
-        "_tell",
         "_wake",
         "_wake_at",
         "backends",
         "candidates",
         "ejection",
         "key",
+        "listeners",
         "name",
         "observe",
         "own",
@@ -132,7 +132,7 @@ class Pool:
         self._aliases = frozenset(aliases)
         self._wake = wake
         self._wake_at = NEVER
-        self._tell = tell
+        self.listeners = [tell]
         self._due: list[Backend] = []
         self._make_policy = policy
         self._join(backends)
@@ -154,6 +154,22 @@ class Pool:
         self._tell(self, MEMBERS, None)
         return list(before - after)
 
+    def remember(self, before: Pool, now: float) -> None:
+        """Of the same backends, this pool knows what another one did: a reload has made it anew."""
+        known = {backend.name: backend for backend in before.backends}
+        for backend in self.backends:
+            old = known.get(backend.name)
+            if old is None:
+                continue
+            backend.state, backend.since = old.state, old.since
+            if backend.healthy is None:
+                backend.healthy = old.healthy
+            if self.ejection is not None:
+                backend.ejected, backend.ejected_until = old.ejected, old.ejected_until
+                backend.ejections = old.ejections
+        self._keep_share(now)
+        self.refresh(now)
+
     def _join(self, backends: Iterable[Backend]) -> None:
         self.backends = tuple(backends)
         self._policy: Policy = self._make_policy(self.backends)
@@ -164,6 +180,10 @@ class Pool:
         authorities |= {backend.name.lower() for backend in self.backends}
         self.own = frozenset(authorities)
         self.own_hosts = frozenset(_host_of(authority) for authority in authorities)
+
+    def _tell(self, pool: Pool, event: str, backend: Backend | None) -> None:
+        for tell in self.listeners:
+            tell(pool, event, backend)
 
     # Who may be chosen.
 

@@ -34,9 +34,6 @@ class Later:
 
 NOT_YET = (
     Later("admin"),
-    Later("pools.*.balance", 'anything but "round_robin"'),
-    Later("pools.*.sticky"),
-    Later("pools.*.health"),
     Later("caches.*"),
     Later("routes.*.cache"),
     Later("policies.*.allow"),

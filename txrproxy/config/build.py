@@ -17,12 +17,15 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.reflect import namedAny
 
 from txrproxy import actions
-from txrproxy.balance.pool import Pool
-from txrproxy.balance.select import Cycle
+from txrproxy.balance.backend import Backend
+from txrproxy.balance.pool import MEMBERS, STATE, Pool
+from txrproxy.balance.split import Split
 from txrproxy.config import schema
 from txrproxy.config.certificates import rules_of, sources
 from txrproxy.config.problems import ConfigErrors, Problem
 from txrproxy.config.values import Bind
+from txrproxy.health.checker import Checker
+from txrproxy.health.slots import Slots
 from txrproxy.http.fields import make_line
 from txrproxy.http.forward import Changes
 from txrproxy.http.security import security_lines
@@ -33,6 +36,7 @@ from txrproxy.routing.redirect import Template
 from txrproxy.routing.rewrite import Rewrite
 from txrproxy.routing.tree import Tree
 from txrproxy.site import NO_LOG, ProxySite, request_ids
+from txrproxy.tls.certificates import Source
 from txrproxy.tls.failures import FailureLog
 from txrproxy.tls.gate import Gate
 from txrproxy.tls.layer import TlsLayer
@@ -71,6 +75,8 @@ class Graph:
     tls: Mapping[str, ListenerTls]
     deadlines: Deadlines = field(repr=False)
     gate: Gate = field(repr=False)
+    checkers: Mapping[Pool, Checker] = field(repr=False)
+    slots: Slots = field(repr=False)
     _tree: Tree[Plan] = field(repr=False)
     _shared: Mapping[str, Any] = field(repr=False)
     _reactor: Any = field(repr=False)
@@ -84,22 +90,36 @@ class Graph:
 
         return ReverseProxyResource.of_tree(self._tree, self._reactor, self._shared)
 
-    def start(self) -> Deferred[None]:
-        """Begin what goes on by itself: following certificate files, and :meth:`find_names`."""
+    def start(self) -> None:
+        """Begin what goes on by itself: following certificate files, names, health checks."""
         for tls in self.tls.values():
             tls.start()
-        return self.find_names()
+        self.find_names()
+        for pool, checker in self.checkers.items():
+            self._check(pool, checker)
 
-    def find_names(self) -> Deferred[None]:
+    def _check(self, pool: Pool, checker: Checker) -> None:
+        """Begin to check a pool, as soon as it has its members."""
+        members = self.names.get(pool.name.decode())
+        if members is None:
+            checker.start()
+        else:
+            members.start().addCallback(lambda _: checker.start())
+
+    def ready(self) -> Deferred[Any]:
+        """Fires when what is known of backends will do to serve."""
+        checked = [_also(checker.ready) for checker in self.checkers.values()]
+        return gatherResults([self.find_names(), *checked])
+
+    def find_names(self) -> Deferred[Any]:
         """Begin to look up the names of backends.
 
         Fires when each was looked up once, or that takes too long; at once if there are none.
         """
-        ready = [members.start() for members in self.names.values()]
-        return gatherResults(ready).addCallback(lambda _: None)
+        return gatherResults([members.start() for members in self.names.values()])
 
     def discard(self, old: Graph | None) -> None:
-        """It will not serve after all: end what it does not share with ``old``."""
+        """It will not serve, or no longer: end the look-ups that it does not share with ``old``."""
         kept = set(old.names.values()) if old is not None else set()
         for members in self.names.values():
             if members not in kept:
@@ -132,6 +152,12 @@ class Graph:
         for name, tls in old.tls.items():
             if self.tls.get(name) is not tls:
                 tls.stop()
+        for pool, checker in self.checkers.items():
+            if pool not in old.checkers:
+                self._check(pool, checker)
+        for pool, checker in old.checkers.items():
+            if pool not in self.checkers:
+                checker.stop()
         removed = {pool for name, pool in old.pools.items() if name not in self.pools}
         timeout = self.config.server.drain_timeout
         self._endings = [call for call in old._endings if call.active()]
@@ -156,6 +182,8 @@ class Graph:
         """Let go of the connections to backends, and stop the clockwork."""
         self.discard(None)
         close(self.pools.values())
+        for checker in self.checkers.values():
+            checker.stop()
         for tls in self.tls.values():
             tls.stop()
         for call in self._endings:
@@ -167,6 +195,17 @@ class Graph:
     def busy(self) -> int:
         """Connections and tunnels that are still open."""
         return sum(len(site.connections) for site in self._all_sites())
+
+
+def _also(fired: Deferred[None]) -> Deferred[None]:
+    """Fires with another one, and does not take its result."""
+    also: Deferred[None] = Deferred()
+
+    def tell(result: None) -> None:
+        also.callback(None)
+
+    fired.addCallback(tell)
+    return also
 
 
 def _end(pools: set[Pool], gone: Sequence[ProxySite], sites: Sequence[ProxySite]) -> None:
@@ -185,15 +224,17 @@ def build(
     log: Any = NO_LOG,
     wall: Callable[[], float] = time.time,
     old: Graph | None = None,
+    checks: bool = True,
 ) -> Graph:
     """The objects of a configuration that was loaded without errors.
 
     ``old`` is the graph that it is to take over from, which notices nothing until it does. ``log``
-    takes access log records (:func:`txrproxy.observe.accesslog.open_log`). Raises
+    takes access log records (:func:`txrproxy.observe.accesslog.open_log`). Without ``checks``,
+    another process asks the backends whether they are well. Raises
     :class:`ConfigErrors` for what only shows when it is tried, such as a resource that can not be
     imported.
     """
-    return _Builder(config, reactor, log, wall, old).graph()
+    return _Builder(config, reactor, log, wall, old, checks).graph()
 
 
 class _Builder:
@@ -204,6 +245,7 @@ class _Builder:
         log: Any,
         wall: Callable[[], float],
         old: Graph | None,
+        checks: bool,
     ) -> None:
         self.config = config
         self.reactor = reactor
@@ -213,7 +255,12 @@ class _Builder:
         # Running deadlines are in the queues of the process, whichever graph asked for them.
         self.deadlines = Deadlines(reactor) if old is None else old.deadlines
         servers = [(server.host, server.port) for server in config.server.resolver]
-        self.wiring = Wiring(reactor, self.deadlines, config.resolve, servers)
+        self.wiring = Wiring(
+            reactor, self.deadlines, config.resolve, config.server.state_dir, servers
+        )
+        self.checks = checks
+        self.checkers: dict[Pool, Checker] = {}
+        self.slots = Slots() if old is None else old.slots
         self.seconds = reactor.seconds
         self.gate = Gate(reactor) if old is None else old.gate
 
@@ -235,7 +282,7 @@ class _Builder:
         for name, listener in config.listeners.items():
             tls = self.tls(name, listener)
             site = ProxySite(
-                self.to_https(listener) if listener.redirect_https else tree,
+                self.to_https(listener, tree) if listener.redirect_https else tree,
                 limit=limit,
                 proxy_headers=self.proxy_headers(listener),
                 scheme=b"http" if tls is None else b"https",
@@ -257,6 +304,8 @@ class _Builder:
             certificates,
             self.deadlines,
             self.gate,
+            self.checkers,
+            self.slots,
             tree,
             shared,
             self.reactor,
@@ -281,11 +330,14 @@ class _Builder:
         resolve = self.config.resolve
         if (kept := self.inherited_tls(name, listener)) is not None:
             return kept
+
+        def own() -> Source:
+            return self_signed(resolve(self.config.server.state_dir), self.wall())
+
         try:
             found = sources(tls, resolve)
             if tls.self_signed:
-                made = self_signed(resolve(self.config.server.state_dir), self.wall())
-                found.append(attrs.evolve(made, **rules_of(tls, resolve)))
+                found.append(attrs.evolve(own(), **rules_of(tls, resolve)))
             return ListenerTls(
                 found,
                 resolve,
@@ -296,6 +348,7 @@ class _Builder:
                 session_tickets=tls.session_tickets,
                 strict=tls.strict_sni,
                 reload=tls.reload,
+                renew=own if tls.self_signed else lambda: None,
             )
         except (BadPem, Disagreement) as error:
             raise ConfigErrors([Problem("", 0, f"listeners.{name}.tls", str(error))]) from error
@@ -332,11 +385,37 @@ class _Builder:
 
     def pool(self, name: str, pool: schema.Pool) -> Pool:
         if (kept := self.inherited_pool(name, pool)) is not None:
+            if self.old is not None and kept in self.old.checkers:
+                self.checkers[kept] = self.old.checkers[kept]
             return kept
         try:
-            return self.wiring.pool(name, pool)
+            made = self.wiring.pool(name, pool)
         except Unusable as error:
             raise ConfigErrors([Problem("", 0, error.key, str(error))]) from error
+        if self.old is not None and name in self.old.pools:
+            if name in self.old.names and name in self.wiring.names:
+                self.wiring.names[name].remember(self.old.names[name])
+            made.remember(self.old.pools[name], self.seconds())
+        if pool.health is not None and self.checks:
+            self.check(made, pool.health)
+        return made
+
+    def check(self, pool: Pool, settings: schema.Health) -> None:
+        """Have the backends of a pool asked whether they are well."""
+        checker = Checker(
+            self.reactor,
+            pool,
+            settings,
+            lambda backend: backend.connections.dial,
+            slots=self.slots,
+        )
+        self.checkers[pool] = checker
+
+        def follow(pool: Pool, event: str, backend: Backend | None) -> None:
+            if event in (MEMBERS, STATE):
+                checker.follow()
+
+        pool.listeners.append(follow)
 
     def proxy_headers(self, listener: schema.Listener) -> Any:
         if listener.proxy_protocol == "off":
@@ -365,14 +444,14 @@ class _Builder:
             keepalive_requests=listener.keepalive_requests,
         )
 
-    def to_https(self, listener: schema.Listener) -> Tree[Plan]:
+    def to_https(self, listener: schema.Listener, tree: Tree[Plan]) -> Tree[Plan]:
         """The tree of a listener that sends everyone to https."""
         port = listener.redirect_https
         named = "" if port is True or port == 443 else f":{port}"
         template = Template.compile("https://{host}" + named + "{uri}")
         conditions = Conditions()
         rules = self.rules((), None)
-        plan = Plan(name=b"", serve=actions.redirect(template, 308, conditions), **rules)
+        plan = Plan(name=b"", serve=actions.to_https(template, conditions, tree), **rules)
         return Tree([(conditions, plan)])
 
     # Routes.
@@ -431,8 +510,8 @@ class _Builder:
         if len(names) == 1:
             plan.pool = pools[names[0]]
         else:
-            turns = Cycle([pools[name] for name in names], list(shares.values()))
-            plan.split = lambda exchange: turns.next()
+            split = Split([pools[name] for name in names], list(shares.values()))
+            plan.split = lambda exchange: split.choose(exchange.head)
         # Of a split, the first pool has the say where the route has not.
         timeouts = self.config.pools[names[0]].timeouts
         self.wiring.deadlines_of(plan, timeouts, route.timeouts)

@@ -254,6 +254,11 @@ class Sticky:
     """Keeps a client on one backend by a cookie."""
 
     cookie: FieldName = required("name of the cookie", example='"txr"')
+    secret: OptionalSecret = option(
+        "",
+        "signs it, for several machines to agree; without it one is made and kept in state_dir",
+        example='"file:sticky.key"',
+    )
 
 
 @frozen(kw_only=True)
@@ -361,7 +366,9 @@ class Pool:
     slow_start: Seconds = option(
         seconds("0s"), "time over which a backend that came up grows to its full share"
     )
-    resolve: Timeout = option(timeout("30s"), "how often a backend's name is looked up again")
+    resolve: Timeout = option(
+        timeout("30s"), "how often a backend's name is looked up again, whatever its TTL"
+    )
     panic_threshold: Share = option(0.5, "below this share of healthy backends, health is ignored")
     keepalive: Keepalive = option(Factory(Keepalive), "idle connections to backends")
     timeouts: PoolTimeouts = option(Factory(PoolTimeouts), "how long a backend may take")

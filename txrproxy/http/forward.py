@@ -342,6 +342,15 @@ def believed_request_id(fields: Fields) -> bytes | None:
     return None
 
 
+def believed_scheme(fields: Fields) -> bytes:
+    """The scheme that a trusted proxy says the client used; empty where it says none.
+
+    What it put last is its own word; before that may be the client's.
+    """
+    values = fields.all(b"x-forwarded-proto")
+    return values[-1].rpartition(b",")[2].strip(b" \t").lower() if values else b""
+
+
 def unmapped(address: str) -> str:
     """IP text with IPv4 in place of IPv6 that maps it; what is no address comes back as it is."""
     if ":" in address:

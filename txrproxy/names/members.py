@@ -84,6 +84,18 @@ class Members:
     def _named(self) -> list[Named]:
         return [entry for entry in self._entries if isinstance(entry, Named)]
 
+    def remember(self, before: Members) -> None:
+        """Begin with the last answers for the same names: a reload has made this pool anew.
+
+        So it has members at once, and keeps them while nobody answers.
+        """
+        known = {named.watch.name: named.watch.targets for named in before._named}
+        for named in self._named:
+            targets = known.get(named.watch.name)
+            if targets:
+                named.watch.targets = targets
+                self._changed(named)
+
     def start(self) -> Deferred[None]:
         """Begin to look names up, if that was not begun yet.
 

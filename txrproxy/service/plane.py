@@ -22,7 +22,7 @@ from txrproxy.config.schema import Config
 from txrproxy.observe.accesslog import open_log
 from txrproxy.service.sockets import addresses
 from txrproxy.transport.channel import Refused
-from txrproxy.transport.listening import ELSEWHERE, Listening
+from txrproxy.transport.listening import ELSEWHERE, UNREADY, Listening
 
 _logger = Logger()
 
@@ -46,6 +46,7 @@ class Plane:
         self._sockets: dict[tuple[str, int], _Socket] = {}
         self._share = (0, 0)  # which part of how many is ours
         self._deaf = False
+        self._unready = False  # the first checks of backends have not ended
         self._draining: Deferred[None] | None = None
         self._deadline = 0.0  # of draining
         self._started = reactor.seconds()
@@ -61,10 +62,10 @@ class Plane:
         else:
             self._sockets[key, index] = _Socket(sock, shared)
 
-    def prepare(self, config: Config) -> Deferred[None] | None:
+    def prepare(self, config: Config) -> Deferred[Any] | None:
         """Build what it means. Raises :class:`Refused`, and then nothing has changed.
 
-        In a process that runs, wait until the names of backends have been looked up.
+        In a process that runs, the names of backends are looked up before this is done.
         """
         self._forget()
         old = self.graph
@@ -108,23 +109,30 @@ class Plane:
         new, old = self._next, self.graph
         assert new is not None
         self._next = None
-        self.graph = new
         if old is None:
-            # Who connects before the names of backends are known waits in the backlog.
-            new.start().addCallback(lambda _: self._listen(new))
+            new.start()
         else:
             new.take_over(old)
             if old.log is not new.log:
                 old.log.close()
-            self._listen(new)
+        self.graph = new
+        if old is None:
+            self._unready = True
+            new.ready().addCallback(self._be_ready)
+        self._listen(new)
         # What exists now lives long: the collector need not look at it again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 50)
 
+    def _be_ready(self, _: Any) -> None:
+        """Enough is known of the backends: until now, who came has waited in the backlog."""
+        self._unready = False
+        for each in self._sockets.values():
+            if each.port is not None:
+                each.port.release(UNREADY)
+
     def _listen(self, graph: Graph) -> None:
-        if graph is not self.graph:  # there is a newer one already
-            return
         keys = [key for key, _ in addresses(graph.config)]
         sites = dict(zip(keys, (site for _, site in graph.sites), strict=True))
         for (key, index), each in list(self._sockets.items()):
@@ -137,6 +145,8 @@ class Plane:
             elif not self._deaf:
                 each.port = Listening(each.sock, site, self._reactor)
                 each.port.hold(ELSEWHERE)
+                if self._unready:
+                    each.port.hold(UNREADY)
                 each.port.start()
                 graph.limit.add(each.port)
         self.share(*self._share)

@@ -24,8 +24,9 @@ from service_identity.pyopenssl import verify_hostname, verify_ip_address
 from twisted.python.failure import Failure
 
 from txrproxy.errors import CONNECT_TIMEOUT, TLS_HANDSHAKE_FAILED, TLS_VERIFY_FAILED, Reason
+from txrproxy.tls.ends import HandshakeFailed, HandshakeTimeout
 from txrproxy.tls.failures import FailureLog
-from txrproxy.tls.layer import HandshakeFailed, HandshakeTimeout, TlsLayer
+from txrproxy.tls.layer import TlsLayer
 from txrproxy.tls.openssl import verify_error
 from txrproxy.transport.dial import Connected, Failed, Handover, Make
 

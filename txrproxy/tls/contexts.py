@@ -132,7 +132,9 @@ class ServerContexts:
         if not self.policy(connection).asks:
             return None
         certificate = connection.get_peer_certificate(as_cryptography=True)
-        return None if certificate is None else identify(certificate)
+        if certificate is None:
+            return None
+        return identify(certificate, connection.get_peer_cert_chain(as_cryptography=True) or ())
 
     def policy(self, connection: SSL.Connection) -> Policy:
         """What was asked of the client of a finished handshake."""
@@ -205,31 +207,43 @@ class ServerContexts:
         The app data of the connection is why it is refused.
         """
         served = self._served
-        current = connection.get_context()
-        early: Entry | None = current.get_app_data()  # of the name as it was read ahead
+        if served.mixed:
+            return self._choose_among(connection)
+        entry = served.table.select(connection.get_servername())
+        if entry is None:
+            return _refuse(connection, UNRECOGNIZED_NAME, "unrecognized name")
+        return self._settle(connection, entry)
+
+    def _choose_among(self, connection: SSL.Connection) -> int:
+        """The same where names differ in what they ask."""
+        served = self._served
+        early: Entry | None = (
+            connection.get_context().get_app_data()
+        )  # of the name as it was read ahead
         old = connection.get_protocol_version() < SSL.TLS1_3_VERSION
         if early is not None and old and is_resumed(connection):
             entry = early  # OpenSSL has the session's name, and not the one asked for
         else:
             chosen = served.table.select(connection.get_servername())
             if chosen is None:
-                connection.set_app_data("unrecognized name")
-                return UNRECOGNIZED_NAME
+                return _refuse(connection, UNRECOGNIZED_NAME, "unrecognized name")
             entry = chosen
-        policy = entry.policy
-        if old and policy.min_version == "1.3":
-            connection.set_app_data("protocol version: this name asks for TLS 1.3")
-            return PROTOCOL_VERSION
-        if served.mixed and early is None:
+        if early is None:
             if is_resumed(connection):
-                connection.set_app_data("a session that is of no name")
-                return ILLEGAL_PARAMETER
+                return _refuse(connection, ILLEGAL_PARAMETER, "a session that is of no name")
             connection.set_options(SSL.OP_NO_TICKET)
-        elif early is not None and not policy.asks_as(early.policy):
-            connection.set_app_data("two names in one handshake")
-            return ILLEGAL_PARAMETER
-        context = served.contexts[entry]
-        if context is not current:
+        elif not entry.policy.asks_as(early.policy):
+            return _refuse(connection, ILLEGAL_PARAMETER, "two names in one handshake")
+        return self._settle(connection, entry)
+
+    def _settle(self, connection: SSL.Connection, entry: Entry) -> int:
+        """Make the connection that of a name, if its version is good enough."""
+        policy = entry.policy
+        if policy.min_version == "1.3" and connection.get_protocol_version() < SSL.TLS1_3_VERSION:
+            why = "protocol version: this name asks for TLS 1.3"
+            return _refuse(connection, PROTOCOL_VERSION, why)
+        context = self._served.contexts[entry]
+        if context is not connection.get_context():
             connection.set_context(context)
         if policy.asks:
             connection.set_verify(_VERIFY[policy.client_auth])
@@ -242,6 +256,11 @@ class ServerContexts:
             return self._staple(entry.certificates[0])
         chosen = connection.get_certificate(as_cryptography=True)
         return next((self._staple(one) for one in entry.certificates if one.leaf == chosen), b"")
+
+
+def _refuse(connection: SSL.Connection, alert: int, why: str) -> int:
+    connection.set_app_data(why)
+    return alert
 
 
 def _session_policy(policy: Policy) -> tuple[str, ...]:

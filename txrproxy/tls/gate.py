@@ -32,7 +32,7 @@ class Gate:
         self._a_turn = a_turn
         self._active: set[Waiting] = set()
         self._waiting: dict[Waiting, None] = {}  # in order
-        self._began = 0  # in this turn
+        self._began = 0  # in this turn, and in those before it that were not full
         self._turning = False  # that the turn ends is on its way to us
 
     def __repr__(self) -> str:
@@ -63,7 +63,9 @@ class Gate:
     def _begin(self, waiting: Waiting) -> None:
         self._active.add(waiting)
         self._began += 1
-        self._wake()
+        # Counted over several turns if need be: that a turn ends matters only when it is full.
+        if self._began >= self._a_turn:
+            self._wake()
 
     def _wake(self) -> None:
         if not self._turning:

@@ -12,17 +12,20 @@ its line. In the list of alternative names the comma and the space are encoded t
 ``X-Client-Cert-Fingerprint``  SHA-256 of the certificate, 64 lower-case hexadecimal digits
 ``X-Client-Cert-Serial``    its serial number, hexadecimal
 ``Client-Cert``             the certificate itself (RFC 9440)
+``Client-Cert-Chain``       the others that the client sent with it (RFC 9440)
 ==========================  =================================================================
 
-Whatever a client sends under one of these names, or under ``Client-Cert-Chain``, is dropped: see
-:mod:`txrproxy.http.forward`.
+The chain is left out where it is longer than a backend may be asked to read, and is not known for
+a resumed session: tickets do not hold it.
+
+Whatever a client sends under one of these names is dropped: see :mod:`txrproxy.http.forward`.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from urllib.parse import quote
 
 from attrs import field, frozen
@@ -31,6 +34,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 _IN_LIST = _PRINTABLE.replace(",", "").replace(" ", "")
+
+MAX_CHAIN = 8 * 1024  # characters of Client-Cert-Chain; servers take heads of 8 to 64 KiB
 
 #: The lines for a client that could have shown a certificate and did not.
 NO_CERTIFICATE = b"X-Client-Cert-Verify: NONE\r\n"
@@ -54,8 +59,8 @@ class Identity:
         return frozenset((self.subject if kind == "subject" else self.fingerprint,))
 
 
-def identify(certificate: x509.Certificate) -> Identity:
-    """The identity in a certificate that TLS has verified."""
+def identify(certificate: x509.Certificate, above: Sequence[x509.Certificate] = ()) -> Identity:
+    """The identity in a certificate that TLS has verified; ``above`` are those sent with it."""
     der = certificate.public_bytes(Encoding.DER)
     fingerprint = hashlib.sha256(der).hexdigest()
     serial = f"{certificate.serial_number:x}"
@@ -73,7 +78,8 @@ def identify(certificate: x509.Certificate) -> Identity:
         ("X-Client-Cert-San", ", ".join(names)),
         ("X-Client-Cert-Fingerprint", fingerprint),
         ("X-Client-Cert-Serial", serial),
-        ("Client-Cert", f":{base64.b64encode(der).decode('ascii')}:"),
+        ("Client-Cert", _item(der)),
+        ("Client-Cert-Chain", _chain(above)),
     ]
     return Identity(
         subject,
@@ -83,6 +89,16 @@ def identify(certificate: x509.Certificate) -> Identity:
         "".join(f"{name}: {value}\r\n" for name, value in lines if value).encode("ascii"),
         subject.encode("ascii"),
     )
+
+
+def _item(der: bytes) -> str:
+    """A byte sequence (RFC 9651 section 3.3.5)."""
+    return f":{base64.b64encode(der).decode('ascii')}:"
+
+
+def _chain(above: Sequence[x509.Certificate]) -> str:
+    value = ", ".join(_item(one.public_bytes(Encoding.DER)) for one in above)
+    return value if len(value) <= MAX_CHAIN else ""
 
 
 def _names(certificate: x509.Certificate) -> Iterator[str]:

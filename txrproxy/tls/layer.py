@@ -29,17 +29,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from cryptography import x509
 from OpenSSL import SSL
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, ITransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txrproxy.tls.ends import (
+    HandshakeFailed,
+    HandshakeTimeout,
+    HungUp,
+    PlainHttp,
+    TlsError,
+    Truncated,
+)
 from txrproxy.tls.gate import Gate
+from txrproxy.tls.negotiated import Negotiated
 from txrproxy.tls.opening import HANDSHAKE, Incomplete, speaks_http
-from txrproxy.tls.openssl import Data, TlsFailure, make_pipe, session_reused
+from txrproxy.tls.openssl import Data, TlsFailure, make_pipe
 from txrproxy.transport import direct
 from txrproxy.transport.deadlines import Queue
 
@@ -48,38 +56,8 @@ MAX_ANSWERS = 16 * 1024  # bytes a peer that does not read may make us queue by 
 _logger = Logger()
 
 
-class Truncated(ConnectionLost):
-    """The connection ended without a close_notify: what arrived may not be all that was sent."""
-
-    def __str__(self) -> str:
-        return "the connection ended without close_notify"
-
-
-class TlsError(ConnectionLost):
-    """The TLS connection broke; the text is OpenSSL's reason."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-class HandshakeFailed(TlsError):
-    """There was no TLS connection; the text is OpenSSL's reason."""
-
-
-class HandshakeTimeout(HandshakeFailed):
-    """The handshake took too long."""
-
-
-class PlainHttp(HandshakeFailed):
-    """The client speaks HTTP, and not over TLS."""
-
-
-class HungUp(HandshakeFailed):
-    """The connection ended before the handshake did: often only somebody's health check."""
-
-
 @implementer(IProtocol, IHalfCloseableProtocol, ITransport)
-class TlsLayer:
+class TlsLayer(Negotiated):
     """One TLS connection, on either side.
 
     :param connection: on memory BIOs, its state set to accept or to connect.
@@ -118,7 +96,6 @@ class TlsLayer:
         "_waiting",
         "_write_closed",
         "connected",
-        "connection",
         "handshaking",
         "protocol",
         "settled",
@@ -135,7 +112,7 @@ class TlsLayer:
         greet: Callable[[SSL.Connection, bytes], bool] | None = None,
         plain_answer: bytes = b"",
     ) -> None:
-        self.connection = connection
+        super().__init__(connection)
         self.protocol: Any = None  # may be replaced at any time once there is one
         self.handshaking = True
         self.connected = False
@@ -166,43 +143,6 @@ class TlsLayer:
     def __repr__(self) -> str:
         state = "handshaking" if self.handshaking else "open" if self.connected else "closed"
         return f"<TlsLayer {state} {self.protocol!r}>"
-
-    # What was negotiated.
-
-    @property
-    def alpn(self) -> bytes:
-        """The application protocol agreed upon; empty without ALPN."""
-        return self.connection.get_alpn_proto_negotiated()
-
-    @property
-    def server_name(self) -> bytes | None:
-        """The name that the client asked for."""
-        return self.connection.get_servername()
-
-    @property
-    def version(self) -> str:
-        """Such as "TLSv1.3"."""
-        return self.connection.get_protocol_version_name()
-
-    @property
-    def cipher(self) -> str | None:
-        """OpenSSL's name of the cipher suite."""
-        return self.connection.get_cipher_name()
-
-    @property
-    def resumed(self) -> bool:
-        """Whether the handshake was an abbreviated one."""
-        return session_reused(self.connection)
-
-    @property
-    def peer_certificate(self) -> x509.Certificate | None:
-        """The peer's own; whether it was verified is up to the context."""
-        return self.connection.get_peer_certificate(as_cryptography=True)
-
-    @property
-    def peer_chain(self) -> list[x509.Certificate]:
-        """What the peer sent; a server's list does not begin with the client's own certificate."""
-        return self.connection.get_peer_cert_chain(as_cryptography=True) or []
 
     # The raw transport's side.
 
@@ -333,6 +273,7 @@ class TlsLayer:
         if self.handshaking:
             self._fail(self._error or HungUp("the connection was closed"))
         elif not self._eof:
+            self._write_closed = True  # a broken connection ends without a word of ours
             self._lose(Truncated())
         elif self._write_closed:
             self._raw.loseConnection()
@@ -348,7 +289,7 @@ class TlsLayer:
         self.connection.set_shutdown(SSL.SENT_SHUTDOWN)
         if self.handshaking:
             self._fail(self._error or HungUp("the connection was closed"))
-        elif reason.check(ConnectionDone) and not self._eof and not self._closing:
+        elif isinstance(reason.value, ConnectionDone) and not self._eof and not self._closing:
             self._say_lost(Truncated())
         else:
             self._say_lost(reason)
@@ -387,8 +328,9 @@ class TlsLayer:
         self._plain_way = True
         protocol.makeConnection(self)
         # What came with the last flight. What the protocol pauses for is held by then.
-        self._pipe.more = True
-        self._go_on()
+        if self._pipe.waiting():
+            self._pipe.more = True
+            self._go_on()
 
     def expired(self) -> None:
         """The deadline of the handshake."""
@@ -436,8 +378,8 @@ class TlsLayer:
         stuck = direct.unsent(self._raw)
         self._send(last)
         self._close_notify()
-        self._drop(stuck)
         self._say_lost(error)
+        self._drop(stuck)
 
     def _drop(self, stuck: int) -> None:
         """Close the raw connection; it may have to wait until it can be written to.
@@ -448,7 +390,7 @@ class TlsLayer:
         if stuck:
             self._raw.abortConnection()
         else:
-            self._raw.loseConnection()
+            direct.close(self._raw)
 
     def _say_lost(self, error: Exception | Failure) -> None:
         self._closing = True

@@ -36,9 +36,10 @@ _logger = Logger()
 class ListenerTls:
     """The certificates and rules of a listener.
 
-    ``wall`` is unix time, ``reload`` in seconds. ``ask`` asks OCSP responders, ``in_thread`` runs a
-    function elsewhere; tests bring their own. Raises :class:`~txrproxy.tls.pem.BadPem` and
-    :class:`~txrproxy.tls.store.Disagreement`.
+    ``wall`` is unix time, ``reload`` in seconds. ``renew`` makes new files where that is up to us,
+    before each look at them (see :class:`~txrproxy.tls.reload.Reloader`). ``ask`` asks OCSP
+    responders, ``in_thread`` runs a function elsewhere; tests bring their own. Raises
+    :class:`~txrproxy.tls.pem.BadPem` and :class:`~txrproxy.tls.store.Disagreement`.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class ListenerTls:
         session_tickets: bool = True,
         strict: bool = False,
         reload: float = 10.0,
+        renew: Callable[[], object] = lambda: None,
         ask: Ask | None = None,
         in_thread: Callable[[Callable[[], Changes]], Deferred[Changes]] = deferToThread,
     ) -> None:
@@ -68,7 +70,7 @@ class ListenerTls:
             staple=self._stapler.staple,
         )
         self._reloader = Reloader(
-            self.contexts, reload, reactor, changed=self._changed, in_thread=in_thread
+            self.contexts, reload, reactor, changed=self._changed, in_thread=in_thread, renew=renew
         )
 
     def start(self) -> None:

@@ -54,6 +54,10 @@ class Pipe:
         while view:
             view = view[self.connection.bio_write(view) :]
 
+    def waiting(self) -> bool:
+        """Whether there is ciphertext that has not been read; True where that is not known."""
+        return True
+
     def handshake(self) -> bool:
         """Go on with the handshake; whether it is complete.
 
@@ -166,6 +170,8 @@ if _ffi is not None:
     _cipher = _ffi.new("char[]", 2 * GATHER)
     _cipher_view = memoryview(_ffi.buffer(_cipher))
     _SSL_read, _SSL_write = _lib.SSL_read, _lib.SSL_write
+    _SSL_do_handshake, _SSL_get_error = _lib.SSL_do_handshake, _lib.SSL_get_error
+    _WANT_READ = _lib.SSL_ERROR_WANT_READ
     _BIO_read, _BIO_write = _lib.BIO_read, _lib.BIO_write
     _held: Any = _lib.BIO_get_mem_data  # how many bytes a memory BIO holds
     _NULL = _ffi.NULL
@@ -185,6 +191,33 @@ class FastPipe(Pipe):
         # One SSL_write makes all the records of a piece; buffers of an idle connection are freed.
         _lib.SSL_clear_mode(ssl, _lib.SSL_MODE_ENABLE_PARTIAL_WRITE)
         _lib.SSL_set_mode(ssl, _lib.SSL_MODE_RELEASE_BUFFERS)
+
+    def feed(self, data: Data) -> None:
+        _BIO_write(self._in, _ffi.from_buffer(data), len(data))
+
+    def handshake(self) -> bool:
+        result = _SSL_do_handshake(self._ssl)
+        if result == 1:
+            return True
+        try:
+            if not self._wants_bytes(result):
+                self.connection._raise_ssl_error(self._ssl, result)
+        except SSL.WantReadError:
+            pass
+        except SSL.Error as error:
+            raise TlsFailure(explain(error)) from error
+        return False
+
+    def waiting(self) -> bool:
+        return bool(_held(self._in, _NULL))
+
+    def _wants_bytes(self, result: int) -> bool:
+        """Whether a call gave nothing only because more has to arrive.
+
+        What it asks is worth trusting only as long as the error queue is empty, as it nearly
+        always is; the long way clears it.
+        """
+        return bool(_SSL_get_error(self._ssl, result) == _WANT_READ)
 
     def decrypt(self, data: Data = b"") -> bytes:
         if self.failure:
@@ -223,6 +256,8 @@ class FastPipe(Pipe):
 
     def _wants_more(self, result: int, total: int) -> bool:
         """Why ``SSL_read`` gave nothing: whether only because nothing is there."""
+        if self._wants_bytes(result):
+            return True
         try:
             self.connection._raise_ssl_error(self._ssl, result)
         except SSL.WantReadError:
@@ -295,6 +330,8 @@ def session_reused(connection: Any) -> bool:
 _FUNCTIONS = {
     "SSL_read": "int(*)(SSL *, void *, int)",
     "SSL_write": "int(*)(SSL *, void *, int)",
+    "SSL_do_handshake": "int(*)(SSL *)",
+    "SSL_get_error": "int(*)(SSL *, int)",
     "BIO_read": "int(*)(BIO *, void *, int)",
     "BIO_write": "int(*)(BIO *, void *, int)",
     "BIO_get_mem_data": "long(*)(BIO *, char * *)",
@@ -318,7 +355,11 @@ def mismatches() -> list[str]:
             found.append(f"{name} is {actual}, not {wanted}")
     found += [
         f"the binding has no {name}"
-        for name in ("SSL_MODE_ENABLE_PARTIAL_WRITE", "SSL_MODE_RELEASE_BUFFERS")
+        for name in (
+            "SSL_MODE_ENABLE_PARTIAL_WRITE",
+            "SSL_MODE_RELEASE_BUFFERS",
+            "SSL_ERROR_WANT_READ",
+        )
         if not hasattr(_lib, name)
     ]
     if not found:

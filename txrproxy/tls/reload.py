@@ -25,7 +25,8 @@ class Reloader:
     """Keeps contexts current. ``interval`` is in seconds, ``clock`` an ``IReactorTime``.
 
     ``changed`` is called after new certificates are served. ``in_thread`` runs a function elsewhere
-    and returns a Deferred of its result.
+    and returns a Deferred of its result. ``renew`` is called there before each look, and makes new
+    files where that is up to us; it may raise :class:`~txrproxy.tls.pem.BadPem`.
     """
 
     def __init__(
@@ -36,7 +37,10 @@ class Reloader:
         *,
         changed: Callable[[], None] = lambda: None,
         in_thread: Callable[[Callable[[], Changes]], Deferred[Changes]] = deferToThread,
+        renew: Callable[[], object] = lambda: None,
     ) -> None:
+        self._renew = renew
+        self._not_renewed = ""  # why, as it was logged last
         self._contexts = contexts
         self._interval = interval
         self._clock = clock
@@ -59,10 +63,22 @@ class Reloader:
 
     def _look(self) -> None:
         self._call = None
-        done = self._in_thread(self._contexts.store.read)
+        done = self._in_thread(self._read)
         done.addCallback(self._take)
         done.addErrback(self._failed)
         done.addCallback(lambda _: self.start() if self._running else None)
+
+    def _read(self) -> Changes:
+        error = ""
+        try:
+            self._renew()
+        except BadPem as failure:
+            error = str(failure)
+        changes = self._contexts.store.read()
+        if error and error != self._not_renewed:
+            changes.errors.append(error)
+        self._not_renewed = error
+        return changes
 
     def _take(self, changes: Changes) -> None:
         if not self._running or not self._contexts.store.take(changes):

@@ -1,17 +1,20 @@
 """A certificate for development, made once and kept: ``self_signed = true``.
 
 Nobody vouches for it; browsers ask once and remember it, which is why it is kept and not made at
-every start. It is valid for 397 days, as long as browsers allow; a start in the last 30 of them
-makes a new one.
+every start. It is valid for 397 days, as long as browsers allow; in the last 30 of them a new one
+is made, at a start or while it is served.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import fcntl
 import ipaddress
 import os
 import socket
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography import x509
@@ -40,24 +43,41 @@ def self_signed(state_dir: Path, now: float, hostname: str | None = None) -> Sou
     ``now`` is unix time. Raises :class:`~txrproxy.tls.pem.BadPem` when the folder takes no files.
     """
     source = Source(state_dir / CERT_FILE, Secret("file", str(state_dir / KEY_FILE)))
-    try:
-        kept = load(source, Path)
-    except BadPem:
-        pass
-    else:
-        if kept.leaf.not_valid_before_utc.timestamp() <= now < kept.expires - SOON:
-            return source
-    certificate, key = make(now, socket.gethostname() if hostname is None else hostname)
+    if _is_good(source, now):
+        return source
     try:
         state_dir.mkdir(parents=True, exist_ok=True)
-        # A stop in between leaves a pair that does not match, and is made anew at the next start.
-        _write(state_dir / KEY_FILE, key, 0o600)
-        _write(state_dir / CERT_FILE, certificate, 0o644)
+        with _alone(state_dir):
+            if not _is_good(source, now):  # by now
+                name = socket.gethostname() if hostname is None else hostname
+                certificate, key = make(now, name)
+                # A stop in between leaves a pair that does not match, and is made anew.
+                _write(state_dir / KEY_FILE, key, 0o600)
+                _write(state_dir / CERT_FILE, certificate, 0o644)
     except OSError as error:
         raise BadPem(
             str(state_dir), f"the self-signed certificate can not be kept here: {error.strerror}"
         ) from None
     return source
+
+
+def _is_good(source: Source, now: float) -> bool:
+    try:
+        kept = load(source, Path)
+    except BadPem:
+        return False
+    return kept.leaf.not_valid_before_utc.timestamp() <= now < kept.expires - SOON
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Of all processes that share the folder, and all threads."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def make(now: float, hostname: str) -> tuple[bytes, bytes]:

@@ -18,9 +18,10 @@ from attrs import frozen
 from OpenSSL import SSL
 from twisted.python.failure import Failure
 
+from txrproxy.tls.ends import HandshakeFailed, HungUp
 from txrproxy.tls.failures import FailureLog
 from txrproxy.tls.gate import Gate
-from txrproxy.tls.layer import HandshakeFailed, HungUp, TlsLayer
+from txrproxy.tls.layer import TlsLayer
 from txrproxy.transport.deadlines import Queue
 
 _WORDS = b"This port speaks HTTPS: use https:// in place of http://\n"
@@ -33,7 +34,8 @@ PLAIN_ANSWER = (
 
 @frozen(eq=False)
 class TlsServer:
-    """``connection()`` gives an ``OpenSSL.SSL.Connection`` on memory BIOs for each client.
+    """``connection()`` gives an ``OpenSSL.SSL.Connection`` for each client: on memory BIOs, and
+    ready to accept one handshake and no other after it.
 
     ``queue`` is the deadline of a handshake, made with ``TlsLayer.expired``; ``gate`` bounds the
     handshakes of the process. ``greet`` is that of :class:`~txrproxy.tls.layer.TlsLayer`.
@@ -56,11 +58,8 @@ class TlsServer:
         When the handshake is done, ``made(layer)`` gives the protocol that speaks over TLS, whose
         transport the layer is; if there will be none, ``ended(layer, failure)`` says why.
         """
-        connection = self.connection()
-        connection.set_accept_state()
-        connection.set_options(SSL.OP_NO_RENEGOTIATION)
         return TlsLayer(
-            connection,
+            self.connection(),
             made,
             ended,
             self.clock,

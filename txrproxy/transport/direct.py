@@ -40,11 +40,13 @@ from typing import Any, ClassVar, TypeVar
 from twisted.internet import abstract, address, error, main, tcp, unix
 from twisted.internet.interfaces import IConnector
 from twisted.internet.posixbase import PosixReactorBase
+from twisted.python.failure import Failure
 
 READ = 64 * 1024  # bytes asked of one recv
 BULK_READ = 256 * 1024  # the same while a large body streams
 
 Data = bytes | bytearray | memoryview
+_DONE = Failure(main.CONNECTION_DONE)
 PortT = TypeVar("PortT")
 
 
@@ -234,6 +236,23 @@ def unsent(transport: Any) -> int:
     except OSError:
         return waiting
     return waiting + int.from_bytes(packed, sys.byteorder)
+
+
+def close(transport: Any) -> None:
+    """Close a connection whose peer has said that it is done, behind what is still to be sent.
+
+    With nothing to send a direct transport is closed now, where ``loseConnection`` waits for
+    another turn of the loop; ``connectionLost`` has been called then when this returns.
+    """
+    if (
+        isinstance(transport, _Direct)
+        and transport.connected
+        and not transport.disconnecting
+        and not queued(transport)
+    ):
+        transport.connectionLost(_DONE)
+    else:
+        transport.loseConnection()
 
 
 def direct_port(port: PortT) -> PortT:

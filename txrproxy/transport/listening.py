@@ -35,6 +35,7 @@ _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 FULL = "full"
 ELSEWHERE = "elsewhere"  # another process does
 EXHAUSTED = "exhausted"
+UNREADY = "unready"  # nothing is known of the backends yet
 
 
 @implementer(IReadDescriptor)

@@ -1,10 +1,10 @@
 """A lean epoll reactor: the stock one, minus what it does for nothing on every event and turn.
 
 - The stock ``EPollReactor`` wraps each event in ``log.callWithLogger``, which asks the descriptor
-  for a log prefix and pushes a context. Here an event that is plainly "readable" or plainly
-  "writable" calls ``doRead`` or ``doWrite`` straight; one that says anything more (hang-up, error,
-  both directions) goes the stock way whole. An exception out of a descriptor is logged and
-  disconnects that descriptor, as in stock.
+  for a log prefix and pushes a context. Here an event that is "readable" (a hang-up or an error
+  with it is what reading finds) or plainly "writable" calls ``doRead`` or ``doWrite`` straight;
+  any other (both directions, a hang-up or an error alone) goes the stock way whole. An exception
+  out of a descriptor is logged and disconnects that descriptor, as in stock.
 - The stock main loop looks at timers and threads before every poll. Here it does when one of them
   has something.
 - The stock ``doPoll`` lets the kernel hand over as many events as there are connections, for which
@@ -32,7 +32,7 @@ MAX_EVENTS = 512  # events taken from one epoll_wait
 
 _IN = epollreactor.EPOLLIN
 _OUT = epollreactor.EPOLLOUT
-_PLAIN = (_IN, _OUT)
+_BOTH = _IN | _OUT
 _logger = Logger()
 _unexpected = _logger.failureHandler("Unexpected error in main loop")
 _call_with_logger: Any = log.callWithLogger
@@ -51,18 +51,20 @@ class LeanReactor(epollreactor.EPollReactor):
         """Wait up to ``timeout`` seconds, for ever when it is None, and serve what is ready."""
         events = self._poller.poll(-1 if timeout is None else timeout, MAX_EVENTS)
         selectables = self._selectables
+        disconnect: Any = self._disconnectSelectable
         for fd, event in events:
             selectable = selectables.get(fd)
             if selectable is None:  # removed while an earlier event was served
                 continue
-            if event not in _PLAIN:
+            readable = event & _BOTH == _IN  # with a hang-up or an error too: reading finds it
+            if not readable and event != _OUT:
                 _call_with_logger(selectable, self._doReadOrWrite, selectable, fd, event)
                 continue
             why: BaseException | None
             try:
                 if selectable.fileno() == -1:  # closed behind the reactor's back
                     why = posixbase._NO_FILEDESC
-                elif event == _IN:
+                elif readable:
                     why = selectable.doRead()
                 else:
                     why = selectable.doWrite()
@@ -70,9 +72,10 @@ class LeanReactor(epollreactor.EPollReactor):
                 _call_with_logger(selectable, log.err)
                 why = error
             if why:
-                _call_with_logger(
-                    selectable, self._disconnectSelectable, selectable, why, event == _IN
-                )
+                try:
+                    disconnect(selectable, why, readable)
+                except BaseException:
+                    _call_with_logger(selectable, log.err)
 
     doIteration = doPoll
 
