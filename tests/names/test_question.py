@@ -6,6 +6,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.internet.task import deferLater
+from twisted.logger import LogLevel, capturedLogs
 from twisted.names import dns
 from twisted.trial.unittest import TestCase
 
@@ -117,6 +118,15 @@ class AskTests(TestCase):
     async def test_silence(self):
         server = self.server(lambda query: [])
         await self.refused(server, "did not answer within 0.05 s", 0.05)
+
+    async def test_nothing_is_logged(self):
+        server = self.server(
+            lambda query: [answer(query, trunc=1)], lambda query: answer(query, "10.0.0.1")
+        )
+        with capturedLogs() as events:
+            await self.addresses(server)
+        loud = [e for e in events if e["log_level"] > LogLevel.debug and "Datagrams" in str(e)]
+        self.assertEqual(loud + [e for e in events if e["log_level"] > LogLevel.info], [])
 
     async def test_no_route(self):
         await self.refused(("255.255.255.255", 53), "")

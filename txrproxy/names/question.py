@@ -11,14 +11,19 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from twisted.internet import error
+from twisted.internet import error, udp
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.protocol import ClientFactory, DatagramProtocol
+from twisted.logger import LogLevel
 from twisted.names import dns
 from twisted.protocols.basic import Int16StringReceiver
+from twisted.python import context
 from twisted.python.failure import Failure
+from twisted.python.log import ILogContext
 
 from txrproxy.names.files import Server
+
+_QUIET = {ILogContext: {"log_level": LogLevel.debug}}
 
 
 class Unanswered(Exception):
@@ -83,11 +88,22 @@ class _Question:
 
 def _over_udp(reactor: Any, server: Server, question: _Question) -> Deferred[dns.Message]:
     protocol = _Datagrams(server, question)
+    port: Any = _Port
     try:
-        reactor.listenUDP(0, protocol, interface="::" if ":" in server[0] else "")
+        port(0, protocol, "::" if ":" in server[0] else "", reactor=reactor).startListening()
     except error.CannotListenError as reason:
         protocol.end(Failure(reason.socketError))
     return protocol.answer
+
+
+class _Port(udp.Port):
+    """Twisted's, without two lines in the log for each question."""
+
+    def startListening(self) -> None:
+        context.call(_QUIET, super().startListening)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        context.call(_QUIET, super().connectionLost, reason)
 
 
 class _Datagrams(DatagramProtocol):
