@@ -68,7 +68,7 @@ class Reading(Files):
         self.assertEqual(list(load(path).pools), ["app"])
 
     def test_problems_are_data(self) -> None:
-        path = self.write("main.toml", MINIMAL + "\n[server]\nworkers = 9")
+        path = self.write("main.toml", MINIMAL + "\n[server]\nworkers = -9")
         error = self.assertRaises(ConfigErrors, load, path)
         (problem,) = error.problems
         self.assertEqual(

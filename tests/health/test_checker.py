@@ -25,7 +25,7 @@ from txrproxy.config import schema
 from txrproxy.config.forms import timeout
 from txrproxy.errors import CONNECT_REFUSED
 from txrproxy.health import checker
-from txrproxy.health.checker import JITTER, Checker, Report, Result, checkers
+from txrproxy.health.checker import JITTER, Checker, Report, Result
 from txrproxy.health.slots import Slots
 
 
@@ -385,30 +385,6 @@ class ReadyTests(CheckerCase):
         self.made.stop()
         self.run_for(5)
         self.assertNoResult(self.made.ready)
-
-
-class GroupTests(CheckerCase):
-    def test_one_bound_for_all(self) -> None:
-        pools = [Pool(name, self.backends(200, True)) for name in (b"a", b"b")]
-        health = schema.Health(initial="healthy")
-        made = checkers(self.clock, [(pool, health) for pool in pools], self.farm.dial_of)
-        self.assertEqual([*made], pools)
-        self.assertIn("a", repr(made[pools[0]]))
-        one, two = made.values()
-        self.assertIs(one._slots, two._slots)
-
-    def test_dials_as_the_pool_does(self) -> None:
-        class Lent:
-            dial = staticmethod(self.farm.dial_of(Backend(b"x", b"x")))
-
-        backend = Backend(b"b", b"b", healthy=None)
-        backend.connections = Lent()
-        pool = Pool(b"a", [backend])
-        [made] = checkers(self.clock, [(pool, schema.Health())]).values()
-        made.start()
-        self.run_for(0.1)
-        self.assertTrue(backend.healthy)
-        made.stop()
 
 
 class CheckedPool(RuleBasedStateMachine):

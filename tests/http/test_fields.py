@@ -23,6 +23,7 @@ from txrproxy.http.fields import (
     parse_fields,
     parse_line,
     split_list,
+    split_members,
 )
 
 names = st.lists(st.sampled_from([bytes([c]) for c in TCHAR]), min_size=1, max_size=12).map(
@@ -211,3 +212,26 @@ class MarkedTests(SynchronousTestCase):
         self.assertIn(b"host", fields)
         self.assertNotIn(b"via", fields)
         self.assertNotIn(b"cookie", fields)
+
+
+class SplitMembersTests(SynchronousTestCase):
+    def test_table(self) -> None:
+        for value, members in (
+            (b"", [b""]),
+            (b"a", [b"a"]),
+            (b"a, b\t,c", [b"a", b"b", b"c"]),
+            (b"a,,b", [b"a", b"", b"b"]),
+            (b'a="b, c", d', [b'a="b, c"', b"d"]),
+            (b'"a\\", b",c', [b'"a\\", b"', b"c"]),
+            (b'a"b, c"d,e', [b'a"b, c"d', b"e"]),
+            (b'"a, b', [b'"a', b"b"]),
+            (b'"a, \\"b", c', [b'"a, \\"b"', b"c"]),
+            (b'a", b, "c, d', [b'a", b, "c', b"d"]),
+            (b'"\\", "a, b"', [b'"\\", "a', b'b"']),
+        ):
+            self.assertEqual(split_members(value), members, value)
+
+    @given(st.lists(st.sampled_from([b'"', b",", b"\\", b"a", b" "]), max_size=20).map(b"".join))
+    def test_nothing_is_lost(self, value: bytes) -> None:
+        kept = b",".join(split_members(value)).replace(b" ", b"")
+        self.assertEqual(kept, value.replace(b" ", b""))

@@ -227,7 +227,7 @@ class SClientTests(Tools):
     @staticmethod
     def serves(proxy):
         """The certificate of a proxy that has one."""
-        return proxy.graph.certificates[0].contexts.store.certificates[0]
+        return proxy.graph.tls["http"].contexts.store.certificates[0]
 
     async def test_client_certificate(self):
         ca = self.file("clients.pem", CLIENTS.pem)

@@ -6,6 +6,7 @@ The body is not here: the store has it, in memory or in a file.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from txrproxy.http.head import ResponseHead
 
@@ -18,11 +19,16 @@ class Stored:
     ``url`` is the absolute URL it answers, for purging and listing. ``head`` has the fields as they
     are kept, ``length`` is the size of the body in bytes. ``requested`` and ``responded`` are the
     seconds since the epoch at which the request for it went out and its head came in (RFC 9111
-    section 4.2.3). ``tags`` are its names for purging. ``invalidated`` is a soft purge: it has
-    to be validated before it is used.
+    section 4.2.3); the Age that it came with is taken off ``requested``, and is no field of it.
+    ``tags`` are its names for purging. ``invalidated`` is a soft purge: it has to be validated
+    before it is used.
+
+    ``derived`` belongs to the policy, which works out once what follows from all of this. It is no
+    part of the record: a store neither keeps nor copies it.
     """
 
     __slots__ = (
+        "derived",
         "head",
         "invalidated",
         "key",
@@ -59,6 +65,7 @@ class Stored:
         self.variant = variant
         self.tags = tuple(tags)
         self.invalidated = invalidated
+        self.derived: Any = None
 
     def __repr__(self) -> str:
         return f"<Stored {self.head.status} {self.url.decode('latin-1')}>"

@@ -507,10 +507,11 @@ class _Builder:
         if not shares:
             return
         names = list(shares)
+        plan.pools = tuple(pools[name] for name in names)
         if len(names) == 1:
             plan.pool = pools[names[0]]
         else:
-            split = Split([pools[name] for name in names], list(shares.values()))
+            split = Split(plan.pools, list(shares.values()))
             plan.split = lambda exchange: split.choose(exchange.head)
         # Of a split, the first pool has the say where the route has not.
         timeouts = self.config.pools[names[0]].timeouts

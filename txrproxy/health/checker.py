@@ -16,7 +16,7 @@ may bring its verdict with it. :attr:`Checker.ready` tells when every backend ha
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -235,18 +235,3 @@ class _Watch:
         self.probe: Probe | None = None  # the check that runs
         self.began = 0.0
         self.last: Result | None = None
-
-
-def checkers(
-    reactor: Any,
-    pools: Iterable[tuple[Pool, schema.Health]],
-    dial_of: Callable[[Backend], Dial] = lambda backend: backend.connections.dial,
-    *,
-    verdict: Verdict | None = None,
-) -> dict[Pool, Checker]:
-    """A checker for each of these pools, under one bound on checks in flight."""
-    slots = Slots()
-    return {
-        pool: Checker(reactor, pool, settings, dial_of, slots=slots, verdict=verdict)
-        for pool, settings in pools
-    }

@@ -19,6 +19,7 @@ Grammar (RFC 9110 section 5, RFC 9112 section 5), the strict choice wherever the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Set
 from typing import Any
 
@@ -27,6 +28,10 @@ from txrproxy.http.memo import Memo
 
 TCHAR = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CONTROLS = bytes(c for c in range(256) if (c < 0x20 and c != 0x09) or c == 0x7F)
+
+_quoted = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL).match
+_plain = re.compile(rb'[^",]++').match
+_unquoted = re.compile(rb"[^,]++").match
 
 _FOLDED = bytes(c if not (0x20 < c < 0x7F) or chr(c).isalnum() else ord("-") for c in range(256))
 
@@ -270,6 +275,30 @@ def split_list(values: Iterable[bytes]) -> list[bytes]:
     return [
         member for value in values for part in value.split(b",") if (member := part.strip(b" \t"))
     ]
+
+
+def split_members(value: bytes) -> list[bytes]:
+    """The members of a list, without white space around them; no comma in quotes separates.
+
+    A quote that is never closed is a character like others, and so is every quote after it.
+    """
+    if b'"' not in value:
+        return [member.strip(b" \t") for member in value.split(b",")]
+    members, start, at, plain = [], 0, 0, _plain
+    while at < len(value):
+        match = plain(value, at)
+        if match is None and value[at] == 0x22:
+            match = _quoted(value, at)
+            if match is None:
+                plain = _unquoted
+                continue
+        if match is not None:
+            at = match.end()
+            continue
+        members.append(value[start:at].strip(b" \t"))
+        start = at = at + 1
+    members.append(value[start:].strip(b" \t"))
+    return members
 
 
 def connection_options(fields: Fields) -> frozenset[bytes]:

@@ -1,0 +1,65 @@
+"""The decisions of a cache (RFC 9111 and what extends it), as functions that return a value.
+
+An exchange calls them in this order, and does what they say::
+
+    demand = for_request(head, rules)                 may the cache be asked?
+    stored = select(candidates, head.fields)          which variant is it?
+    use    = reuse(stored, demand, now, rules)        may it be used?
+      FRESH, STALE                                    answer(…) with hit_lines(…)
+      STALE_WHILE_REVALIDATE                          the same, and a validation beside it
+      VALIDATE                                        ask, with conditional_lines(…)
+        304                                           validated(…): keep it, then answer(…)
+        an error, and now < use.until                 answer(…): stale, but there
+        anything else                                 as a miss
+      no stored                                       send it on; then
+    decision = storable(head, demand, response, …)    may it be kept?
+    decision.stored(key, url, length, requested)      when the body has arrived whole
+    invalidated_by(demand, url, response)             what it makes useless
+
+No function here knows the time; all times are arguments, in seconds since the epoch.
+"""
+
+from txrproxy.cache.policy.answer import Answer, answer, not_modified, not_modified_head
+from txrproxy.cache.policy.demand import Demand, for_request
+from txrproxy.cache.policy.freshness import STALE_ERRORS, Reuse, Verdict, reuse
+from txrproxy.cache.policy.invalidation import invalidated_by
+from txrproxy.cache.policy.ranges import Part
+from txrproxy.cache.policy.rules import Rules
+from txrproxy.cache.policy.status import forwarded, hit, hit_lines
+from txrproxy.cache.policy.storing import CONSUMED, Decision, storable
+from txrproxy.cache.policy.validation import (
+    REPLACED,
+    Refreshed,
+    after_head,
+    conditional_lines,
+    select,
+    validated,
+)
+
+__all__ = [
+    "CONSUMED",
+    "REPLACED",
+    "STALE_ERRORS",
+    "Answer",
+    "Decision",
+    "Demand",
+    "Part",
+    "Refreshed",
+    "Reuse",
+    "Rules",
+    "Verdict",
+    "after_head",
+    "answer",
+    "conditional_lines",
+    "for_request",
+    "forwarded",
+    "hit",
+    "hit_lines",
+    "invalidated_by",
+    "not_modified",
+    "not_modified_head",
+    "reuse",
+    "select",
+    "storable",
+    "validated",
+]
