@@ -132,9 +132,6 @@ CONNECT_REFUSED = _row(
 CONNECT_TIMEOUT = _row(
     "connect_timeout", 504, _B, "The server behind this proxy is not reachable.", Retry.CONNECT
 )
-NAME_UNRESOLVED = _row(
-    "name_unresolved", 502, _B, "The server behind this proxy is not reachable.", Retry.CONNECT
-)
 TLS_HANDSHAKE_FAILED = _row(
     "tls_handshake_failed", 502, _B, "The server behind this proxy is not reachable.", Retry.CONNECT
 )

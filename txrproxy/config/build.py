@@ -34,6 +34,7 @@ from txrproxy.health.slots import Slots
 from txrproxy.http.fields import make_line
 from txrproxy.http.forward import Changes
 from txrproxy.http.security import security_lines
+from txrproxy.names.members import Members
 from txrproxy.routing.match import Conditions
 from txrproxy.routing.plan import Plan, Serve
 from txrproxy.routing.redirect import Template
@@ -86,6 +87,7 @@ class Graph:
     _tree: Tree[Plan] = field(repr=False)
     _shared: Mapping[str, Any] = field(repr=False)
     _reactor: Any = field(repr=False)
+    names: dict[Any, Members] = field(factory=dict, repr=False)  # of pools that have any
     _retired: list[ProxySite] = field(factory=list)  # of listeners that are gone
     _endings: list[Any] = field(factory=list, repr=False)  # delayed calls of reloads
 
@@ -96,17 +98,41 @@ class Graph:
         return ReverseProxyResource.of_tree(self._tree, self._reactor, self._shared)
 
     def start(self) -> None:
-        """Begin what goes on by itself: following certificate files, health checks."""
+        """Begin what goes on by itself: following certificate files, names, health checks."""
         for tls in self.tls.values():
             tls.start()
-        for checker in self.checkers.values():
-            checker.start()
+        self.find_names()
+        for pool, checker in self.checkers.items():
+            self._check(pool, checker)
         for store, _ in self.caches.values():
             store.open()
 
+    def _check(self, pool: Pool, checker: Checker) -> None:
+        """Begin to check a pool, as soon as it has its members."""
+        members = self.names.get(pool.name.decode())
+        if members is None:
+            checker.start()
+        else:
+            members.start().addCallback(lambda _: checker.start())
+
     def ready(self) -> Deferred[Any]:
         """Fires when what is known of backends will do to serve."""
-        return gatherResults([_also(checker.ready) for checker in self.checkers.values()])
+        checked = [_also(checker.ready) for checker in self.checkers.values()]
+        return gatherResults([self.find_names(), *checked])
+
+    def find_names(self) -> Deferred[Any]:
+        """Begin to look up the names of backends.
+
+        Fires when each was looked up once, or that takes too long; at once if there are none.
+        """
+        return gatherResults([members.start() for members in self.names.values()])
+
+    def discard(self, old: Graph | None) -> None:
+        """It will not serve, or no longer: end the look-ups that it does not share with ``old``."""
+        kept = set(old.names.values()) if old is not None else set()
+        for members in self.names.values():
+            if members not in kept:
+                members.stop()
 
     def take_over(self, old: Graph) -> None:
         """Take the place of a graph that runs, and that this one was built beside.
@@ -125,6 +151,8 @@ class Graph:
             site.drain()
         self._retired = [site for site in old._retired if site.connections] + gone
         self.limit.change(self.config.server.max_connections)
+        old.discard(self)
+        self.find_names()
         mine = set(self.pools.values())
         close(pool for pool in old.pools.values() if pool not in mine)
         for name, tls in self.tls.items():
@@ -135,16 +163,16 @@ class Graph:
                 tls.stop()
         for pool, checker in self.checkers.items():
             if pool not in old.checkers:
-                checker.start()
+                self._check(pool, checker)
         for pool, checker in old.checkers.items():
             if pool not in self.checkers:
                 checker.stop()
-        kept = [store for store, _ in self.caches.values()]
+        stores = [store for store, _ in self.caches.values()]
         before = [store for store, _ in old.caches.values()]
         for store in before:
-            if store not in kept:
+            if store not in stores:
                 store.close()
-        for store in kept:
+        for store in stores:
             if store not in before:
                 store.open()
         removed = {pool for name, pool in old.pools.items() if name not in self.pools}
@@ -169,6 +197,7 @@ class Graph:
 
     def close(self) -> None:
         """Let go of the connections to backends, and stop the clockwork."""
+        self.discard(None)
         close(self.pools.values())
         for checker in self.checkers.values():
             checker.stop()
@@ -244,7 +273,10 @@ class _Builder:
         self.old = old
         # Running deadlines are in the queues of the process, whichever graph asked for them.
         self.deadlines = Deadlines(reactor) if old is None else old.deadlines
-        self.wiring = Wiring(reactor, self.deadlines, config.resolve, config.server.state_dir)
+        servers = [(server.host, server.port) for server in config.server.resolver]
+        self.wiring = Wiring(
+            reactor, self.deadlines, config.resolve, config.server.state_dir, servers
+        )
         self.checks = checks
         self.checkers: dict[Pool, Checker] = {}
         self.slots = Slots() if old is None else old.slots
@@ -298,6 +330,7 @@ class _Builder:
             tree,
             shared,
             self.reactor,
+            self.wiring.names,
         )
 
     def tls_server(self, name: str, tls: ListenerTls) -> TlsServer:
@@ -362,7 +395,14 @@ class _Builder:
             return None
         own_files = pool.tls.cert or pool.tls.key or pool.tls.ca != "system"
         same = old.config.pools.get(name) == pool
-        return old.pools.get(name) if same and not own_files else None
+        members = old.names.get(name)
+        if members is not None and old.config.server.resolver != self.config.server.resolver:
+            same = False
+        if not same or own_files:
+            return None
+        if members is not None:
+            self.wiring.names[name] = members
+        return old.pools.get(name)
 
     def pool(self, name: str, pool: schema.Pool) -> Pool:
         if (kept := self.inherited_pool(name, pool)) is not None:
@@ -374,6 +414,8 @@ class _Builder:
         except Unusable as error:
             raise ConfigErrors([Problem("", 0, error.key, str(error))]) from error
         if self.old is not None and name in self.old.pools:
+            if name in self.old.names and name in self.wiring.names:
+                self.wiring.names[name].remember(self.old.names[name])
             made.remember(self.old.pools[name], self.seconds())
         if pool.health is not None and self.checks:
             self.check(made, pool.health)
