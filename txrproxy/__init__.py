@@ -12,6 +12,7 @@ the same rank. ``tests/test_layers.py`` reads this table and fails on an import 
     2  filters                              whom a policy lets pass, and what it is told
     2  cache.stored cache.key cache.policy cache.entry   what a cache keeps of a response, and why
     3  transport tls                       Twisted's edge: sockets, TLS, deadlines, idle connections
+    3  names                                names of backends, looked up, to members of pools
     3  cache                                the store: memory, files, index, collapsed requests
     4  forwarding exchange actions caching fetching playback site wiring foreign resource   requests
     5  guards                               policies before a request goes on

@@ -133,8 +133,12 @@ class Forwarding:
     def _choose(self, now: float) -> Backend | None:
         """The backend that the client's cookie asks for if it may be had, else any."""
         wanted = self._wanted
-        fits = wanted is not None and wanted.available and not wanted.closed
-        if fits and wanted not in self._tried:
+        if (
+            wanted is not None
+            and (wanted.available or (self.pool.panicking and wanted.usable))
+            and not wanted.closed
+            and wanted not in self._tried
+        ):
             return wanted
         backend: Backend | None = self.pool.select(self._tried, self._key, now)
         return backend

@@ -14,11 +14,6 @@ ROUTE = '[[routes]]\nname = "b"\npool = "app"\n'
 # For each row of the table: a use of it, and the place that is named.
 USES = {
     "admin": ("[admin]", "admin"),
-    "caches.*": ("[caches.c]", "caches.c"),
-    "routes.*.cache": (
-        '[caches.c]\n[[routes]]\nname = "b"\npool = "app"\ncache = { store = "c" }',
-        "routes[1].cache",
-    ),
     "policies.*.waf": ("[policies.p]\nwaf = {}", "policies.p.waf"),
     "tests.*": ('[[tests]]\nrequest = { url = "http://a/" }\nexpect = {}', "tests[0]"),
 }

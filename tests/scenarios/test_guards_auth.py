@@ -16,6 +16,8 @@ from twisted.web.resource import Resource
 
 from tests.scenarios.harness import EMPTY_OK, GET, Refusing, Scenario, ok
 from tests.scenarios.test_guards import get
+from txrproxy import caching
+from txrproxy.cache import policy as caching_policy
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.guards import passwords
 
@@ -478,6 +480,29 @@ class JwtTests(Base):
         seen, _ = await self.exchange(client, origin, get(b"Cookie: a=1; t=" + token()))
         self.assertEqual(seen.get(b"X-User"), b"alice")
         self.assertEqual((await self.ask(client, get(bearer(token())))).status, 401)
+
+    async def test_for_a_cache_it_is_as_good_as_credentials(self):
+        """RFC 9111 section 3.5, though there is no Authorization field."""
+        judged = []
+
+        def storable(request, demand, *more):
+            judged.append((demand.authorized, caching_policy.storable(request, demand, *more)))
+            return judged[-1][1]
+
+        self.patch(caching, "storable", storable)
+        more = f'[caches.main]\npath = "{self.folder() / "cache"}"\n'
+        policy = self.policy(', required = false, token = "cookie:t"')
+        origin, _, client = await self.pair(
+            policy=policy, more=more, route='cache = { store = "main" }'
+        )
+        for request, cache_control, authorized, stored in (
+            (get(b"Cookie: t=" + token()), b"max-age=60", True, False),
+            (get(b"Cookie: t=" + token(), path=b"/2"), b"public, max-age=60", True, True),
+            (get(path=b"/3"), b"max-age=60", False, True),
+        ):
+            reply = ok(b"x", b"Cache-Control: " + cache_control)
+            await self.exchange(client, origin, request, reply)
+            self.assertEqual((judged[-1][0], bool(judged[-1][1])), (authorized, stored))
 
     async def fetched(self, **parts):
         self.login = await self.origin("login")

@@ -38,8 +38,15 @@ WINDOW = 256 * 1024
 _logger = Logger()
 
 
-class Waiter(Protocol):
-    """Who asks for the same as the leader. Hashed by identity."""
+class Listener(Protocol):
+    """Who reads."""
+
+    def on_data(self) -> None:
+        """There may be more to take, or the reader has ended or failed."""
+
+
+class Waiter(Listener, Protocol):
+    """Who asks for the same as the leader, and reads what comes. Hashed by identity."""
 
     def accepts(self, stored: Stored) -> bool:
         """Whether the leader's response answers this request, too; as by Vary it may not."""
@@ -50,24 +57,22 @@ class Waiter(Protocol):
     def on_alone(self) -> None:
         """Nothing comes from the leader, or not in time: ask the origin."""
 
-    def on_data(self) -> None:
-        """There may be more to take, or the reader has ended or failed."""
-
 
 class Reader:
-    """One waiter's place in the body. ``place`` is in bytes from its beginning.
+    """One listener's place in the body. ``place`` is in bytes from its beginning.
 
     ``ended``: everything was taken. ``failed``: no more will come, the body is cut short.
+    ``listener`` is told of news; another may take its place.
     """
 
-    __slots__ = ("_ahead", "_busy", "_closed", "_waiter", "flight", "place", "stored")
+    __slots__ = ("_ahead", "_busy", "_closed", "flight", "listener", "place", "stored")
 
-    def __init__(self, flight: Flight, waiter: Waiter, place: int) -> None:
+    def __init__(self, flight: Flight, listener: Listener, place: int) -> None:
         assert flight.stored is not None
         self.flight = flight
         self.stored = flight.stored
         self.place = place
-        self._waiter = waiter
+        self.listener = listener
         self._ahead = b""  # read back by a thread
         self._busy = False
         self._closed = False
@@ -105,7 +110,7 @@ class Reader:
 
     def notify(self) -> None:
         try:
-            self._waiter.on_data()
+            self.listener.on_data()
         except Exception:
             _logger.failure("a reader of {flight!r} failed", flight=self.flight)
             self.close()
@@ -279,12 +284,12 @@ class Flight:
         if wait is not None:
             self._flights.queue.stop(wait)
 
-    def follow(self, waiter: Waiter, place: int) -> Reader:
+    def follow(self, listener: Listener, place: int) -> Reader:
         """Read from ``place`` on: for the leader's own client, which may be a slow one, too.
 
         ``place`` is 0, or ``length``.
         """
-        reader = Reader(self, waiter, place)
+        reader = Reader(self, listener, place)
         self._readers[reader] = None
         return reader
 

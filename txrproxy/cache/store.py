@@ -186,6 +186,11 @@ class Store:
         self._owner_thread.close()
         self._reader_threads.close()
 
+    @property
+    def threads(self) -> Runs:
+        """Those that wait for a disk."""
+        return self._reader_threads
+
     # Reading.
 
     def find(

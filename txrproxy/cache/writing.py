@@ -33,6 +33,8 @@ from txrproxy.cache.jobs import Runs
 from txrproxy.cache.owner import NoRoom, NotReady, Owner
 from txrproxy.cache.purge import Purges
 from txrproxy.cache.stored import Stored
+from txrproxy.http.fields import Fields, make_line
+from txrproxy.http.head import ResponseHead
 
 PIECE = 256 * 1024
 QUEUE = 32 * 1024 * 1024
@@ -144,10 +146,17 @@ class Fill:
 
 
 def _with_length(stored: Stored, length: int) -> Stored:
+    head = stored.head
+    if b"content-length" not in head.fields and head.status != 204:
+        line = make_line(b"Content-Length", b"%d" % length)
+        fields = Fields((*head.fields.lines, line))
+        head = ResponseHead(
+            head.status, head.status_line[13:-2], True, fields, head.size + len(line[2])
+        )
     return Stored(
         stored.key,
         stored.url,
-        stored.head,
+        head,
         length,
         stored.requested,
         stored.responded,

@@ -34,8 +34,6 @@ class Later:
 
 NOT_YET = (
     Later("admin"),
-    Later("caches.*"),
-    Later("routes.*.cache"),
     Later("policies.*.waf"),
     Later("tests.*"),
 )

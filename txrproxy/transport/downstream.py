@@ -401,6 +401,11 @@ class Downstream(RequestReader):
         else:
             self._close()
 
+    @property
+    def writing(self) -> bool:
+        """Whether the client has not taken all that was written to it."""
+        return self._writing
+
     def refuse_body(self) -> None:
         """The rest of the request body is not wanted: the connection closes after the response."""
         if self.state is not BUSY:
