@@ -516,6 +516,8 @@ class _Builder:
             max_head=listener.max_head,
             max_fields=listener.max_fields,
             keepalive_requests=listener.keepalive_requests,
+            min_sent=max(1, round(listener.min_body_rate * listener.body_timeout)),
+            min_taken=max(1, round(listener.min_write_rate * listener.write_timeout)),
         )
 
     def to_https(self, listener: schema.Listener, tree: Tree[Plan]) -> Tree[Plan]:

@@ -222,6 +222,12 @@ class Listener:
     body_timeout: Timeout = option(timeout("30s"), "between two pieces of a request body")
     idle_timeout: Timeout = option(timeout("60s"), "a keep-alive connection between requests")
     write_timeout: Timeout = option(timeout("60s"), "a client that takes no bytes")
+    min_body_rate: Size = option(
+        size("0B"), "a second, of a request body: the least that is to come, within body_timeout"
+    )
+    min_write_rate: Size = option(
+        size("0B"), "a second, of a response: the least that is to be taken, within write_timeout"
+    )
     max_head: Size = option(size("32KiB"), "request line and header fields together")
     max_fields: Positive = option(128, "header fields of a request")
     keepalive_requests: Positive = option(10000, "requests on one connection before it closes")
