@@ -456,6 +456,7 @@ class _Builder:
             rules,
             keys,
             serve,
+            partial(self.reactor.callLater, 0),
             collapse=cache.collapse,
             min_uses=cache.min_uses,
             show_key=cache.show_key,
