@@ -124,6 +124,11 @@ def files(store: Store) -> list[str]:
     )
 
 
+def temporary(store: Store) -> list[str]:
+    """What is being written."""
+    return [name for _, _, names in os.walk(store.folder._temporary) for name in names]
+
+
 def disk_use(path: str) -> int:
     """Bytes that the files in a folder take, those that are being written too."""
     total = 0

@@ -15,6 +15,7 @@ from tests.cache.storing import (
     purge,
     put,
     response,
+    temporary,
     variant,
 )
 from txrproxy.cache.entry import BLOCK
@@ -182,7 +183,7 @@ class RefreshTests(StoreTestCase):
             self.assertEqual(self.store.owner.size, size)
             self.assertEqual(look(self.store), body)
             self.assertEqual(purge(self.store, "tag", b"t" * 2000).count, 1)
-            self.assertEqual(os.listdir(os.path.join(self.store.folder._temporary)), [])
+            self.assertEqual(temporary(self.store), [])
 
     def test_variant(self) -> None:
         for language in (b"de", b"en"):
