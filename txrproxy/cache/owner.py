@@ -126,7 +126,7 @@ class Owner:
         """Go on with the walk; False when there is nothing to go on with."""
         if self._walk is None:
             return False
-        with self._guarded():
+        with self._guarded() as index, index.together():
             try:
                 next(self._walk)
             except StopIteration:
