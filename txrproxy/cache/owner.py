@@ -404,7 +404,8 @@ class Owner:
             for name in rows:
                 if not os.path.lexists(self.folder.path_of(name)):
                     self._remove(index, name)
-            yield
+            if not (number + 1) % 16:
+                yield
             if time.monotonic() - said > _PROGRESS:
                 said = time.monotonic()
                 _logger.info(
