@@ -294,13 +294,13 @@ class CollapseTests(Cached):
 
     async def test_a_slow_reader_does_not_slow_the_others(self):
         client = await self.begin()
-        slow = await self.client(self.proxied, receive_buffer=4096)
+        slow = await self.client(self.proxied, receive_buffer=256 * 1024)
         slow.transport.pauseProducing()
         slow.send(GET)
         await self.source.request()
         client.send(GET)
         await self.turns()
-        body = os.urandom(4_000_000)
+        body = os.urandom(12_000_000)
         self.source.reply(ok(body, FRESH))
         response = await client.response()
         self.assertEqual(response.body, body)
