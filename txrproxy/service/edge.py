@@ -115,6 +115,13 @@ class Edge(Service):
     def startService(self) -> None:
         if not self.listeners.groups:
             self.privilegedStartService()
+        signals: dict[int, Callable[[], object]] = {
+            signal.SIGUSR1: self.reopen,
+            signal.SIGHUP: self._hang_up,
+            signal.SIGTERM: self._reactor.stop,  # until the reactor runs, and has its own
+        }
+        for number, call in signals.items():
+            self._on_signal(number, call)
         self._control = self._open_control()
         gc.collect()
         gc.freeze()  # what workers share of this process stays untouched by the collector
@@ -127,12 +134,6 @@ class Edge(Service):
             _logger.info("listening on {address}", address=group.where)
         if self._control is not None:
             self._control.start()
-        signals: dict[int, Callable[[], object]] = {
-            signal.SIGUSR1: self.reopen,
-            signal.SIGHUP: self._hang_up,
-        }
-        for number, call in signals.items():
-            self._on_signal(number, call)
         self._notifier.ready(f"serving with {len(self.master.serving)} processes")
         self._notifier.watch()
 

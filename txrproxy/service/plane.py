@@ -27,6 +27,7 @@ from txrproxy.transport.listening import ELSEWHERE, Listening
 _logger = Logger()
 
 _POLL = 0.05  # seconds between two looks at what still drains
+_LAST = 1.0  # seconds beyond the timeout of a soft drain, for idle connections to close in order
 
 
 @define
@@ -48,6 +49,7 @@ class Plane:
         self._deaf = False
         self._draining: Deferred[None] | None = None
         self._deadline = 0.0  # of draining
+        self._soft = False
         self._started = reactor.seconds()
 
     # Changing.
@@ -174,10 +176,11 @@ class Plane:
             self._close(each)
         self._sockets.clear()
 
-    def drain(self, timeout: float) -> Deferred[None]:
+    def drain(self, timeout: float, softly: bool = False) -> Deferred[None]:
         """Close what is idle, and the rest after its exchange or ``timeout`` seconds; then fires.
 
-        The access log is written by then.
+        The access log is written by then. ``softly``, for when others go on serving, leaves what is
+        idle until it has asked once more, or to the timeout.
         """
         self.deafen()
         done: Deferred[None] = Deferred()
@@ -188,17 +191,25 @@ class Plane:
         else:
             self._draining = done
             self._deadline = self._reactor.seconds() + timeout
-            self.graph.drain()
+            self._soft = softly
+            self.graph.drain(softly)
             self._wait(self.graph)
         return done
 
     def abort(self) -> None:
         """Drain no longer."""
+        self._soft = False
         self._deadline = 0.0
 
     def _wait(self, graph: Graph) -> None:
         if graph.busy and self._reactor.seconds() < self._deadline:
             self._reactor.callLater(_POLL, self._wait, graph)
+            return
+        if graph.busy and self._soft:
+            self._soft = False
+            graph.drain()
+            self._deadline += _LAST
+            self._wait(graph)
             return
         if graph.busy:
             _logger.warn("{count} connections cut at the drain timeout", count=graph.busy)

@@ -129,7 +129,7 @@ def run(number: int, link: socket.socket, config: Config, sockets: Iterable[Body
 
 def _serve(reactor: Any, link: socket.socket, config: Config, messages: list[Body]) -> int:
     def drain() -> None:
-        worker.plane.drain(worker.drain_timeout).addBoth(lambda _: stop())
+        worker.plane.drain(worker.drain_timeout, softly=True).addBoth(lambda _: stop())
 
     def stop() -> None:
         globalLogPublisher.removeObserver(log.observer)

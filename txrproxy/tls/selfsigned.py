@@ -8,10 +8,13 @@ makes a new one.
 from __future__ import annotations
 
 import datetime
+import fcntl
 import ipaddress
 import os
 import socket
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography import x509
@@ -40,24 +43,43 @@ def self_signed(state_dir: Path, now: float, hostname: str | None = None) -> Sou
     ``now`` is unix time. Raises :class:`~txrproxy.tls.pem.BadPem` when the folder takes no files.
     """
     source = Source(state_dir / CERT_FILE, Secret("file", str(state_dir / KEY_FILE)))
-    try:
-        kept = load(source, Path)
-    except BadPem:
-        pass
-    else:
-        if kept.leaf.not_valid_before_utc.timestamp() <= now < kept.expires - SOON:
-            return source
-    certificate, key = make(now, socket.gethostname() if hostname is None else hostname)
+    if _will_do(source, now):
+        return source
     try:
         state_dir.mkdir(parents=True, exist_ok=True)
-        # A stop in between leaves a pair that does not match, and is made anew at the next start.
-        _write(state_dir / KEY_FILE, key, 0o600)
-        _write(state_dir / CERT_FILE, certificate, 0o644)
+        with _alone(state_dir):
+            if not _will_do(source, now):
+                name = socket.gethostname() if hostname is None else hostname
+                certificate, key = make(now, name)
+                # A stop in between leaves a pair that does not match, and is made anew at the next
+                # start.
+                _write(state_dir / KEY_FILE, key, 0o600)
+                _write(state_dir / CERT_FILE, certificate, 0o644)
     except OSError as error:
         raise BadPem(
             str(state_dir), f"the self-signed certificate can not be kept here: {error.strerror}"
         ) from None
     return source
+
+
+def _will_do(source: Source, now: float) -> bool:
+    """Whether it is there and valid for a while."""
+    try:
+        kept = load(source, Path)
+    except BadPem:
+        return False
+    return kept.leaf.not_valid_before_utc.timestamp() <= now < kept.expires - SOON
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time: several workers begin together, and are to have the same one."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def make(now: float, hostname: str) -> tuple[bytes, bytes]:
