@@ -52,7 +52,9 @@ class ReloadTests(ReloadScenario):
         self.start()
         self.write(pool="apx")
         self.proxy.signal(signal.SIGHUP)
-        self.proxy.wait_for('reload refused, nothing has changed: .*toml:20: .*unknown pool "apx"')
+        self.proxy.wait_for(
+            'reload refused, nothing has changed: .*toml:\\d+: .*unknown pool "apx"'
+        )
         self.assertIn(b"hello", get(self.port))
         last = self.ask("status")["last_reload"]
         self.assertEqual(last["ok"], False)
