@@ -59,7 +59,6 @@ class ProcessCase(SynchronousTestCase):
         self.proxy = Twistd(self.config, *options, **keywords)
         self.addCleanup(self.proxy.kill)
         self.port, self.tls_port = self.proxy.port(), self.proxy.port()
-        self.ask("status")  # workers serve before the main process takes signals
         return self.proxy
 
     def load(self) -> Load:

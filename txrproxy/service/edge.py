@@ -130,10 +130,14 @@ class Edge(Service):
         except Refused as error:
             self._give_up(str(error))
         super().startService()
-        for group in self.listeners.groups.values():
-            _logger.info("listening on {address}", address=group.where)
+        self._reactor.callWhenRunning(self._ready)
+
+    def _ready(self) -> None:
+        """The loop turns: signals and questions are answered from now on."""
         if self._control is not None:
             self._control.start()
+        for group in self.listeners.groups.values():
+            _logger.info("listening on {address}", address=group.where)
         self._notifier.ready(f"serving with {len(self.master.serving)} processes")
         self._notifier.watch()
 
