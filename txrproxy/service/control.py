@@ -61,7 +61,7 @@ class Control:
         """Begin to answer; for scripts, a file beside the socket has our process id."""
         self._reactor.addReader(self)
         try:
-            with open(self._pid_file, "w", encoding="ascii") as file:
+            with open(self._pid_file, "w", encoding="utf-8") as file:
                 file.write(f"{os.getpid()}\n")
         except OSError as error:
             _logger.warn("{path}: {why}", path=self._pid_file, why=error.strerror)

@@ -206,7 +206,7 @@ def _close_all_but(keep: set[int]) -> None:
 def _name(text: str) -> None:
     """What ps and top call this process."""
     try:
-        with open("/proc/self/comm", "w", encoding="ascii") as comm:
+        with open("/proc/self/comm", "w", encoding="utf-8") as comm:
             comm.write(text)
     except OSError:
         pass  # for the eye alone
