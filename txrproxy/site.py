@@ -271,6 +271,7 @@ class ProxySite:
         ask, on a connection kept or just opened, is not to find it closed.
         """
         self.service.draining = True
+        self.service.softly = softly
         if softly:
             return
         for downstream in list(self.connections):

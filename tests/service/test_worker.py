@@ -28,4 +28,4 @@ class WorkerTests(Case):
         self.assertEqual(worker.drain_timeout, 30.0)
         self.successResultOf(master.call("deafen"))
         self.assertEqual(self.reactor.getReaders(), [])
-        self.successResultOf(master.call("drain", {"timeout": 1}))
+        self.successResultOf(master.call("drain", {"timeout": 1, "softly": False}))

@@ -161,6 +161,12 @@ class Listeners:
         """Close all."""
         self.take({})
 
+    def hand_over(self) -> None:
+        """Close our copies: another process has these sockets now, and the files of Unix ones."""
+        for each in _sockets(self.groups):
+            each.close()
+        self.groups = {}
+
 
 def _sockets(groups: Mapping[str, Group]) -> Iterable[socket.socket]:
     return (each for group in groups.values() for each in group.sockets)

@@ -44,7 +44,7 @@ class Worker:
               process was forked with: answers when it is built
     commit, discard
     share     mine, of
-    deafen, drain (timeout), abort, reopen, status
+    deafen, drain (timeout, softly), abort, reopen, status
     """
 
     def __init__(self, channel: AnyChannel, reactor: Any, inherited: Config | None = None) -> None:
@@ -86,7 +86,7 @@ class Worker:
         self.drain_timeout = self.plane.graph.config.server.drain_timeout
 
     def _drain(self, body: Body) -> Deferred[None]:
-        return self.plane.drain(body["timeout"])
+        return self.plane.drain(body["timeout"], body["softly"])
 
 
 def packed(config: Config) -> int:
