@@ -152,6 +152,7 @@ class ProxySite:
             if name not in _OWN:
                 setattr(self, name, value)
         self.service.become(other.service)
+        vars(other).clear()  # a cycle less: nobody else holds it
 
     # What Twisted asks of a factory.
 

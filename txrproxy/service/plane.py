@@ -112,8 +112,10 @@ class Plane:
                 old.log.close()
         self.graph = new
         self._listen(new)
-        # What exists now lives long: the collector need not look at it again.
-        gc.collect()
+        # What exists now lives long: the collector need not look at it again. A collection of all
+        # there is would hold up connections; what a reload replaces goes without one, for trees and
+        # plans have no cycles.
+        gc.collect(0 if old is not None else 2)
         gc.freeze()
         gc.set_threshold(10_000, 20, 50)
 
