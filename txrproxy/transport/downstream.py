@@ -72,7 +72,8 @@ class Service:
     max_head: int = 32 * 1024
     max_fields: int = 128
     keepalive_requests: int = 10_000
-    draining: bool = False
+    draining: bool = False  # the next response on each connection is its last
+    softly: bool = False  # and connections that were told to be kept wait for it
     lost: Callable[[Downstream], None] = lambda downstream: None
 
     def become(self, other: Service) -> None:
@@ -445,7 +446,7 @@ class Downstream(RequestReader):
         self._discarded = 0
         if self._paused:
             self.resume_body()
-        if self.service.draining:
+        if self.service.draining and not self.service.softly:
             self._close()
             return
         self._queue = queue = self.service.idle
