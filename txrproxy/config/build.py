@@ -190,10 +190,10 @@ class Graph:
     def _all_sites(self) -> list[ProxySite]:
         return [*self.listeners.values(), *self._retired]
 
-    def drain(self) -> None:
-        """Close what is idle, and everything else after its exchange."""
+    def drain(self, softly: bool = False) -> None:
+        """Close what is idle (not yet, if ``softly``), and everything else after its exchange."""
         for site in self._all_sites():
-            site.drain()
+            site.drain(softly)
 
     def abort(self) -> None:
         """End everything now."""
@@ -468,6 +468,7 @@ class _Builder:
             rules,
             keys,
             serve,
+            partial(self.reactor.callLater, 0),
             collapse=cache.collapse,
             min_uses=cache.min_uses,
             show_key=cache.show_key,

@@ -74,7 +74,8 @@ class Service:
     keepalive_requests: int = 10_000
     min_sent: int = 1  # bytes of a body that a client has to send within its deadline
     min_taken: int = 1  # bytes that it has to take of what is written
-    draining: bool = False
+    draining: bool = False  # the next response on each connection is its last
+    softly: bool = False  # and connections that were told to be kept wait for it
     lost: Callable[[Downstream], None] = lambda downstream: None
 
     def become(self, other: Service) -> None:
@@ -456,7 +457,7 @@ class Downstream(RequestReader):
         self._discarded = 0
         if self._paused:
             self.resume_body()
-        if self.service.draining:
+        if self.service.draining and not self.service.softly:
             self._close()
             return
         self._queue = queue = self.service.idle
