@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 from zlib import crc32
 
 from txrproxy.cache.disk import Folder
@@ -56,15 +57,17 @@ class Copy:
     """A stored response and its body, to be read by one exchange; or by many if ``body`` is there.
 
     ``body`` is the whole of it, or None when it is in the file ``fd`` from ``offset`` on. Call
-    :meth:`close` when done with it. What it leads to survives eviction and purges.
+    :meth:`close` when done with it. What it leads to survives eviction and purges. ``hot`` is for
+    who sends it often, to keep what it has made of it.
     """
 
-    __slots__ = ("body", "fd", "length", "offset", "stored")
+    __slots__ = ("body", "fd", "hot", "length", "offset", "stored")
 
     def __init__(self, stored: Stored, body: bytes | None) -> None:
         self.stored = stored
         self.body = body
         self.length = stored.length
+        self.hot: Any = None
         self.fd = -1
         self.offset = 0
 

@@ -387,6 +387,18 @@ class Downstream(RequestReader):
         self.transport.write(data)
         return len(data)
 
+    def replay(self, head: RequestHead, lines: bytes, request_id: bytes, content: bytes) -> int:
+        """Send a whole response, with its length in ``lines``; the number of bytes written."""
+        self._chunked = False
+        end = b"\r\n\r\n"
+        if not self._keep:
+            end = b"\r\n" + _CLOSE
+        elif not head.facts.http_11:
+            end = b"\r\n" + _KEEP
+        data = b"%bX-Request-Id: %b%b%b" % (lines, request_id, end, content)
+        self.transport.write(data)
+        return len(data)
+
     def body(self, content: bytes, ended: bool, trailers: Fields = EMPTY) -> int:
         """Send more content; the number of bytes written."""
         if self._chunked:
