@@ -112,18 +112,22 @@ class Caching:
             self._pass(exchange, demand, absolute_url(scheme, head.authority, target))
             return
         key = self._keys.key(scheme, head.authority, target, head.fields, peer.trusted)
-        if demand.plain and head.method == b"GET":
+        if head.method == b"GET" and (demand.plain or demand.whole):
             # The common case, in as few steps as may be.
             recalled = self._recall(key)
-            if type(recalled) is Copy and self._replay(exchange, recalled):
+            if type(recalled) is Copy and self._replay(exchange, recalled, demand):
                 return
         copy = self._store.find(key, head.fields, variant, partial(self._late, exchange, key))
         if copy is not PENDING:
             self._found(exchange, key, copy)  # type: ignore[arg-type]
 
-    def _replay(self, exchange: Exchange, copy: Copy) -> bool:
+    def _replay(self, exchange: Exchange, copy: Copy, demand: Demand) -> bool:
         """Send what is in memory, if it is fresh; its head is made once a second."""
         now = exchange.site.wall()
+        if not demand.plain:
+            use = reuse(copy.stored, demand, now, self._rules)
+            if use.verdict is not Verdict.FRESH:
+                return False
         rules = exchange.response_rules
         hot = copy.hot
         if hot is None or hot[0] != int(now) or hot[1] is not rules or exchange.added:
