@@ -499,6 +499,12 @@ class Exchange(Forwarding):
         """More of such a response."""
         self.bytes_out += self.downstream.body(content, False)
 
+    def more_of(self, fd: int, offset: int, count: int) -> int:
+        """More of it from a file; how much that was, 0 if it has to go by :meth:`more`."""
+        sent: int = self.downstream.send_file(fd, offset, count)
+        self.bytes_out += sent
+        return sent
+
     def end(self) -> None:
         """All of it was sent."""
         self.upstream = None
