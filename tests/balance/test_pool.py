@@ -357,13 +357,27 @@ class EjectionTests(PoolCase):
         self.assertIs(self.pool.select((), b"", self.time.now), self.a)
 
     def test_a_probe_brings_back(self) -> None:
+        """From a first ejection at once: the server is another one."""
+        self.eject()
+        self.pool.set_health(self.a, False, self.time.now)
+        self.assertEqual(self.chosen(), {self.b})
+        self.pool.set_health(self.a, True, self.time.now)
+        self.assertEqual(self.chosen(), {self.a, self.b})
+        self.assertFalse(self.a.ejected)
+
+    def test_a_probe_after_more_ejections(self) -> None:
         """Once its time is over; before that, and while it is down, there is no trial."""
         self.eject()
+        self.time.advance(10)
+        self.pool.set_health(self.a, False, self.time.now)
+        self.pool.set_health(self.a, True, self.time.now)
+        self.eject()
+        self.assertEqual(self.a.ejections, 2)
         self.pool.set_health(self.a, False, self.time.now)
         self.pool.set_health(self.a, True, self.time.now)
         self.assertEqual(self.chosen(), {self.b})
         self.pool.set_health(self.a, False, self.time.now)
-        self.time.advance(10)
+        self.time.advance(20)
         self.assertEqual(self.chosen(), {self.b})
         self.pool.set_health(self.a, True, self.time.now)
         self.assertEqual(self.chosen(), {self.a, self.b})
