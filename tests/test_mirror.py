@@ -21,7 +21,6 @@ COVERED_BY = {
     "routing/plan.py": "test_hotpath.py",
     "site.py": "test_hotpath.py",
     "transport/connections.py": "scenarios/test_backpressure.py",
-    "transport/dial.py": "scenarios/test_bodies.py",
     "transport/downstream.py": "scenarios/test_bodies.py",
     "transport/tunnel.py": "scenarios/test_bodies.py",
     "transport/upstream.py": "scenarios/test_bodies.py",

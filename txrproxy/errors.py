@@ -118,6 +118,7 @@ CLIENT_ABORTED = _row("client_aborted", 0, _C)
 # The proxy's own answers.
 NO_ROUTE = _row("no_route", 404, _P, "Nothing is served at this address.")
 NO_BACKEND = _row("no_backend", 503, _P, "No server is available for this request.")
+ONLY_IF_CACHED = _row("only_if_cached", 504, _C, "This is not in the cache.")
 QUEUE_FULL = _row("queue_full", 503, _P, "Too many requests are waiting. Try again shortly.")
 QUEUE_TIMEOUT = _row("queue_timeout", 503, _P, "The request waited too long for a free server.")
 DEADLINE = _row("deadline", 504, _B, "The servers behind this proxy took too long to answer.")
@@ -130,9 +131,6 @@ CONNECT_REFUSED = _row(
 )
 CONNECT_TIMEOUT = _row(
     "connect_timeout", 504, _B, "The server behind this proxy is not reachable.", Retry.CONNECT
-)
-NAME_UNRESOLVED = _row(
-    "name_unresolved", 502, _B, "The server behind this proxy is not reachable.", Retry.CONNECT
 )
 TLS_HANDSHAKE_FAILED = _row(
     "tls_handshake_failed", 502, _B, "The server behind this proxy is not reachable.", Retry.CONNECT

@@ -48,7 +48,6 @@ from txrproxy.http.forward import (
 )
 from txrproxy.http.head import RequestHead, ResponseHead
 from txrproxy.http.status import status_line
-from txrproxy.http.target import BadTarget
 from txrproxy.routing.plan import Plan
 from txrproxy.routing.tree import Tree
 from txrproxy.transport.tunnel import Tunnel
@@ -75,6 +74,8 @@ class Exchange(Forwarding):
 
     # What filters add: lines for the backend, lines for the client, and what to do at the end.
     added: tuple[Line, ...] = ()
+    watch: Callable[[Exchange, ResponseHead], None] | None = None  # sees a backend's response
+    cache = b""  # what a cache did, for the log
     at_end: tuple[Callable[[Exchange], object], ...] = ()
     _public: PublicAddress | None = None
     _response_head: ResponseHead | None = None
@@ -178,12 +179,6 @@ class Exchange(Forwarding):
         if head.method == b"OPTIONS" and _is_zero(head.fields.first(b"max-forwards")):
             self.reply(204, (), b"", RESPONDED)  # RFC 9110 section 7.6.2
             return
-        if plan.rewrite is not None:
-            try:
-                self._target = plan.rewrite(head.target.origin)
-            except BadTarget as error:
-                self.fail(error.reason)
-                return
         self.forward()
 
     # 3: the request body.
@@ -230,17 +225,29 @@ class Exchange(Forwarding):
         if self.head.facts.http_11:
             self.downstream.informational(head.status_line, self._response_rules.block(head))
 
-    def on_response(self, head: ResponseHead, length: int, content: bytes, ended: bool) -> None:
-        """The final head has arrived, with the beginning of the body or all of it."""
+    def on_response(
+        self,
+        head: ResponseHead,
+        length: int,
+        content: bytes,
+        ended: bool,
+        judged: bool = False,
+    ) -> None:
+        """The final head has arrived, with the beginning of the body or all of it.
+
+        ``judged`` says that the pool has heard of it already.
+        """
         now = self.site.seconds()
         self.first_byte = first_byte = now - self._attempt_at
         if ended:
             self.upstream = None
         status = head.status
         pool = self.pool
-        if pool.watched and self._judge(status, first_byte, now):
+        if pool.watched and not judged and self._judge(status, first_byte, now):
             return
         self.status = status
+        if self.watch is not None:
+            self.watch(self, head)
         if self.plan.total is not None:
             self.plan.total.stop(self)
         rules = self.plan.response_rules
@@ -266,6 +273,23 @@ class Exchange(Forwarding):
         )
         if ended:
             self.finish(OK, now)
+
+    def adopt(
+        self, other: Forwarding, head: ResponseHead, length: int, content: bytes, ended: bool
+    ) -> None:
+        """Another forwarding of this request has got a response: go on with it as our own."""
+        self.pool, self._wanted, self._attempt_at = other.pool, other._wanted, other._attempt_at
+        self.learn(other)
+        self.upstream, other.upstream = other.upstream, None
+        if self.upstream is not None:
+            self.upstream.exchange = self
+        self.on_response(head, length, content, ended, judged=True)
+
+    def learn(self, other: Forwarding) -> None:
+        """Take over what another forwarding of this request has to tell of backends."""
+        self.pool, self.backend = other.pool, other.backend
+        self.connect, self.first_byte = other.connect, other.first_byte
+        self._tries = other._tries
 
     def _stick(self) -> None:
         assert self.backend is not None
@@ -299,13 +323,15 @@ class Exchange(Forwarding):
             self.upstream.resume()
 
     def _public_address(self) -> PublicAddress:
-        head, pool = self.head, self.pool
+        head = self.head
+        # What comes from a cache may have come from any of the route's pools.
+        pools = (self.pool,) if self.pool is not None else self.plan.pools
         return PublicAddress(
             b"https" if self.secure else b"http",
             head.authority,
             head.host,
-            pool.own,
-            pool.own_hosts,
+            frozenset().union(*(pool.own for pool in pools)),
+            frozenset().union(*(pool.own_hosts for pool in pools)),
             self.plan.mount,
         )
 
@@ -413,14 +439,48 @@ class Exchange(Forwarding):
         )
         self.finish(reason, self.site.seconds())
 
-    def respond(self, head: ResponseHead, length: int, content: bytes) -> None:
-        """Begin a response that is made in this process; its maker sends the rest and finishes."""
-        self.status = head.status
+    def respond(
+        self,
+        head: ResponseHead,
+        length: int,
+        content: bytes,
+        ended: bool = False,
+        more: bytes = b"",
+    ) -> None:
+        """Begin a response that is made in this process; who makes it sends the rest and finishes.
+
+        ``more`` are whole lines of its head. One that has ``ended`` is finished here.
+        """
+        self.status = status = head.status
         self._length = length
         block = self._response_rules.block(head)
+        if block.names_backend:
+            block = ResponseBlock(public_lines(block.lines, self._public_address()))
+        if self.added:
+            block = ResponseBlock([*block.lines, *self.added])
         self.bytes_out = self.downstream.respond(
-            self.head, head.status, head.status_line, block, self.request_id, length, content, False
+            self.head,
+            status,
+            head.status_line,
+            block,
+            self.request_id,
+            length,
+            content,
+            ended,
+            more,
         )
+        if ended:
+            self.finish(OK, self.site.seconds())
+
+    def more(self, content: bytes) -> None:
+        """More of such a response."""
+        self.bytes_out += self.downstream.body(content, False)
+
+    def end(self) -> None:
+        """All of it was sent."""
+        self.upstream = None
+        self.bytes_out += self.downstream.body(b"", True)
+        self.finish(OK, self.site.seconds())
 
     def finish(self, reason: Reason, now: float) -> None:
         """The response has been written whole."""
@@ -464,7 +524,7 @@ class Exchange(Forwarding):
                     self.request_id,
                     fields.first(b"user-agent")[:MAX_LOGGED],
                     fields.first(b"referer")[:MAX_LOGGED],
-                    self._notes() if identity is not None or self._tries else (),
+                    self._notes() if identity is not None or self._tries or self.cache else (),
                 )
             )
 
@@ -473,6 +533,8 @@ class Exchange(Forwarding):
         notes = []
         if self.identity is not None:
             notes.append((b"client_cert", self.identity.log_name))
+        if self.cache:
+            notes.append((b"cache", self.cache))
         if self._tries:
             notes.append((b"tries", b", ".join(self._tries)))
         return tuple(notes)

@@ -14,11 +14,6 @@ ROUTE = '[[routes]]\nname = "b"\npool = "app"\n'
 # For each row of the table: a use of it, and the place that is named.
 USES = {
     "admin": ("[admin]", "admin"),
-    "caches.*": ("[caches.c]", "caches.c"),
-    "routes.*.cache": (
-        '[caches.c]\n[[routes]]\nname = "b"\npool = "app"\ncache = { store = "c" }',
-        "routes[1].cache",
-    ),
     "policies.*.allow": ('[policies.p]\nallow = ["::/0"]', "policies.p.allow"),
     "policies.*.deny": ('[policies.p]\ndeny = ["::/0"]', "policies.p.deny"),
     "policies.*.rate_limit": (

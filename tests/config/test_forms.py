@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txrproxy.config import values as v
 from txrproxy.config.forms import FORMS, Unfit, seconds, size, write_seconds, write_size
-from txrproxy.config.values import BackendUrl, Bind, Rate, RequestKey, Secret, Statuses
+from txrproxy.config.values import BackendUrl, Bind, NameServer, Rate, RequestKey, Secret, Statuses
 
 TAKEN: dict[Any, dict[Any, Any]] = {
     str: {"": "", "x\n": "x\n"},
@@ -85,6 +85,15 @@ TAKEN: dict[Any, dict[Any, Any]] = {
         "http://[::1]": BackendUrl("http", "::1", 80),
         "http://[::1]:81": BackendUrl("http", "::1", 81),
         "unix:/run/app.sock": BackendUrl("unix", path="/run/app.sock"),
+        "https://_web._tcp.a.b": BackendUrl("https", "_web._tcp.a.b", 0),
+        "http://my_app": BackendUrl("http", "my_app", 80),
+    },
+    NameServer: {
+        "10.0.0.2": NameServer("10.0.0.2", 53),
+        "10.0.0.2:5353": NameServer("10.0.0.2", 5353),
+        "2001:DB8::2": NameServer("2001:db8::2", 53),
+        "[::1]": NameServer("::1", 53),
+        "[::1]:5353": NameServer("::1", 5353),
     },
     RequestKey: {
         "client_ip": RequestKey("client_ip"),
@@ -225,8 +234,20 @@ REFUSED: dict[Any, dict[Any, str]] = {
         "http://a\t": "white space and control characters have no place in it",
         "http://a ": "white space and control characters have no place in it",
         "http://[::1": "",
+        "http://_http._tcp.a:80": "SRV records say the port; a name with one has no underscore "
+        "in front",
+        "http://_http.a": 'a name of SRV records is written "_service._tcp.name"',
+        "http://_http._udp.a": 'a name of SRV records is written "_service._tcp.name"',
+        "http://_http._tcp.": 'a name of SRV records is written "_service._tcp.name"',
         "unix:run/app": "the path of a socket begins with one slash",
         "unix://run/app": "the path of a socket begins with one slash",
+    },
+    NameServer: {
+        "dns.example": "it is no address",
+        "dns.example:53": "it is no address",
+        "10.0.0.2:0": "the port is 1 to 65535",
+        "[x]": "the IPv6 address is not valid",
+        "": "it is no address",
     },
     RequestKey: {"ip": "", "header:": "", "cookie:a b": ""},
     Statuses: {"600": "", "": "", "300-200": "a range goes from low to high", "2xx": ""},

@@ -34,8 +34,6 @@ class Later:
 
 NOT_YET = (
     Later("admin"),
-    Later("caches.*"),
-    Later("routes.*.cache"),
     Later("policies.*.allow"),
     Later("policies.*.deny"),
     Later("policies.*.rate_limit"),

@@ -20,6 +20,11 @@ from txrproxy import actions
 from txrproxy.balance.backend import Backend
 from txrproxy.balance.pool import MEMBERS, STATE, Pool
 from txrproxy.balance.split import Split
+from txrproxy.cache.collapse import Flights
+from txrproxy.cache.key import KeyMaker
+from txrproxy.cache.policy import CONSUMED, Rules
+from txrproxy.cache.store import Store
+from txrproxy.caching import Caching
 from txrproxy.config import schema
 from txrproxy.config.certificates import rules_of, sources
 from txrproxy.config.problems import ConfigErrors, Problem
@@ -29,8 +34,9 @@ from txrproxy.health.slots import Slots
 from txrproxy.http.fields import make_line
 from txrproxy.http.forward import Changes
 from txrproxy.http.security import security_lines
+from txrproxy.names.members import Members
 from txrproxy.routing.match import Conditions
-from txrproxy.routing.plan import Plan
+from txrproxy.routing.plan import Plan, Serve
 from txrproxy.routing.redirect import Template
 from txrproxy.routing.rewrite import Rewrite
 from txrproxy.routing.tree import Tree
@@ -54,6 +60,7 @@ if TYPE_CHECKING:
     from txrproxy.resource import ReverseProxyResource
 
 HANDSHAKE = 10.0  # seconds for a TLS handshake, however it trickles in
+LOCK_TIMEOUT = 5.0  # seconds that a request waits for another's response to begin
 LINGER = 5.0  # seconds that a closing connection still reads, so that its last response arrives
 
 
@@ -76,9 +83,11 @@ class Graph:
     gate: Gate = field(repr=False)
     checkers: Mapping[Pool, Checker] = field(repr=False)
     slots: Slots = field(repr=False)
+    caches: Mapping[Any, tuple[Store, Flights]] = field(repr=False)
     _tree: Tree[Plan] = field(repr=False)
     _shared: Mapping[str, Any] = field(repr=False)
     _reactor: Any = field(repr=False)
+    names: dict[Any, Members] = field(factory=dict, repr=False)  # of pools that have any
     _retired: list[ProxySite] = field(factory=list)  # of listeners that are gone
     _endings: list[Any] = field(factory=list, repr=False)  # delayed calls of reloads
 
@@ -89,15 +98,41 @@ class Graph:
         return ReverseProxyResource.of_tree(self._tree, self._reactor, self._shared)
 
     def start(self) -> None:
-        """Begin what goes on by itself: following certificate files, health checks."""
+        """Begin what goes on by itself: following certificate files, names, health checks."""
         for tls in self.tls.values():
             tls.start()
-        for checker in self.checkers.values():
+        self.find_names()
+        for pool, checker in self.checkers.items():
+            self._check(pool, checker)
+        for store, _ in self.caches.values():
+            store.open()
+
+    def _check(self, pool: Pool, checker: Checker) -> None:
+        """Begin to check a pool, as soon as it has its members."""
+        members = self.names.get(pool.name.decode())
+        if members is None:
             checker.start()
+        else:
+            members.start().addCallback(lambda _: checker.start())
 
     def ready(self) -> Deferred[Any]:
         """Fires when what is known of backends will do to serve."""
-        return gatherResults([_also(checker.ready) for checker in self.checkers.values()])
+        checked = [_also(checker.ready) for checker in self.checkers.values()]
+        return gatherResults([self.find_names(), *checked])
+
+    def find_names(self) -> Deferred[Any]:
+        """Begin to look up the names of backends.
+
+        Fires when each was looked up once, or that takes too long; at once if there are none.
+        """
+        return gatherResults([members.start() for members in self.names.values()])
+
+    def discard(self, old: Graph | None) -> None:
+        """It will not serve, or no longer: end the look-ups that it does not share with ``old``."""
+        kept = set(old.names.values()) if old is not None else set()
+        for members in self.names.values():
+            if members not in kept:
+                members.stop()
 
     def take_over(self, old: Graph) -> None:
         """Take the place of a graph that runs, and that this one was built beside.
@@ -116,6 +151,8 @@ class Graph:
             site.drain()
         self._retired = [site for site in old._retired if site.connections] + gone
         self.limit.change(self.config.server.max_connections)
+        old.discard(self)
+        self.find_names()
         mine = set(self.pools.values())
         close(pool for pool in old.pools.values() if pool not in mine)
         for name, tls in self.tls.items():
@@ -126,10 +163,18 @@ class Graph:
                 tls.stop()
         for pool, checker in self.checkers.items():
             if pool not in old.checkers:
-                checker.start()
+                self._check(pool, checker)
         for pool, checker in old.checkers.items():
             if pool not in self.checkers:
                 checker.stop()
+        stores = [store for store, _ in self.caches.values()]
+        before = [store for store, _ in old.caches.values()]
+        for store in before:
+            if store not in stores:
+                store.close()
+        for store in stores:
+            if store not in before:
+                store.open()
         removed = {pool for name, pool in old.pools.items() if name not in self.pools}
         timeout = self.config.server.drain_timeout
         self._endings = [call for call in old._endings if call.active()]
@@ -152,9 +197,12 @@ class Graph:
 
     def close(self) -> None:
         """Let go of the connections to backends, and stop the clockwork."""
+        self.discard(None)
         close(self.pools.values())
         for checker in self.checkers.values():
             checker.stop()
+        for store, _ in self.caches.values():
+            store.close()
         for tls in self.tls.values():
             tls.stop()
         for call in self._endings:
@@ -225,7 +273,10 @@ class _Builder:
         self.old = old
         # Running deadlines are in the queues of the process, whichever graph asked for them.
         self.deadlines = Deadlines(reactor) if old is None else old.deadlines
-        self.wiring = Wiring(reactor, self.deadlines, config.resolve, config.server.state_dir)
+        servers = [(server.host, server.port) for server in config.server.resolver]
+        self.wiring = Wiring(
+            reactor, self.deadlines, config.resolve, config.server.state_dir, servers
+        )
         self.checks = checks
         self.checkers: dict[Pool, Checker] = {}
         self.slots = Slots() if old is None else old.slots
@@ -235,6 +286,7 @@ class _Builder:
     def graph(self) -> Graph:
         config = self.config
         pools = {name: self.pool(name, pool) for name, pool in config.pools.items()}
+        self.caches = {name: self.cache(name, cache) for name, cache in config.caches.items()}
         tree = Tree([self.route(route, pools) for route in config.routes])
         limit = self.old.limit if self.old else ConnectionLimit(config.server.max_connections)
         shared: dict[str, Any] = {
@@ -274,9 +326,11 @@ class _Builder:
             self.gate,
             self.checkers,
             self.slots,
+            self.caches,
             tree,
             shared,
             self.reactor,
+            self.wiring.names,
         )
 
     def tls_server(self, name: str, tls: ListenerTls) -> TlsServer:
@@ -341,7 +395,14 @@ class _Builder:
             return None
         own_files = pool.tls.cert or pool.tls.key or pool.tls.ca != "system"
         same = old.config.pools.get(name) == pool
-        return old.pools.get(name) if same and not own_files else None
+        members = old.names.get(name)
+        if members is not None and old.config.server.resolver != self.config.server.resolver:
+            same = False
+        if not same or own_files:
+            return None
+        if members is not None:
+            self.wiring.names[name] = members
+        return old.pools.get(name)
 
     def pool(self, name: str, pool: schema.Pool) -> Pool:
         if (kept := self.inherited_pool(name, pool)) is not None:
@@ -353,10 +414,53 @@ class _Builder:
         except Unusable as error:
             raise ConfigErrors([Problem("", 0, error.key, str(error))]) from error
         if self.old is not None and name in self.old.pools:
+            if name in self.old.names and name in self.wiring.names:
+                self.wiring.names[name].remember(self.old.names[name])
             made.remember(self.old.pools[name], self.seconds())
         if pool.health is not None and self.checks:
             self.check(made, pool.health)
         return made
+
+    def cache(self, name: Any, settings: schema.Cache) -> tuple[Store, Flights]:
+        """A store, and what is on its way into it. Nothing is opened before it starts."""
+        old = self.old
+        same_place = old is not None and old.config.base == self.config.base
+        if old is not None and same_place and old.config.caches.get(name) == settings:
+            return old.caches[name]
+        store = Store(
+            str(self.config.resolve(settings.path)),
+            max_size=settings.max_size,
+            max_object=settings.max_object,
+            memory=settings.memory,
+            clock=self.reactor,
+            deliver=self.reactor.callFromThread,
+            name=f"cache {name}",
+        )
+        return store, Flights(self.deadlines, LOCK_TIMEOUT, store.threads, store.mark)
+
+    def caching(self, route: schema.Route, serve: Serve) -> Serve:
+        """What a route does, with a cache before it."""
+        cache = route.cache
+        if cache is None:
+            return serve
+        store, flights = self.caches[cache.store]
+        rules = Rules(
+            default_ttl=cache.default_ttl,
+            stale_while_revalidate=cache.stale_while_revalidate,
+            stale_if_error=cache.stale_if_error,
+        )
+        keys = KeyMaker([str(part) for part in cache.key], route.name.encode())
+        caching = Caching(
+            store,
+            flights,
+            rules,
+            keys,
+            serve,
+            collapse=cache.collapse,
+            min_uses=cache.min_uses,
+            show_key=cache.show_key,
+        )
+        return caching.serve
 
     def check(self, pool: Pool, settings: schema.Health) -> None:
         """Have the backends of a pool asked whether they are well."""
@@ -445,7 +549,7 @@ class _Builder:
         )
         plan = Plan(
             name=route.name.encode(),
-            serve=self.serve(route, conditions),
+            serve=self.caching(route, self.serve(route, conditions)),
             takes_connect=bool({"CONNECT", "TRACE"} & set(match.method)) and not self._pools(route),
             body_limit=min(limits) if limits else None,
             websocket=route.websocket,
@@ -465,10 +569,11 @@ class _Builder:
         if not shares:
             return
         names = list(shares)
+        plan.pools = tuple(pools[name] for name in names)
         if len(names) == 1:
             plan.pool = pools[names[0]]
         else:
-            split = Split([pools[name] for name in names], list(shares.values()))
+            split = Split(plan.pools, list(shares.values()))
             plan.split = lambda exchange: split.choose(exchange.head)
         # Of a split, the first pool has the say where the route has not.
         timeouts = self.config.pools[names[0]].timeouts
@@ -483,6 +588,8 @@ class _Builder:
         levels = [policy.security_headers for policy in policies]
         level = max(levels, key=("off", "basic", "strict").index, default="off")
         hide = [name.encode() for policy in policies for name in policy.hide]
+        if route is not None and route.cache is not None:
+            hide += CONSUMED
         shares = self._pools(route) if route is not None else {}
         return rules(
             requests,

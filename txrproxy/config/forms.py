@@ -33,6 +33,7 @@ from txrproxy.config.values import (
     KeyKind,
     Method,
     Name,
+    NameServer,
     Natural,
     OptionalPath,
     OptionalSecret,
@@ -78,6 +79,7 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
+_SERVICE = re.compile(r"_[^.]+\._tcp\.[^.]", re.IGNORECASE)
 _PATH = re.compile(r"/[!$&'()+,\-./0-9:;=@A-Z_a-z~%*]*")
 _TARGET = re.compile(r"/[!$&'()+,\-./0-9:;=@A-Z_a-z~%*?]*")
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -233,7 +235,10 @@ def bind(value: object) -> Bind:
 
 
 def backend_url(value: object) -> BackendUrl:
-    """``http://host[:port]``, ``https://host[:port]`` or ``unix:/path``."""
+    """``http://host[:port]``, ``https://host[:port]`` or ``unix:/path``.
+
+    A host such as ``_http._tcp.app.example`` is looked up as SRV, which says the port.
+    """
     written = text(value)
     if written.startswith("unix:"):
         path = written[len("unix:") :]
@@ -248,8 +253,27 @@ def backend_url(value: object) -> BackendUrl:
     if url.path not in {"", "/"} or "?" in written or "#" in written:
         raise Unfit("a path or query has no place in it; a route's rewrite sets a path")
     host, port = _host_and_port(url)
-    port = port or (443 if url.scheme == "https" else 80)
+    if host.startswith("_"):
+        if not _SERVICE.match(host):
+            raise Unfit('a name of SRV records is written "_service._tcp.name"')
+        if port:
+            raise Unfit("SRV records say the port; a name with one has no underscore in front")
+    else:
+        port = port or (443 if url.scheme == "https" else 80)
     return BackendUrl(cast("BackendScheme", url.scheme), host, port)
+
+
+def name_server(value: object) -> NameServer:
+    """``address``, ``address:port``, ``v6`` or ``[v6]:port``."""
+    written = text(value)
+    host, port = written, 53
+    if written.startswith("[") or written.count(":") == 1:
+        host, port = _host_and_port(SplitResult("", written, "", "", ""))
+        port = port or 53
+    try:
+        return NameServer(str(ipaddress.ip_address(host)), port)
+    except ValueError:
+        raise Unfit("it is no address") from None
 
 
 def _split(url: str) -> SplitResult:
@@ -594,6 +618,7 @@ FORMS: dict[Any, Form] = {
         '"http://host:port", "https://host:port" or "unix:/path"',
         backend_url,
     ),
+    NameServer: Form("name server", 'an address such as "10.0.0.2" or "[::1]:53"', name_server),
     RequestKey: Form(
         "key",
         '"client_ip", "path", "uri", "header:NAME" or "cookie:NAME"',

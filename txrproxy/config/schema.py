@@ -32,6 +32,7 @@ from txrproxy.config.values import (
     HttpUrl,
     Method,
     Name,
+    NameServer,
     Natural,
     OptionalPath,
     OptionalSecret,
@@ -87,6 +88,11 @@ class Server:
         (),
         "networks whose Forwarded, X-Forwarded-* and X-Request-Id are believed",
         example='["10.0.0.0/8"]',
+    )
+    resolver: tuple[NameServer, ...] = option(
+        (),
+        "name servers for the names of backends; without any, those of /etc/resolv.conf",
+        example='["10.0.0.2", "[2001:db8::2]:5353"]',
     )
     state_dir: FilePath = option(
         "state", "folder for the pid file, control socket and own certificates"
@@ -226,7 +232,8 @@ class Backend:
     """One server of a pool. A URL alone stands for a table with only `url`."""
 
     url: BackendUrl = required(
-        '"http://host:port", "https://host:port" or "unix:/path"',
+        '"http://host:port", "https://host:port" or "unix:/path"; a name stands for all of its '
+        'addresses, and "http://_http._tcp.name" for what its SRV records say',
         example='"http://10.0.0.1:8080"',
     )
     weight: Natural = option(1, "share of requests against the others; 0 takes none")
@@ -359,7 +366,9 @@ class Pool:
     slow_start: Seconds = option(
         seconds("0s"), "time over which a backend that came up grows to its full share"
     )
-    resolve: Timeout = option(timeout("30s"), "how often a backend's name is looked up again")
+    resolve: Timeout = option(
+        timeout("30s"), "how often a backend's name is looked up again, whatever its TTL"
+    )
     panic_threshold: Share = option(0.5, "below this share of healthy backends, health is ignored")
     keepalive: Keepalive = option(Factory(Keepalive), "idle connections to backends")
     timeouts: PoolTimeouts = option(Factory(PoolTimeouts), "how long a backend may take")
@@ -575,6 +584,7 @@ class RouteCache:
         'what tells responses apart: also "scheme", "header:NAME", "cookie:NAME"',
     )
     min_uses: Positive = option(1, "requests for a thing before it is stored")
+    show_key: bool = option(False, "tell the key in Cache-Status, to find out what is told apart")
 
 
 @frozen(kw_only=True)

@@ -100,7 +100,10 @@ class Bind:
 
 @frozen
 class BackendUrl:
-    """Where a backend listens. ``host`` is without brackets; ``path`` is a Unix socket's."""
+    """Where a backend listens. ``host`` is without brackets; ``path`` is a Unix socket's.
+
+    ``port`` is 0 for a name of SRV records, which say it.
+    """
 
     scheme: BackendScheme
     host: str = ""
@@ -110,7 +113,40 @@ class BackendUrl:
     def __str__(self) -> str:
         if self.scheme == "unix":
             return f"unix:{self.path}"
-        return f"{self.scheme}://{_authority(self)}"
+        return f"{self.scheme}://{self.host if self.is_service else _authority(self)}"
+
+    @property
+    def is_local_name(self) -> bool:
+        """Whether it is a name of this machine, whatever its address (RFC 6761 section 6.3)."""
+        host = self.host.lower().removesuffix(".")
+        return host == "localhost" or host.endswith(".localhost")
+
+    @property
+    def is_name(self) -> bool:
+        """Whether the host is a name to be looked up."""
+        if self.scheme == "unix" or self.is_local_name:
+            return False
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return True
+        return False
+
+    @property
+    def is_service(self) -> bool:
+        """Whether the host is a name of SRV records (RFC 2782)."""
+        return self.host.startswith("_")
+
+
+@frozen
+class NameServer:
+    """Where a name server answers."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return _authority(self)
 
 
 @frozen
@@ -140,6 +176,6 @@ class Statuses:
         return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in self.ranges)
 
 
-def _authority(address: Bind | BackendUrl) -> str:
+def _authority(address: Bind | BackendUrl | NameServer) -> str:
     host = f"[{address.host}]" if ":" in address.host else address.host
     return f"{host}:{address.port}"

@@ -62,8 +62,11 @@ class Plane:
         else:
             self._sockets[key, index] = _Socket(sock, shared)
 
-    def prepare(self, config: Config) -> None:
-        """Build what it means. Raises :class:`Refused`, and then nothing has changed."""
+    def prepare(self, config: Config) -> Deferred[Any] | None:
+        """Build what it means. Raises :class:`Refused`, and then nothing has changed.
+
+        In a process that runs, the names of backends are looked up before this is done.
+        """
         self._forget()
         old = self.graph
         try:
@@ -77,6 +80,7 @@ class Plane:
             if old is None or log is not old.log:
                 log.close()
             raise Refused(str(errors)) from errors
+        return self._next.find_names() if self._reactor.running else None
 
     def _log(self, config: Config) -> Any:
         access, old = config.log.access, self.graph
@@ -95,6 +99,8 @@ class Plane:
 
     def _forget(self) -> None:
         new, self._next = self._next, None
+        if new is not None:
+            new.discard(self.graph)
         if new is not None and (self.graph is None or new.log is not self.graph.log):
             new.log.close()
 

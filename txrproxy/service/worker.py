@@ -72,13 +72,13 @@ class Worker:
         for key, index, shared, fd in rows:
             self.plane.give(key, index, socket.socket(fileno=fd), shared)
 
-    def _prepare(self, body: Body) -> None:
+    def _prepare(self, body: Body) -> Deferred[None] | None:
         config: Any = body.get("config") or self._inherited
         if body.get("fds"):
             with os.fdopen(body["fds"][0], "rb") as file:
                 # From the process that made this one, which could make it do anything anyway.
                 config = pickle.load(file)
-        self.plane.prepare(config)
+        return self.plane.prepare(config)
 
     def _commit(self, body: Body) -> None:
         self.plane.commit()

@@ -342,13 +342,15 @@ class Downstream(RequestReader):
         length: int,
         content: bytes,
         ended: bool,
+        more: bytes = b"",
     ) -> int:
         """Send a response head, with the first content; the number of bytes written.
 
         ``length`` is the framing of the content as it comes (:mod:`txrproxy.http.framing`);
         ``ended`` says that ``content`` is all of it. A ``Content-Length`` is in ``block`` already.
+        ``more`` are lines of the head beside that.
         """
-        parts = [status_line, block.block, b"X-Request-Id: ", request_id, b"\r\n"]
+        parts = [status_line, block.block, more, b"X-Request-Id: ", request_id, b"\r\n"]
         if block.needs_date:
             parts.append(http_date_line(self.service.wall()))
         self._chunked = False
@@ -398,6 +400,11 @@ class Downstream(RequestReader):
                 self._await(self.service.body)
         else:
             self._close()
+
+    @property
+    def writing(self) -> bool:
+        """Whether the client has not taken all that was written to it."""
+        return self._writing
 
     def refuse_body(self) -> None:
         """The rest of the request body is not wanted: the connection closes after the response."""
