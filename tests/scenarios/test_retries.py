@@ -138,6 +138,33 @@ class RetryTests(Two):
         self.assertEqual((response.status, self.proxied.log.reasons), (504, [b"deadline"]))
         await self.second.wire.closing()
 
+    async def test_a_kept_connection_that_was_closed(self):
+        """Sent again on a fresh one where that is safe, or allowed; the log has it."""
+        for request, pool in ((PUT, ""), (POST, RETRY + "non_idempotent = true")):
+            client = await self.start(pool)
+            await self.exchange(client, self.first)
+            await self.exchange(client, self.second)
+            client.send(request)
+            await self.first.request()
+            self.first.wire.transport.abortConnection()
+            seen = await self.first.request()
+            self.first.reply(EMPTY_OK)
+            response = await client.response(to=request.split(b" ")[0])
+            self.assertEqual((response.status, seen.body), (200, b"hello"))
+            self.assertEqual(self.tries, "first stale_connection")
+
+    async def test_a_kept_connection_to_one_that_is_not_used_any_more(self):
+        client = await self.start()
+        await self.exchange(client, self.first)
+        await self.exchange(client, self.second)
+        client.send(GET)
+        await self.first.request()
+        pool = self.proxied.graph.pools["app"]
+        pool.set_state(pool.backends[0], State.DRAIN, 0.0)
+        self.first.wire.transport.abortConnection()
+        _, response = await self.settle(client)
+        self.assertEqual((response.status, self.tries), (200, "first stale_connection"))
+
     async def test_total_does_not_bound_the_body(self):
         client = await self.start(RETRY + "[pools.app.timeouts]\ntotal = '10s'", timed=True)
         client.send(GET)
@@ -261,6 +288,75 @@ class EjectionTests(Two):
             await self.until(lambda: not self.first.wire.transport._tempDataBuffer, "sent")
             await self.turns()
         self.assertEqual((backend.errors, backend.ejected), (0, False))
+
+    async def test_a_total_that_is_shorter_counts(self):
+        total = "[pools.app.timeouts]\ntotal = '10s'"
+        client = await self.start(RETRY + OUTLIER + total, timed=True)
+        backend, other = self.proxied.backends()
+        client.send(GET)
+        await self.first.request()
+        self.proxied.wait(12)
+        self.assertEqual((await client.response()).status, 504)
+        self.assertEqual((backend.errors, self.tries), (1, "first deadline"))
+        # Who got the request when most of the time was over is not to blame.
+        client.send(GET)
+        await self.second.request()
+        self.proxied.wait(7)
+        self.second.wire.transport.abortConnection()
+        await self.first.request()
+        self.proxied.wait(4)
+        self.assertEqual((await client.response()).status, 504)
+        self.assertEqual((backend.errors, other.errors, self.tries), (1, 1, "second reset"))
+
+    async def test_a_client_that_is_slow_to_send_is_no_failure(self):
+        total = "[pools.app.timeouts]\ntotal = '10s'"
+        client = await self.start(OUTLIER + total, timed=True)
+        client.send(POST[:-1])
+        await self.until(lambda: self.first.wires, "a connection")
+        await self.turns()
+        self.proxied.wait(12)
+        self.assertEqual((await client.response()).status, 504)
+        self.assertEqual(self.proxied.backends()[0].errors, 0)
+
+    async def test_bodies_that_are_cut_again_and_again(self):
+        """What their heads say is no success yet."""
+        client = await self.start(OUTLIER, timed=True)
+        backend = self.proxied.backends()[0]
+        for number in (1, 2):
+            client = await self.client(self.proxied)
+            client.send(GET)
+            await self.first.request()
+            self.first.reply(ok(b"whole")[:-2])
+            await client.head()
+            self.first.wire.transport.loseConnection()
+            await self.proxied.log.record(2 * number - 1)
+            self.assertEqual(backend.errors, number)
+            if number == 1:
+                await self.exchange(await self.client(self.proxied), self.second)
+        self.assertTrue(backend.ejected)
+
+    async def test_a_whole_body_is_a_success(self):
+        client = await self.start(OUTLIER, timed=True)
+        backend = self.proxied.backends()[0]
+        backend.errors = 1
+        client.send(GET)
+        await self.first.request()
+        self.first.reply(ok(b"whole")[:-2])
+        await client.head()
+        self.assertEqual(backend.errors, 1)
+        self.first.reply(b"le")
+        await self.proxied.log.record()
+        self.assertEqual(backend.errors, 0)
+
+    async def test_a_busy_answer_in_two_pieces_is_no_success(self):
+        client = await self.start(OUTLIER, timed=True)
+        client.send(GET)
+        await self.first.request()
+        self.first.reply(BUSY[:-2])
+        await client.head()
+        self.first.reply(b"sy")
+        await self.proxied.log.record()
+        self.assertEqual(self.proxied.backends()[0].errors, 1)
 
     async def test_a_cut_body_counts(self):
         client = await self.start(OUTLIER, timed=True)

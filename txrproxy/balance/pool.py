@@ -264,8 +264,8 @@ class Pool:
             backend.since = now
         backend.healthy = healthy
         self._tell(self, UP if healthy else DOWN, backend)
-        # Checks that had failed and pass again tell of another server than the one that was ejected.
-        # Once: one that comes and goes serves its later ejections in full.
+        # Checks that had failed and pass again tell of another server than the ejected one. Once:
+        # one that comes and goes serves its later ejections in full.
         if healthy and backend.ejected and (now >= backend.ejected_until or backend.ejections == 1):
             self._restore(backend, now)
         else:
