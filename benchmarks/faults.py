@@ -15,11 +15,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+# Run as a script, the folder of this file comes first; what is imported is the package above it.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benchmarks.report import machine
-from tests import faults
-from tests.faults import HEALTH, OUTLIER, PATIENT, RATE, RETRY, Answer, standing
+from benchmarks.report import machine  # noqa: E402
+from tests import faults  # noqa: E402
+from tests.faults import (  # noqa: E402
+    HEALTH,
+    OUTLIER,
+    PATIENT,
+    RATE,
+    RETRY,
+    Answer,
+    standing,
+)
 
 COUNT = 3 * RATE  # requests a phase, or about that
 RESULTS = Path(__file__).parent / "results"
@@ -91,7 +100,7 @@ def markdown(tables: Mapping[str, list[Row]], date: str, facts: Mapping[str, str
     lines += [
         f"- load: {RATE} requests a second, three backends; all share the cores",
         "",
-        "Times in ms, of all requests; the share is that of the backend in trouble, of the answered.",
+        "Times in ms, of all requests; share: what the troubled backend answered of the answered.",
         "",
         "| fault | phase | requests | failures | p50 | p99 | max | share |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",

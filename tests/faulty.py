@@ -66,8 +66,8 @@ class Faulty(asyncio.Protocol):
 
     def _answer(self, status: int, body: bytes) -> None:
         body = self.name + b" " + body
-        self.transport.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(body)))
-        self.transport.write(body)
+        head = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(body))
+        self.transport.write(head + body)
 
     def _reset(self) -> None:
         sock = self.transport.get_extra_info("socket")

@@ -188,7 +188,7 @@ class RetryTests(Two):
     async def test_the_budget_holds(self):
         client = await self.start(RETRY + "on = ['503']\nbudget = 0.1")
         for origin in (self.first, self.second):
-            origin.prepare = _always(BUSY)
+            origin.prepare = always(BUSY)
         for _ in range(30):
             client.send(GET)
             self.assertEqual((await client.response()).status, 503)
@@ -211,7 +211,7 @@ class RetryTests(Two):
         self.assertEqual(line["backend"], self.second.address)
 
 
-def _always(reply):
+def always(reply):
     """Give each connection of an origin the same answer to every request."""
 
     def prepare(wire):
@@ -389,7 +389,7 @@ class DrainTests(Two):
         pool.set_state(backend, State.UP, 0.0)
         seen = Counter()
         for origin in (self.first, self.second):
-            origin.prepare = _always(EMPTY_OK)
+            origin.prepare = always(EMPTY_OK)
         self.second.wire.transport.abortConnection()
         await self.until(lambda: not self.proxied.idle(), "the connection to be gone")
         for _ in range(4):
