@@ -155,6 +155,12 @@ class Forwarding:
         """No connection; ``reason`` says whether another backend may have one."""
         self._failed(reason, self.site.seconds())
 
+    def on_turned_away(self) -> None:
+        """The backend in whose line it was is used no more: to another."""
+        if not self._body_ended:
+            self.downstream.resume_body()
+        self._attempt(self.site.seconds())
+
     def queue_expired(self) -> None:
         """No connection became free in time."""
         assert self.backend is not None

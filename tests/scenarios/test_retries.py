@@ -432,6 +432,45 @@ class BoundTests(Two):
             await origin.request()
         self.assertEqual((await self.ask(clients[2], GET)).status, 503)
 
+    async def test_a_line_goes_elsewhere_when_its_backend_is_out(self):
+        """With its body; without another backend it stays."""
+        await self.bounded("max_connections = 1")
+        clients = [await self.client(self.proxied) for _ in range(3)]
+        for client, origin in zip(clients, (self.first, self.second), strict=False):
+            client.send(GET)
+            await origin.request()
+        pool = self.proxied.graph.pools["app"]
+        first, second = pool.backends
+        pool.set_state(second, State.DRAIN, 0.0)
+        clients[2].send(PUT)
+        await self.until(lambda: first.waiting, "a line")
+        pool.set_state(second, State.UP, 0.0)
+        self.second.reply(EMPTY_OK)
+        await clients[1].response()
+        pool.set_state(first, State.DRAIN, 0.0)
+        seen, response = await self.settle(clients[2], b"")
+        self.assertEqual((seen.body, response.status, first.waiting), (b"hello", 200, 0))
+        self.first.reply(EMPTY_OK)
+        self.assertEqual((await clients[0].response()).status, 200)
+
+    async def test_a_line_stays_where_there_is_nobody_else(self):
+        await self.bounded("max_connections = 1")
+        clients = [await self.client(self.proxied) for _ in range(2)]
+        pool = self.proxied.graph.pools["app"]
+        first, second = pool.backends
+        pool.set_state(second, State.DOWN, 0.0)
+        for client in clients:
+            client.send(GET)
+        await self.first.request()
+        await self.until(lambda: first.waiting, "a line")
+        pool.set_health(first, False, 0.0)
+        await self.turns()
+        self.first.reply(EMPTY_OK)
+        await self.first.request()
+        self.first.reply(EMPTY_OK)
+        for client in clients:
+            self.assertEqual((await client.response()).status, 200)
+
     async def test_priority(self):
         refusing = Refusing()
         self.addCleanup(refusing.close)
