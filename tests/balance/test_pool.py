@@ -391,6 +391,39 @@ class EjectionTests(PoolCase):
         self.assertEqual(self.chosen(), {self.a, self.b})
         self.assertFalse(self.a.ejected)
 
+    def test_a_pool_made_anew_remembers(self) -> None:
+        """Of backends that both have: what people want of them, ejections, latencies."""
+        self.eject()
+        before = self.pool
+        self.a.latency, self.a.latency_at = 0.2, 1.0
+        before.set_state(self.b, State.DRAIN, self.time.now)
+        a, b, c = named(b"a", b"b", b"c")
+        after = self.make(a, b, c, ejection=Ejection(3, 10.0, 0.5))
+        after.remember(before, 1.0)
+        self.assertEqual((a.ejected, a.ejected_until, a.ejections), (True, 10.0, 1))
+        self.assertEqual((a.latency, a.latency_at), (0.2, 1.0))
+        self.assertIs(b.state, State.DRAIN)
+        self.assertEqual(self.chosen(), {c})
+
+    def test_a_pool_without_ejection_remembers_none(self) -> None:
+        self.eject()
+        before = self.pool
+        (a,) = named(b"a")
+        self.make(a).remember(before, 1.0)
+        self.assertFalse(a.ejected)
+
+    def test_checks_are_remembered_where_there_are_checks(self) -> None:
+        before = self.make(*named(b"a", b"b", b"c"))
+        a, b, c = before.backends
+        a.healthy, c.healthy = False, None
+        for initial in (None, True):
+            for checked in (True, False):
+                after = self.make(*named(b"a", b"b", b"c", healthy=initial))
+                after.remember(before, 1.0, checked=checked)
+                found = [backend.healthy for backend in after.backends]
+                bad = bool(initial) and not checked
+                self.assertEqual(found, [bad, True, initial], (initial, checked))
+
     def test_panic_brings_back(self) -> None:
         """All requests are trials then, once its time is over."""
         self.eject()

@@ -154,15 +154,19 @@ class Pool:
         self._tell(self, MEMBERS, None)
         return list(before - after)
 
-    def remember(self, before: Pool, now: float) -> None:
-        """Of the same backends, this pool knows what another one did: a reload has made it anew."""
+    def remember(self, before: Pool, now: float, *, checked: bool = False) -> None:
+        """Of the same backends, this pool knows what another one did: a reload has made it anew.
+
+        ``checked``: there are active checks here, too, so what those have found bad is believed.
+        """
         known = {backend.name: backend for backend in before.backends}
         for backend in self.backends:
             old = known.get(backend.name)
             if old is None:
                 continue
             backend.state, backend.since = old.state, old.since
-            if backend.healthy is None:
+            backend.latency, backend.latency_at = old.latency, old.latency_at
+            if backend.healthy is None or (checked and old.healthy is False):
                 backend.healthy = old.healthy
             if self.ejection is not None:
                 backend.ejected, backend.ejected_until = old.ejected, old.ejected_until
