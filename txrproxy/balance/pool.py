@@ -72,7 +72,8 @@ class Pool:
     retried, ``sticky`` (None without) which backend a cookie asks for, and ``key`` (None without)
     the key of a request for a policy that hashes one. ``observe(backend, seconds, now)``, None
     without, is told how long a backend took to answer. ``watched`` says whether the outcome of
-    requests matters to anything here. ``candidates`` are those that may be chosen at the moment.
+    requests matters to anything here. ``candidates`` are those that may be chosen at the moment;
+    ``well`` says whether checks find any of them well.
 
     ``own`` and ``own_hosts`` are the addresses, lower case with and without port, by which a
     response may name a backend; a route rewrites them to the public address.
@@ -102,6 +103,7 @@ class Pool:
         "slow_start",
         "sticky",
         "watched",
+        "well",
     )
 
     def __init__(
@@ -199,6 +201,7 @@ class Pool:
             self._tell(self, PANIC if panicking else CALM, None)
         self._grow(candidates, now)
         self.candidates = tuple(candidates)
+        self.well = any(backend.healthy for backend in candidates)
         self._policy.update(candidates)
         ejected = [backend for backend in self.backends if backend.ejected]
         self._due = [b for b in ejected if now >= b.ejected_until and b.usable and b.healthy]
