@@ -138,6 +138,62 @@ class RetryTests(Two):
         self.assertEqual((response.status, self.proxied.log.reasons), (504, [b"deadline"]))
         await self.second.wire.closing()
 
+    async def test_a_body_that_is_still_arriving(self):
+        """What was sent goes again, and the rest follows it; in either framing."""
+        chunked = b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for head, first, rest in (
+            (b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", b"he", b"llo"),
+            (chunked, b"2\r\nhe\r\n", b"3\r\nllo\r\n0\r\n\r\n"),
+        ):
+            for ending in ("reset", "503"):
+                client = await self.start()
+                client.send(head + first)
+                await self.until(lambda: self.first.wires, "a connection")
+                wire = self.first.wires[0]
+                await self.until(lambda wire=wire: wire.received.endswith((b"he", b"he\r\n")), "some of the body")
+                if ending == "503":
+                    wire.send(BUSY)
+                else:
+                    wire.transport.abortConnection()
+                await self.until(lambda: self.second.wires, "another try")
+                client.send(rest)
+                seen, response = await self.settle(client, b"PUT /")
+                self.assertEqual((seen.body, response.status), (b"hello", 200), (head, ending))
+                self.assertEqual(self.tries, f"first {ending}")
+
+    async def test_who_expects_100(self):
+        client = await self.start()
+        client.send(PUT.replace(b"\r\n\r\nhello", b"\r\nExpect: 100-continue\r\n\r\n"))
+        await self.until(lambda: self.first.wires, "a connection")
+        await self.until(lambda: self.first.wires[0].received, "the head")
+        self.first.wires[0].transport.abortConnection()
+        await self.until(lambda: self.second.wires and self.second.wires[0].received, "another try")
+        self.second.wires[0].send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await client.head()
+        client.send(b"hello")
+        seen, response = await self.settle(client, b"PUT /")
+        self.assertEqual((seen.body, response.status), (b"hello", 200))
+
+    async def test_pipelined_requests_keep_their_order(self):
+        client = await self.start()
+        client.send(GET.replace(b"/ ", b"/1 ") + GET.replace(b"/ ", b"/2 "))
+        await self.first.request()
+        self.first.wire.transport.abortConnection()
+        await self.second.request()
+        self.second.reply(ok(b"one"))
+        self.assertEqual((await client.response()).body, b"one")
+
+    async def test_an_upgrade_goes_to_another(self):
+        client = await self.start()
+        client.send(GET[:-2] + b"Connection: upgrade\r\nUpgrade: echo\r\n\r\n")
+        await self.first.request()
+        self.first.wire.transport.abortConnection()
+        await self.second.request()
+        self.second.reply(
+            b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
+        )
+        self.assertEqual((await client.head()).status, 101)
+
     async def test_a_kept_connection_that_was_closed(self):
         """Sent again on a fresh one where that is safe, or allowed; the log has it."""
         for request, pool in ((PUT, ""), (POST, RETRY + "non_idempotent = true")):
