@@ -1,6 +1,6 @@
 """What clients notice when backends fail: ``python benchmarks/faults.py``.
 
-Three backends behind the proxy, each a process, 200 requests a second (GET, PUT and POST in turn),
+Three backends behind the proxy, each a process, 200 requests a second (GET, PUT and POST),
 and one fault after another (``tests/faults.py``). For each phase of a fault: requests, failures,
 and how long answers took; to ``results/DATE-faults.{md,json}``.
 """

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import signal
 import socket
 import subprocess
@@ -134,7 +135,7 @@ class Answer:
 
 
 class Load:
-    """GET, PUT and POST in turn, whatever becomes of those before; the bodies come back."""
+    """GET, PUT and POST, whatever becomes of those before; the bodies come back."""
 
     def __init__(self, port: int) -> None:
         self.answers: list[Answer] = []
@@ -143,6 +144,7 @@ class Load:
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         self._running: set[asyncio.Task[None]] = set()
         self._number = 0
+        self._draw = random.Random(1).choice  # in turn would be in step with who balances in turn
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -166,7 +168,7 @@ class Load:
 
     async def _one(self) -> None:
         self._number += 1
-        method = (b"GET", b"PUT", b"POST")[self._number % 3]
+        method = self._draw((b"GET", b"PUT", b"POST"))
         body = b"" if method == b"GET" else b"%d " % self._number * 200
         length = b"" if method == b"GET" else b"Content-Length: %d\r\n" % len(body)
         phase, began = self.phase, time.monotonic()

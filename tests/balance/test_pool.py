@@ -424,6 +424,19 @@ class EjectionTests(PoolCase):
                 bad = bool(initial) and not checked
                 self.assertEqual(found, [bad, True, initial], (initial, checked))
 
+    def test_who_is_back_is_not_held_to_be_slow(self) -> None:
+        self.eject()
+        self.a.latency = 5.0
+        self.time.advance(10)
+        self.assertIs(self.pool.select((), b"", self.time.now), self.a)
+        self.pool.succeeded(self.a, self.time.now)
+        self.assertEqual((self.a.ejected, self.a.latency), (False, 0.0))
+        self.a.latency = 5.0
+        self.pool.set_health(self.a, False, self.time.now)
+        self.assertEqual(self.a.latency, 5.0)
+        self.pool.set_health(self.a, True, self.time.now)
+        self.assertEqual(self.a.latency, 0.0)
+
     def test_panic_brings_back(self) -> None:
         """All requests are trials then, once its time is over."""
         self.eject()

@@ -150,7 +150,9 @@ class RetryTests(Two):
                 client.send(head + first)
                 await self.until(lambda: self.first.wires, "a connection")
                 wire = self.first.wires[0]
-                await self.until(lambda wire=wire: wire.received.endswith((b"he", b"he\r\n")), "some of the body")
+                await self.until(
+                    lambda wire=wire: wire.received.endswith((b"he", b"he\r\n")), "some of the body"
+                )
                 if ending == "503":
                     wire.send(BUSY)
                 else:
@@ -189,9 +191,7 @@ class RetryTests(Two):
         await self.first.request()
         self.first.wire.transport.abortConnection()
         await self.second.request()
-        self.second.reply(
-            b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
-        )
+        self.second.reply(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
         self.assertEqual((await client.head()).status, 101)
 
     async def test_a_kept_connection_that_was_closed(self):

@@ -268,7 +268,7 @@ class Pool:
             return
         # What was there from the beginning does not grow: everybody would, and nobody take more.
         if healthy and (backend.healthy is False or backend.since > -NEVER):
-            backend.since = now
+            self._begin_anew(backend, now)
         backend.healthy = healthy
         self._tell(self, UP if healthy else DOWN, backend)
         # Checks that had failed and pass again tell of another server than the ejected one. Once:
@@ -326,9 +326,14 @@ class Pool:
         backend.ejected = False
         backend.on_trial = False
         backend.errors = 0
-        backend.since = now
+        self._begin_anew(backend, now)
         self._tell(self, RESTORED, backend)
         self.refresh(now)
+
+    def _begin_anew(self, backend: Backend, now: float) -> None:
+        """It is back: how slow it was in its bad days says nothing any more."""
+        backend.since = now
+        backend.latency = 0.0
 
     def _keep_share(self, now: float) -> None:
         """The pool has shrunk: the share of ejected backends must hold all the same."""
