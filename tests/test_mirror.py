@@ -15,9 +15,18 @@ TESTS = Path(__file__).parent
 # is the one to look at first. A module that gets a test file of its own loses its row.
 COVERED_BY = {
     "actions.py": "scenarios/test_forwarding.py",
+    "caching.py": "scenarios/test_caching.py",
     "config/build.py": "scenarios/test_forwarding.py",
+    "config/policies.py": "scenarios/test_guards.py",
     "exchange.py": "scenarios/test_forwarding.py",
+    "fetching.py": "scenarios/test_caching.py",
     "forwarding.py": "scenarios/test_retries.py",
+    "guards/bearers.py": "scenarios/test_guards_auth.py",
+    "guards/forward.py": "scenarios/test_guards_auth.py",
+    "guards/limits.py": "scenarios/test_guards.py",
+    "guards/passwords.py": "scenarios/test_guards_auth.py",
+    "guards/subrequest.py": "scenarios/test_guards_auth.py",
+    "playback.py": "scenarios/test_caching.py",
     "routing/plan.py": "test_hotpath.py",
     "site.py": "test_hotpath.py",
     "transport/connections.py": "scenarios/test_backpressure.py",

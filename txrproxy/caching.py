@@ -16,6 +16,8 @@ The decisions are :mod:`txrproxy.cache.policy`'s, the mechanism is :mod:`txrprox
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from copy import copy
 from functools import partial
 from typing import Any
 
@@ -63,8 +65,8 @@ UNSHARED = 10.0  # seconds for which requests for what was not storable do not w
 class Caching:
     """The cache of one route. ``serve`` is what its plan does; ``other`` is done without a cache.
 
-    ``show_key`` puts the key into Cache-Status. ``min_uses`` is how often a thing is asked for
-    before it is kept.
+    ``later(call)`` calls in the next turn of the loop. ``show_key`` puts the key into Cache-Status.
+    ``min_uses`` is how often a thing is asked for before it is kept.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Caching:
         rules: Rules,
         keys: KeyMaker,
         other: Serve,
+        later: Callable[[Callable[[], None]], object],
         *,
         collapse: bool = True,
         min_uses: int = 1,
@@ -84,6 +87,7 @@ class Caching:
         self._rules = rules
         self._keys = keys
         self._other = other
+        self._later = later
         self._collapse = collapse
         self._min_uses = min_uses
         self._show_key = show_key
@@ -139,7 +143,12 @@ class Caching:
         head, peer = exchange.head, exchange.downstream.peer
         scheme = (peer.trusted and believed_scheme(head.fields)) or peer.scheme
         url = absolute_url(scheme, head.authority, head.target.origin)
-        return Asked(for_request(head, self._rules), key, url)
+        demand = for_request(head, self._rules)
+        if exchange.sent and not demand.authorized:
+            # A policy tells the backend who it is, which may answer as if it had seen credentials.
+            demand = copy(demand)
+            demand.authorized = True
+        return Asked(demand, key, url)
 
     def _found(self, exchange: Exchange, key: bytes, copy: Copy | None, rounds: int = 0) -> None:
         asked = self._asked(exchange, key)
@@ -185,8 +194,7 @@ class Caching:
             exchange.respond(made.head, made.length, content + made.tail, True, more)
         else:
             exchange.respond(made.head, made.length, b"", False, more)
-            later = exchange.downstream.service.later
-            Playback(exchange, copy, made.parts, made.tail, later).start()
+            Playback(exchange, copy, made.parts, made.tail, self._later).start()
 
     # 2: when a backend has to be asked.
 
@@ -212,7 +220,9 @@ class Caching:
         asked.mark = self._store.mark()
         if self._collapse and not demand.no_cache and asked.rounds < MAX_ROUNDS:
             flight = self._flights.get(asked.key)
-            if flight is not None:
+            if flight is not None and (
+                flight.stored is None or self.accepts(exchange, asked, flight.stored)
+            ):
                 exchange.upstream = waiting = _Waiting(self, exchange, asked)
                 flight.attach(waiting, now)
                 waiting.flight = flight
@@ -258,7 +268,8 @@ class Caching:
 
     def _renew(self, exchange: Exchange, asked: Asked, copy: Copy, use: Reuse) -> None:
         """Fetch a fresh copy for those who come later."""
-        if self._flights.get(asked.key) is not None:
+        under_way = self._flights.get(asked.key)
+        if under_way is not None and not under_way.over:
             return
         asked.mark = self._store.mark()
         # What the client reads is closed when it is done with; a body in memory needs no closing.

@@ -71,6 +71,8 @@ OK = _row("ok", 0, _N)
 UPGRADED = _row("upgraded", 0, _N)
 REDIRECTED = _row("redirected", 0, _N)
 RESPONDED = _row("responded", 0, _N)
+PREFLIGHT = _row("preflight", 0, _N)
+AUTH_DENIED = _row("auth_denied", 0, _C)
 RESOURCE = _row("resource", 0, _N)
 
 # The request itself is not acceptable: answered once, then the connection closes.
@@ -108,6 +110,15 @@ BAD_PROXY_HEADER = _row("bad_proxy_header", 0, _C)
 CLIENT_TLS_FAILED = _row("client_tls_failed", 0, _C)
 PLAIN_HTTP = _row("plain_http", 400, _C, "This port speaks HTTPS.")
 
+# A policy does not let it pass.
+FORBIDDEN = _row("forbidden", 403, _C, "Access from this address is not allowed.")
+CORS_REFUSED = _row("cors_refused", 403, _C, "This origin may not send such a request.")
+UNAUTHORIZED = _row("unauthorized", 401, _C, "Authentication is required.")
+RATE_LIMITED = _row("rate_limited", 429, _C, "Too many requests. Try again later.")
+TOO_MANY_CONNECTIONS = _row(
+    "too_many_connections", 429, _C, "Too many requests at the same time. Try again later."
+)
+
 # The client kept us waiting, or went away.
 HEAD_TIMEOUT = _row("head_timeout", 408, _C, "The request head took too long to arrive.")
 BODY_TIMEOUT = _row("body_timeout", 408, _C, "The request body stopped arriving.")
@@ -121,6 +132,10 @@ NO_BACKEND = _row("no_backend", 503, _P, "No server is available for this reques
 ONLY_IF_CACHED = _row("only_if_cached", 504, _C, "This is not in the cache.")
 QUEUE_FULL = _row("queue_full", 503, _P, "Too many requests are waiting. Try again shortly.")
 QUEUE_TIMEOUT = _row("queue_timeout", 503, _P, "The request waited too long for a free server.")
+AUTH_BUSY = _row("auth_busy", 503, _P, "Too many people are signing in. Try again shortly.")
+AUTH_UNAVAILABLE = _row(
+    "auth_unavailable", 503, _P, "Who you are can not be checked right now. Try again shortly."
+)
 DEADLINE = _row("deadline", 504, _B, "The servers behind this proxy took too long to answer.")
 INTERNAL = _row("internal", 500, _P, "The proxy failed to handle this request.")
 RESOURCE_FAILED = _row("resource_failed", 500, _P, "The application failed.")

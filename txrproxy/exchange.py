@@ -157,6 +157,18 @@ class Exchange(Forwarding):
             _logger.failure("{exchange!r} failed", exchange=self)
             self.on_fault()
 
+    def release(self) -> None:
+        """Hand what was held of the request body to ``upstream``, with what follows."""
+        held, self._held = self._held, None
+        if held:
+            self.upstream.send(b"".join(held))
+        if held is None or self.upstream is None:
+            return
+        if self._body_ended:
+            self.upstream.end(self.site.seconds(), self._trailers)
+        else:
+            self.downstream.resume_body()
+
     # 2: to a backend.
 
     def proxy(self) -> None:

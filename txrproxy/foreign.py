@@ -99,8 +99,10 @@ class _Mount(Site):
         exchange.upstream = channel = Channel(self, exchange, limit)
         if not facts.body:
             channel.end(exchange.started)
-        elif facts.expects_continue:
+            return
+        if facts.expects_continue:
             exchange.downstream.informational(STATUS_LINES[100], _NO_FIELDS)
+        exchange.release()
 
     def getResourceFor(self, request: Any) -> Any:
         request.prepath, request.postpath = self.place(request.channel.head)
@@ -486,6 +488,8 @@ def _fields(exchange: Exchange) -> Iterator[tuple[bytes, bytes]]:
         lower = name.lower()
         if lower not in _OWN_FRAMING and (value or lower != b"host"):
             yield name, value
+    for told in exchange.sent:
+        yield told[2].partition(b":")[0], told[1]
 
 
 def _response(

@@ -189,10 +189,6 @@ class Forwarding:
         facts = head.facts
         rules = plan.trusted_rules if peer.trusted else plan.rules
         block = rules.block(head.fields, facts, head.authority)
-        if self.sent:
-            fields, forwarded_for, tells_proto = block
-            fields += b"".join([line[2] for line in self.sent])
-            block = fields, forwarded_for, tells_proto
         data = request_head(
             head.method,
             self._target or head.target.origin,
@@ -201,6 +197,8 @@ class Forwarding:
             peer,
             self.request_id,
         )
+        if self.sent:
+            data = b"%b%b\r\n" % (data[:-2], b"".join([line[2] for line in self.sent]))
         body = facts.body
         if body == 0:
             upstream.start(self, data, 0, now)

@@ -404,6 +404,7 @@ class _StockDownstream:
         length: int,
         content: bytes,
         ended: bool,
+        more: bytes = b"",
     ) -> int:
         request = self._request
         headers = request.responseHeaders
@@ -417,6 +418,9 @@ class _StockDownstream:
             fields.setdefault(name, []).append(value)
         for name, values in fields.items():
             headers.setRawHeaders(name, values)
+        for line in more.splitlines():
+            name, _, value = line.partition(b": ")
+            headers.addRawHeader(name, value)
         headers.setRawHeaders(b"X-Request-Id", [request_id])
         self._bare = length < 0 and request.clientproto == b"HTTP/1.0"
         if not ended:

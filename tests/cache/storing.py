@@ -124,10 +124,15 @@ def files(store: Store) -> list[str]:
     )
 
 
-def disk_use(store: Store) -> int:
-    """Bytes that the files take, those that are being written too."""
+def temporary(store: Store) -> list[str]:
+    """What is being written."""
+    return [name for _, _, names in os.walk(store.folder._temporary) for name in names]
+
+
+def disk_use(path: str) -> int:
+    """Bytes that the files in a folder take, those that are being written too."""
     total = 0
-    for folder, _, names in os.walk(store.folder.path):
+    for folder, _, names in os.walk(path):
         for name in names:
             if not name.startswith("index"):
                 total += os.stat(os.path.join(folder, name)).st_blocks * 512

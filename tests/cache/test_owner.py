@@ -49,7 +49,7 @@ class BoundTests(StoreTestCase):
                         fill.commit()
             self.assertLessEqual(self.store.owner.size, bound)
             if not number % 10:
-                self.assertLessEqual(disk_use(self.store), bound * 1.05)
+                self.assertLessEqual(disk_use(self.path), bound * 1.05)
         for fill, _ in filling:
             fill.abort()
         self.assertGreater(self.store.owner.counts.evicted, 100)
@@ -214,7 +214,7 @@ class IndexLossTests(StoreTestCase):
         self.store.owner.max_size = self.size // 2
         self.walk()
         self.assertLessEqual(self.store.owner.size, self.size // 2)
-        self.assertLessEqual(disk_use(self.store), self.size // 2 * 1.05)
+        self.assertLessEqual(disk_use(self.path), self.size // 2 * 1.05)
 
 
 class TwoProcessesTests(StoreTestCase):

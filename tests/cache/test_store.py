@@ -15,6 +15,7 @@ from tests.cache.storing import (
     purge,
     put,
     response,
+    temporary,
     variant,
 )
 from txrproxy.cache.entry import BLOCK
@@ -183,7 +184,7 @@ class RefreshTests(StoreTestCase):
             self.assertEqual(self.store.owner.size, size)
             self.assertEqual(look(self.store), body)
             self.assertEqual(purge(self.store, "tag", b"t" * 2000).count, 1)
-            self.assertEqual(os.listdir(os.path.join(self.store.folder._temporary)), [])
+            self.assertEqual(temporary(self.store), [])
 
     def test_variant(self) -> None:
         for language in (b"de", b"en"):
@@ -349,6 +350,15 @@ class PurgeTests(StoreTestCase):
         results: list[tuple[Purged | None, BaseException | None]] = []
         other.purge(Purge("all"), lambda *r: results.append(r))
         self.assertIsNotNone(results[0][1])
+
+    def test_a_key_by_who_does_not_own_the_folder(self) -> None:
+        """An invalidation must not fail: its files can be found without the index."""
+        other = make_store(self.path)
+        self.addCleanup(other.close)
+        self.assertEqual(purge(other, "key", b"a/1").count, 1)
+        self.assertEqual(purge(other, "key", b"a/2", soft=True).count, 1)
+        self.forget()
+        self.assertEqual(self.left(), [b"b/1", b"large"])
         self.assertIsNone(find(other, b"a/1"))
 
 

@@ -61,7 +61,7 @@ class WritingTests(StoreTestCase):
             fill.abort()
             fill.abort()
             self.assertIsNone(fill.commit())
-        self.assertEqual((disk_use(self.store), self.store.owner.size), (0, 0))
+        self.assertEqual((disk_use(self.path), self.store.owner.size), (0, 0))
 
     def test_full_queue(self) -> None:
         """A disk that is too slow: the response goes by unstored."""
@@ -151,7 +151,7 @@ class WritingTests(StoreTestCase):
 
         self.patch(os, "pwrite", pwrite)
         self.assertIsNone(put(self.store, response(), LARGE))
-        self.assertEqual((disk_use(self.store), self.store.owner.size), (0, 0))
+        self.assertEqual((disk_use(self.path), self.store.owner.size), (0, 0))
 
     def test_fails_at_the_end(self) -> None:
         def publish(path: str, name: str) -> None:

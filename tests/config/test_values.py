@@ -2,7 +2,16 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txrproxy.config.values import BackendUrl, Bind, NameServer, Rate, RequestKey, Secret, Statuses
+from txrproxy.config.values import (
+    BackendUrl,
+    Bind,
+    LimitKey,
+    NameServer,
+    Rate,
+    RequestKey,
+    Secret,
+    Statuses,
+)
 
 
 class Values(SynchronousTestCase):
@@ -23,6 +32,7 @@ class Values(SynchronousTestCase):
             (NameServer("::1", 53), "[::1]:53"),
             (RequestKey("uri"), "uri"),
             (RequestKey("header", "X-Id"), "header:X-Id"),
+            (LimitKey((RequestKey("uri"), RequestKey("route"))), "uri+route"),
             (Statuses(((200, 399), (404, 404))), "200-399,404"),
         ]:
             self.assertEqual(str(value), text)

@@ -126,7 +126,7 @@ class Owner:
         """Go on with the walk; False when there is nothing to go on with."""
         if self._walk is None:
             return False
-        with self._guarded():
+        with self._guarded() as index, index.together():
             try:
                 next(self._walk)
             except StopIteration:
@@ -300,8 +300,19 @@ class Owner:
     # Purges and questions.
 
     def purge(self, purge: Purge) -> Purged:
-        """Take out, or mark, what matches. Raises :class:`NotReady`, OSError."""
+        """Take out, or mark, what matches. Raises :class:`NotReady`, OSError.
+
+        The files of a key can be found without the index, and so by who does not own the folder;
+        how large they were is not known then.
+        """
         count = size = 0
+        if self._index is None and purge.kind == "key":
+            for name in self.folder.of_key(primary_name(purge.value)):
+                if not purge.soft:
+                    count += self.folder.remove(name)
+                elif self._change(name, lambda entry: entry.stored.replaced(invalidated=True)):
+                    count += 1
+            return Purged(count, 0)
         names = self._select(purge)
         with self._guarded() as index:
             for start in range(0, len(names), _BATCH):
@@ -393,7 +404,8 @@ class Owner:
             for name in rows:
                 if not os.path.lexists(self.folder.path_of(name)):
                     self._remove(index, name)
-            yield
+            if not (number + 1) % 16:
+                yield
             if time.monotonic() - said > _PROGRESS:
                 said = time.monotonic()
                 _logger.info(

@@ -409,8 +409,8 @@ class Store:
     ) -> None:
         """Take out, or mark as stale, what matches; ``done`` is told how much that was.
 
-        Nothing that matches is found from now on. An error (``NotReady`` without the folder,
-        OSError) means that files may have stayed, which others can find.
+        Nothing that matches is found from now on. An error (``NotReady`` where another process owns
+        the folder, OSError) means that files may have stayed, and can be found again.
         """
         self.purges.add(purge)
         self._changes += 1
@@ -418,8 +418,7 @@ class Store:
         self._purge_memory(purge)
 
         def purged(result: Purged | None, error: BaseException | None) -> None:
-            if error is None:
-                self._purging.remove(purge)
+            self._purging.remove(purge)
             self._changes += 1
             done(result, error)
 

@@ -27,8 +27,10 @@ from txrproxy.cache.store import Store
 from txrproxy.caching import Caching
 from txrproxy.config import schema
 from txrproxy.config.certificates import rules_of, sources
+from txrproxy.config.policies import Policies, promised, replaced
 from txrproxy.config.problems import ConfigErrors, Problem
 from txrproxy.config.values import Bind
+from txrproxy.guards.state import State
 from txrproxy.health.checker import Checker
 from txrproxy.health.slots import Slots
 from txrproxy.http.fields import make_line
@@ -83,6 +85,7 @@ class Graph:
     gate: Gate = field(repr=False)
     checkers: Mapping[Pool, Checker] = field(repr=False)
     slots: Slots = field(repr=False)
+    policies: Policies = field(repr=False)
     caches: Mapping[Any, tuple[Store, Flights]] = field(repr=False)
     _tree: Tree[Plan] = field(repr=False)
     _shared: Mapping[str, Any] = field(repr=False)
@@ -98,7 +101,8 @@ class Graph:
         return ReverseProxyResource.of_tree(self._tree, self._reactor, self._shared)
 
     def start(self) -> None:
-        """Begin what goes on by itself: following certificate files, names, health checks."""
+        """Begin what goes on by itself: following files, names, health checks."""
+        self.policies.start()
         for tls in self.tls.values():
             tls.start()
         self.find_names()
@@ -155,6 +159,7 @@ class Graph:
         self.find_names()
         mine = set(self.pools.values())
         close(pool for pool in old.pools.values() if pool not in mine)
+        self.policies.take_over(old.policies)
         for name, tls in self.tls.items():
             if old.tls.get(name) is not tls:
                 tls.start()
@@ -185,10 +190,10 @@ class Graph:
     def _all_sites(self) -> list[ProxySite]:
         return [*self.listeners.values(), *self._retired]
 
-    def drain(self) -> None:
-        """Close what is idle, and everything else after its exchange."""
+    def drain(self, softly: bool = False) -> None:
+        """Close what is idle (not yet, if ``softly``), and everything else after its exchange."""
         for site in self._all_sites():
-            site.drain()
+            site.drain(softly)
 
     def abort(self) -> None:
         """End everything now."""
@@ -199,6 +204,7 @@ class Graph:
         """Let go of the connections to backends, and stop the clockwork."""
         self.discard(None)
         close(self.pools.values())
+        self.policies.close()
         for checker in self.checkers.values():
             checker.stop()
         for store, _ in self.caches.values():
@@ -244,16 +250,18 @@ def build(
     wall: Callable[[], float] = time.time,
     old: Graph | None = None,
     checks: bool = True,
+    state: State | None = None,
 ) -> Graph:
     """The objects of a configuration that was loaded without errors.
 
     ``old`` is the graph that it is to take over from, which notices nothing until it does. ``log``
     takes access log records (:func:`txrproxy.observe.accesslog.open_log`). Without ``checks``,
-    another process asks the backends whether they are well. Raises
+    another process asks the backends whether they are well. ``state`` is where limits count, one
+    for each process: :mod:`txrproxy.guards.state`. Raises
     :class:`ConfigErrors` for what only shows when it is tried, such as a resource that can not be
     imported.
     """
-    return _Builder(config, reactor, log, wall, old, checks).graph()
+    return _Builder(config, reactor, log, wall, old, checks, state).graph()
 
 
 class _Builder:
@@ -265,6 +273,7 @@ class _Builder:
         wall: Callable[[], float],
         old: Graph | None,
         checks: bool,
+        state: State | None,
     ) -> None:
         self.config = config
         self.reactor = reactor
@@ -282,6 +291,8 @@ class _Builder:
         self.slots = Slots() if old is None else old.slots
         self.seconds = reactor.seconds
         self.gate = Gate(reactor) if old is None else old.gate
+        kept = None if old is None else old.policies
+        self.policies = Policies(config, self.wiring, wall, kept, state)
 
     def graph(self) -> Graph:
         config = self.config
@@ -326,6 +337,7 @@ class _Builder:
             self.gate,
             self.checkers,
             self.slots,
+            self.policies,
             self.caches,
             tree,
             shared,
@@ -457,6 +469,7 @@ class _Builder:
             rules,
             keys,
             serve,
+            partial(self.reactor.callLater, 0),
             collapse=cache.collapse,
             min_uses=cache.min_uses,
             show_key=cache.show_key,
@@ -505,6 +518,8 @@ class _Builder:
             max_head=listener.max_head,
             max_fields=listener.max_fields,
             keepalive_requests=listener.keepalive_requests,
+            min_sent=max(1, round(listener.min_body_rate * listener.body_timeout)),
+            min_taken=max(1, round(listener.min_write_rate * listener.write_timeout)),
         )
 
     def to_https(self, listener: schema.Listener, tree: Tree[Plan]) -> Tree[Plan]:
@@ -550,7 +565,9 @@ class _Builder:
         )
         plan = Plan(
             name=route.name.encode(),
-            serve=self.caching(route, self.serve(route, conditions)),
+            serve=self.policies.chain(
+                route.use, self.caching(route, self.serve(route, conditions))
+            ),
             takes_connect=bool({"CONNECT", "TRACE"} & set(match.method)) and not self._pools(route),
             body_limit=min(limits) if limits else None,
             websocket=route.websocket,
@@ -588,7 +605,9 @@ class _Builder:
         responses = _changes([policy.response_headers for policy in policies])
         levels = [policy.security_headers for policy in policies]
         level = max(levels, key=("off", "basic", "strict").index, default="off")
+        requests = attrs.evolve(requests, remove=requests.remove | promised(policies))
         hide = [name.encode() for policy in policies for name in policy.hide]
+        hide += replaced(policies)
         if route is not None and route.cache is not None:
             hide += CONSUMED
         shares = self._pools(route) if route is not None else {}

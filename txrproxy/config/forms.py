@@ -17,12 +17,14 @@ from urllib.parse import SplitResult, urlsplit
 from attrs import frozen
 
 from txrproxy.config.values import (
+    AddressBits,
     BackendScheme,
     BackendUrl,
     Bind,
     BindKind,
     CacheKeyPart,
     Cidr,
+    CorsOrigin,
     FieldName,
     FieldValue,
     FilePath,
@@ -31,6 +33,8 @@ from txrproxy.config.values import (
     HostPattern,
     HttpUrl,
     KeyKind,
+    KeySource,
+    LimitKey,
     Method,
     Name,
     NameServer,
@@ -55,6 +59,7 @@ from txrproxy.config.values import (
     Statuses,
     Text,
     Timeout,
+    TokenPlace,
     UpstreamHost,
     Workers,
 )
@@ -340,6 +345,48 @@ def request_key(value: object) -> RequestKey:
     raise Unfit
 
 
+def limit_key(value: object) -> LimitKey:
+    """``client_ip``, ``route`` and what :func:`request_key` takes, several joined by ``+``."""
+    parts = [
+        RequestKey("route") if part == "route" else request_key(part)
+        for part in text(value).split("+")
+    ]
+    if len(set(parts)) < len(parts):
+        raise Unfit("a part is there twice")
+    return LimitKey(tuple(parts))
+
+
+def _address_bits(value: object) -> AddressBits:
+    return AddressBits(_between(value, 32, 128))
+
+
+def _key_source(value: object) -> KeySource:
+    if text(value).startswith(("http://", "https://")):
+        return _http_url(value)
+    return _secret(value)
+
+
+def _token_place(value: object) -> TokenPlace:
+    kind, _, name = text(value).partition(":")
+    if value != "bearer" and (kind != "cookie" or not _TOKEN.fullmatch(name)):
+        raise Unfit
+    return TokenPlace(text(value))
+
+
+def _cors_origin(value: object) -> CorsOrigin:
+    written = text(value).lower()
+    if written == "*":
+        return CorsOrigin(written)
+    scheme, separator, rest = written.partition("://")
+    if not separator or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
+        raise Unfit
+    if not re.fullmatch(r"(\*\.)?([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", rest):
+        raise Unfit("an origin is a scheme, a host and a port, nothing more")
+    if {"http": ":80", "https": ":443"}.get(scheme, "/") == rest[rest.rfind(":") :]:
+        raise Unfit("browsers leave the default port out")
+    return CorsOrigin(written)
+
+
 def _cache_key_part(value: object) -> CacheKeyPart:
     written = text(value)
     kind, _, name = written.partition(":")
@@ -623,6 +670,23 @@ FORMS: dict[Any, Form] = {
         "key",
         '"client_ip", "path", "uri", "header:NAME" or "cookie:NAME"',
         request_key,
+    ),
+    LimitKey: Form(
+        "key",
+        '"client_ip", "route", "path", "uri", "header:NAME", "cookie:NAME", or several with "+"',
+        limit_key,
+    ),
+    AddressBits: Form("integer 32-128", "an integer from 32 to 128", _address_bits, quoted=False),
+    KeySource: Form(
+        "file or URL",
+        'a reference such as "file:jwks.json" or "env:JWKS", or a URL with http:// or https://',
+        _key_source,
+    ),
+    TokenPlace: Form('"bearer" or "cookie:NAME"', '"bearer" or "cookie:NAME"', _token_place),
+    CorsOrigin: Form(
+        "origin",
+        'an origin such as "https://app.example" or "https://*.example.com", or "*"',
+        _cors_origin,
     ),
     Statuses: Form("statuses", 'statuses such as "200-399" or "200,204"', statuses),
 }

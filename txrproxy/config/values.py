@@ -35,6 +35,9 @@ UpstreamHost = NewType("UpstreamHost", str)
 HostField = NewType("HostField", str)  # a host, perhaps with a port; empty for none given
 RequestTarget = NewType("RequestTarget", str)  # a path, perhaps with a query
 CacheKeyPart = NewType("CacheKeyPart", str)
+CorsOrigin = NewType("CorsOrigin", str)  # lower case
+AddressBits = NewType("AddressBits", int)  # of an IPv6 address
+TokenPlace = NewType("TokenPlace", str)  # "bearer" or "cookie:NAME"
 
 Cidr = ipaddress.IPv4Network | ipaddress.IPv6Network
 Workers = Literal["auto"] | int
@@ -44,7 +47,7 @@ OptionalPath = FilePath | Literal[""]
 SecretKind = Literal["file", "env"]
 BindKind = Literal["tcp", "unix", "fd"]
 BackendScheme = Literal["http", "https", "unix"]
-KeyKind = Literal["client_ip", "path", "uri", "header", "cookie"]
+KeyKind = Literal["client_ip", "path", "uri", "header", "cookie", "route"]
 
 
 @frozen
@@ -73,6 +76,7 @@ class Secret:
 
 
 OptionalSecret = Secret | Literal[""]
+KeySource = Secret | HttpUrl  # where public keys are found
 
 
 @frozen
@@ -161,6 +165,16 @@ class RequestKey:
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.name}" if self.name else self.kind
+
+
+@frozen
+class LimitKey:
+    """What of a request a limit counts by: one part, or several together."""
+
+    parts: tuple[RequestKey, ...]
+
+    def __str__(self) -> str:
+        return "+".join(map(str, self.parts))
 
 
 @frozen

@@ -5,7 +5,7 @@ when one does not answer, or answers that it can not or will not. That a name do
 has no record of the type, is an answer like any other.
 
 The C library's ``getaddrinfo`` would do the same in a thread that nothing can call back; see
-``docs/decisions/0010-names.md``.
+``docs/decisions/0009-names.md``.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Worker:
               process was forked with: answers when it is built
     commit, discard
     share     mine, of
-    deafen, drain (timeout), abort, reopen, status
+    deafen, drain (timeout, softly), abort, reopen, status
     """
 
     def __init__(self, channel: AnyChannel, reactor: Any, inherited: Config | None = None) -> None:
@@ -86,7 +86,7 @@ class Worker:
         self.drain_timeout = self.plane.graph.config.server.drain_timeout
 
     def _drain(self, body: Body) -> Deferred[None]:
-        return self.plane.drain(body["timeout"])
+        return self.plane.drain(body["timeout"], body["softly"])
 
 
 def packed(config: Config) -> int:
@@ -129,7 +129,7 @@ def run(number: int, link: socket.socket, config: Config, sockets: Iterable[Body
 
 def _serve(reactor: Any, link: socket.socket, config: Config, messages: list[Body]) -> int:
     def drain() -> None:
-        worker.plane.drain(worker.drain_timeout).addBoth(lambda _: stop())
+        worker.plane.drain(worker.drain_timeout, softly=True).addBoth(lambda _: stop())
 
     def stop() -> None:
         globalLogPublisher.removeObserver(log.observer)
@@ -206,7 +206,7 @@ def _close_all_but(keep: set[int]) -> None:
 def _name(text: str) -> None:
     """What ps and top call this process."""
     try:
-        with open("/proc/self/comm", "w", encoding="ascii") as comm:
+        with open("/proc/self/comm", "w", encoding="utf-8") as comm:
             comm.write(text)
     except OSError:
         pass  # for the eye alone
