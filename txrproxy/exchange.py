@@ -315,7 +315,7 @@ class Exchange(Forwarding):
     def on_response_body(self, content: bytes, ended: bool, trailers: Fields) -> None:
         """More of the body."""
         if ended:
-            self.upstream = None
+            self._completed()
             if trailers:
                 head = self._response_head
                 if head is not None and self.head.facts.trailers:
