@@ -59,6 +59,8 @@ _PAGE_POLICY = make_line(
     b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'"
 )
 MAX_LOGGED = 2048  # bytes of what a client chooses freely, so that a line has a bound
+HIT = b"hit"  # said of an exchange that a cache has answered
+_HIT_NOTES = ((b"cache", HIT),)
 CLIENT_CLOSED = 499  # what the log says where no status could be sent, as nginx does
 
 
@@ -226,16 +228,18 @@ class Exchange(Forwarding):
     # 4: the response.
 
     @property
-    def _response_rules(self) -> ResponseRules:
+    def response_rules(self) -> ResponseRules:
+        """What is done to the fields of a response to this client."""
         rules = self.plan.response_rules
-        return rules.secure if self.secure else rules
+        peer = self.downstream.peer
+        return rules.secure if peer.secure or (peer.trusted and self.secure) else rules
 
     def on_informational(self, head: ResponseHead) -> None:
         """1xx: to a client that can read it (RFC 9110 section 15.2)."""
         if head.status == 100:
             self._waits_for_continue = False
         if self.head.facts.http_11:
-            self.downstream.informational(head.status_line, self._response_rules.block(head))
+            self.downstream.informational(head.status_line, self.response_rules.block(head))
 
     def on_response(
         self,
@@ -311,11 +315,11 @@ class Exchange(Forwarding):
     def on_response_body(self, content: bytes, ended: bool, trailers: Fields) -> None:
         """More of the body."""
         if ended:
-            self.upstream = None
+            self._completed()
             if trailers:
                 head = self._response_head
                 if head is not None and self.head.facts.trailers:
-                    trailers = self._response_rules.trailers(trailers, head)
+                    trailers = self.response_rules.trailers(trailers, head)
                 else:
                     trailers = EMPTY
         self.bytes_out += self.downstream.body(content, ended, trailers)
@@ -366,7 +370,7 @@ class Exchange(Forwarding):
         if pool.sticky is not None and self._wanted is not self.backend:
             self._stick()
         self.status = 101
-        lines = self._response_rules.block(head).lines
+        lines = self.response_rules.block(head).lines
         block = ResponseBlock(
             [
                 *lines,
@@ -442,7 +446,7 @@ class Exchange(Forwarding):
         own = [*lines, *self.added]
         if status != 204:
             own.append(make_line(b"Content-Length", b"%d" % len(body)))
-        block = self._response_rules.own(own)
+        block = self.response_rules.own(own)
         self.status = status
         if self.head.method == b"HEAD":
             body = b""
@@ -465,7 +469,7 @@ class Exchange(Forwarding):
         """
         self.status = status = head.status
         self._length = length
-        block = self._response_rules.block(head)
+        block = self.response_rules.block(head)
         if block.names_backend:
             block = ResponseBlock(public_lines(block.lines, self._public_address()))
         if self.added:
@@ -484,9 +488,22 @@ class Exchange(Forwarding):
         if ended:
             self.finish(OK, self.site.seconds())
 
+    def replay(self, status: int, lines: bytes, content: bytes) -> None:
+        """Answer with a head that is ready but for what is this client's own, and all of a body."""
+        self.cache = HIT
+        self.status = status
+        self.bytes_out = self.downstream.replay(self.head, lines, self.request_id, content)
+        self.finish(OK, self.site.seconds())
+
     def more(self, content: bytes) -> None:
         """More of such a response."""
         self.bytes_out += self.downstream.body(content, False)
+
+    def more_of(self, fd: int, offset: int, count: int) -> int:
+        """More of it from a file; how much that was, 0 if it has to go by :meth:`more`."""
+        sent: int = self.downstream.send_file(fd, offset, count)
+        self.bytes_out += sent
+        return sent
 
     def end(self) -> None:
         """All of it was sent."""
@@ -534,15 +551,16 @@ class Exchange(Forwarding):
                     now - self.started,
                     reason.log_name,
                     self.request_id,
-                    fields.first(b"user-agent")[:MAX_LOGGED],
-                    fields.first(b"referer")[:MAX_LOGGED],
+                    *(fields.derived.get("logged") or _logged(fields)),
                     self._notes() if identity is not None or self._tries or self.cache else (),
                 )
             )
 
     def _notes(self) -> tuple[tuple[bytes, bytes], ...]:
         """What there is to log of few exchanges only."""
-        notes = []
+        notes: list[tuple[bytes, bytes]] = []
+        if self.identity is None and self.cache is HIT:
+            return _HIT_NOTES
         if self.identity is not None:
             notes.append((b"client_cert", self.identity.log_name))
         if self.cache:
@@ -550,6 +568,13 @@ class Exchange(Forwarding):
         if self._tries:
             notes.append((b"tries", b", ".join(self._tries)))
         return tuple(notes)
+
+
+def _logged(fields: Fields) -> tuple[bytes, bytes]:
+    """What the log says of a request's fields."""
+    logged = fields.first(b"user-agent")[:MAX_LOGGED], fields.first(b"referer")[:MAX_LOGGED]
+    fields.derived["logged"] = logged
+    return logged
 
 
 def _is_zero(digits: bytes) -> bool:

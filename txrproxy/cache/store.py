@@ -276,6 +276,10 @@ class Store:
 
         self._owner_thread.submit(lambda: self.owner.discard(name, inode), discarded)
 
+    def used(self, stored: Stored) -> None:
+        """A response was used without :meth:`find`: it is to stay."""
+        self._used.add(stored)
+
     # The tier in memory.
 
     def _put(self, copy: Copy) -> None:
