@@ -200,8 +200,10 @@ class SharingScenario(ProcessCase):
         def connected() -> bool:
             lane = Lane(self.port)
             self.addCleanup(lane.close)
-            if lane.find(wanted) in wanted:
-                found.setdefault(lane.pid, lane)
+            if lane.find(wanted) in wanted - found.keys():
+                found[lane.pid] = lane
+            else:
+                lane.close()
             return found.keys() == wanted
 
         wait_until(connected)

@@ -137,6 +137,8 @@ class WantedTests(SharingScenario):
         self.only_b()
         pid = self.ask("upgrade")["pid"]
         self.addCleanup(end, pid)
+        for lane in self.lanes:
+            lane.close()
         self.proxy.process.wait(30)
         self.connect()
         self.only_b()
