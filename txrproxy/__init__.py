@@ -13,6 +13,7 @@ the same rank. ``tests/test_layers.py`` reads this table and fails on an import 
     3  transport tls                       Twisted's edge: sockets, TLS, deadlines, idle connections
     4  forwarding exchange actions site wiring foreign resource     the life of a request; resources
     5  observe                              the access log and the error log
+    5  waf                                  a firewall's rules, engines and filter
     5  health                               active checks of backends
     6  config                               TOML to schema; schema to live objects (build)
     7  demo demo_websocket                  the origins of the demonstration

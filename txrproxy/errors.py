@@ -105,6 +105,7 @@ TOO_MANY_FIELDS = _row("too_many_fields", 431, _C, "The request has too many hea
 METHOD_NOT_ALLOWED = _row("method_not_allowed", 405, _C, "This method is not offered here.")
 BODY_TOO_LARGE = _row("body_too_large", 413, _C, "The request body is too large.")
 BAD_PROXY_HEADER = _row("bad_proxy_header", 0, _C)
+WAF_BLOCKED = _row("waf_blocked", 403, _C, "This request looks like an attack, and was refused.")
 CLIENT_TLS_FAILED = _row("client_tls_failed", 0, _C)
 PLAIN_HTTP = _row("plain_http", 400, _C, "This port speaks HTTPS.")
 
@@ -120,6 +121,9 @@ NO_ROUTE = _row("no_route", 404, _P, "Nothing is served at this address.")
 NO_BACKEND = _row("no_backend", 503, _P, "No server is available for this request.")
 QUEUE_FULL = _row("queue_full", 503, _P, "Too many requests are waiting. Try again shortly.")
 QUEUE_TIMEOUT = _row("queue_timeout", 503, _P, "The request waited too long for a free server.")
+WAF_UNAVAILABLE = _row(
+    "waf_unavailable", 503, _P, "This request can not be checked right now. Try again shortly."
+)
 DEADLINE = _row("deadline", 504, _B, "The servers behind this proxy took too long to answer.")
 INTERNAL = _row("internal", 500, _P, "The proxy failed to handle this request.")
 RESOURCE_FAILED = _row("resource_failed", 500, _P, "The application failed.")

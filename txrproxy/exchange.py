@@ -59,6 +59,7 @@ _logger = Logger()
 _PAGE_POLICY = make_line(
     b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'"
 )
+_NO_FIELDS = ResponseBlock([])
 MAX_LOGGED = 2048  # bytes of what a client chooses freely, so that a line has a bound
 CLIENT_CLOSED = 499  # what the log says where no status could be sent, as nginx does
 
@@ -79,6 +80,10 @@ class Exchange(Forwarding):
     _public: PublicAddress | None = None
     _response_head: ResponseHead | None = None
     _length = 0  # framing of the response
+
+    # What a filter asked for of the request body, and whether its client was told to send it.
+    _collecting: tuple[int, Callable[[Exchange, bytes, bool], object]] | None = None
+    continued = False
 
     def __init__(self, site: Any, downstream: Any, head: RequestHead, now: float) -> None:
         self.site = site
@@ -146,6 +151,36 @@ class Exchange(Forwarding):
             self._held = []
             self.downstream.pause_body()
 
+    def collect(self, limit: int, done: Callable[[Exchange, bytes, bool], object]) -> None:
+        """Gather the request body before anything is sent on, up to about ``limit`` bytes.
+
+        ``done(exchange, content, whole)`` is called once, at once if there is no more to come:
+        with ``limit`` bytes of the body at most, and whether that is all of it. The body then
+        stays where it is until a filter goes on.
+        """
+        facts, limited = self.head.facts, self.plan.body_limit
+        if limited is not None and facts.body > limited:
+            self.fail(BODY_TOO_LARGE)
+        elif not facts.body or self._body_ended or self._held_size >= limit:
+            self._gathered(limit, done)
+        else:
+            self._collecting = (limit, done)
+            if self._held is None:
+                self._held = []
+            else:
+                self.downstream.resume_body()
+            if facts.expects_continue and not self.continued:
+                self.continued = True
+                self.downstream.informational(status_line(100), _NO_FIELDS)
+
+    def _gathered(self, limit: int, done: Callable[[Exchange, bytes, bool], object]) -> None:
+        self._collecting = None
+        if not self._body_ended:
+            self.downstream.pause_body()
+        content = b"".join(self._held or ())
+        whole = len(content) <= limit and (self._body_ended or not self.head.facts.body)
+        done(self, content[:limit], whole)
+
     def go_on(self, serve: Callable[[Exchange], None]) -> None:
         """What the filter waited for is there: on to the next, unless all is over."""
         if self.over:
@@ -155,6 +190,18 @@ class Exchange(Forwarding):
         except Exception:
             _logger.failure("{exchange!r} failed", exchange=self)
             self.on_fault()
+
+    def release(self) -> None:
+        """Hand what was held of the request body to ``upstream``, with what follows."""
+        held, self._held = self._held, None
+        if held:
+            self.upstream.send(b"".join(held))
+        if held is None or self.upstream is None:
+            return
+        if self._body_ended:
+            self.upstream.end(self.site.seconds(), self._trailers)
+        else:
+            self.downstream.resume_body()
 
     # 2: to a backend.
 
@@ -171,7 +218,7 @@ class Exchange(Forwarding):
                 self._held = []
             else:
                 self.downstream.resume_body()
-            self._waits_for_continue = facts.expects_continue
+            self._waits_for_continue = facts.expects_continue and not self.continued
         else:
             self._body_ended = True
             self.upgrading = bool(facts.upgrade) and plan.websocket
@@ -203,6 +250,9 @@ class Exchange(Forwarding):
             rules = plan.trusted_rules if trusted else plan.rules
             self._trailers = rules.trailers(trailers, self.head.facts)
         self._pass_body(content, ended)
+        collecting = self._collecting
+        if collecting is not None and (ended or self._held_size >= collecting[0]):
+            self._gathered(*collecting)
 
     def on_bad_body(self, reason: Reason) -> None:
         """The request body is broken, or stopped coming."""
@@ -227,6 +277,8 @@ class Exchange(Forwarding):
         """1xx: to a client that can read it (RFC 9110 section 15.2)."""
         if head.status == 100:
             self._waits_for_continue = False
+            if self.continued:
+                return  # the client was told already
         if self.head.facts.http_11:
             self.downstream.informational(head.status_line, self._response_rules.block(head))
 

@@ -99,8 +99,10 @@ class _Mount(Site):
         exchange.upstream = channel = Channel(self, exchange, limit)
         if not facts.body:
             channel.end(exchange.started)
-        elif facts.expects_continue:
+            return
+        if facts.expects_continue and not exchange.continued:
             exchange.downstream.informational(STATUS_LINES[100], _NO_FIELDS)
+        exchange.release()
 
     def getResourceFor(self, request: Any) -> Any:
         request.prepath, request.postpath = self.place(request.channel.head)

@@ -37,7 +37,6 @@ USES = {
         '[policies.p]\nforward_auth = { url = "http://a/" }',
         "policies.p.forward_auth",
     ),
-    "policies.*.waf": ("[policies.p]\nwaf = {}", "policies.p.waf"),
     "tests.*": ('[[tests]]\nrequest = { url = "http://a/" }\nexpect = {}', "tests[0]"),
 }
 

@@ -42,7 +42,6 @@ NOT_YET = (
     Later("policies.*.connection_limit"),
     Later("policies.*.basic_auth"),
     Later("policies.*.forward_auth"),
-    Later("policies.*.waf"),
     Later("tests.*"),
 )
 

@@ -24,6 +24,7 @@ from txrproxy.config import schema
 from txrproxy.config.certificates import rules_of, sources
 from txrproxy.config.problems import ConfigErrors, Problem
 from txrproxy.config.values import Bind
+from txrproxy.config.waf import Firewalls
 from txrproxy.health.checker import Checker
 from txrproxy.health.slots import Slots
 from txrproxy.http.fields import make_line
@@ -76,6 +77,7 @@ class Graph:
     gate: Gate = field(repr=False)
     checkers: Mapping[Pool, Checker] = field(repr=False)
     slots: Slots = field(repr=False)
+    firewalls: Firewalls = field(repr=False)
     _tree: Tree[Plan] = field(repr=False)
     _shared: Mapping[str, Any] = field(repr=False)
     _reactor: Any = field(repr=False)
@@ -94,10 +96,14 @@ class Graph:
             tls.start()
         for checker in self.checkers.values():
             checker.start()
+        self.firewalls.start()
 
     def ready(self) -> Deferred[Any]:
         """Fires when what is known of backends will do to serve."""
-        return gatherResults([_also(checker.ready) for checker in self.checkers.values()])
+        waits = [_also(checker.ready) for checker in self.checkers.values()]
+        if self.firewalls.engines is not None:
+            waits.append(self.firewalls.engines.ready())
+        return gatherResults(waits)
 
     def take_over(self, old: Graph) -> None:
         """Take the place of a graph that runs, and that this one was built beside.
@@ -136,6 +142,9 @@ class Graph:
         if removed or gone:
             call = self._reactor.callLater(timeout, _end, removed, gone, self._all_sites())
             self._endings.append(call)
+        end = self.firewalls.take_over(old.firewalls)
+        if end is not None:
+            self._endings.append(self._reactor.callLater(timeout, end))
 
     def _all_sites(self) -> list[ProxySite]:
         return [*self.listeners.values(), *self._retired]
@@ -157,10 +166,16 @@ class Graph:
             checker.stop()
         for tls in self.tls.values():
             tls.stop()
+        self.firewalls.close()
         for call in self._endings:
             if call.active():
                 call.cancel()
         self.deadlines.close()
+
+    def reopen(self) -> None:
+        """Open the files of logs again: they were moved away."""
+        self.log.reopen()
+        self.firewalls.reopen()
 
     @property
     def busy(self) -> int:
@@ -231,6 +246,8 @@ class _Builder:
         self.slots = Slots() if old is None else old.slots
         self.seconds = reactor.seconds
         self.gate = Gate(reactor) if old is None else old.gate
+        former = None if old is None else old.firewalls
+        self.firewalls = Firewalls(config, reactor, self.deadlines, wall, former)
 
     def graph(self) -> Graph:
         config = self.config
@@ -274,6 +291,7 @@ class _Builder:
             self.gate,
             self.checkers,
             self.slots,
+            self.firewalls,
             tree,
             shared,
             self.reactor,
@@ -445,7 +463,7 @@ class _Builder:
         )
         plan = Plan(
             name=route.name.encode(),
-            serve=self.serve(route, conditions),
+            serve=self.firewalls.before(route, self.serve(route, conditions)),
             takes_connect=bool({"CONNECT", "TRACE"} & set(match.method)) and not self._pools(route),
             body_limit=min(limits) if limits else None,
             websocket=route.websocket,

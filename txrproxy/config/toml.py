@@ -31,6 +31,7 @@ from txrproxy.config.mend import mended, without_echoes
 from txrproxy.config.problems import ConfigErrors, Finding, KeyPath, Problem, quote, spell
 from txrproxy.config.schema import Config
 from txrproxy.config.structure import structure
+from txrproxy.config.waf import rule_errors
 
 Place = tuple[str, int]  # file, line; line 0 is the file as a whole
 
@@ -215,7 +216,7 @@ class _Reader:
             more = [
                 *errors(config),
                 *(refusals(config) if available else ()),
-                *(file_errors(config) if files else ()),
+                *((*file_errors(config), *rule_errors(config)) if files else ()),
             ]
             self.problems += map(self._locate, without_echoes(more, unfit))
         if self.problems or config is None:
