@@ -151,6 +151,9 @@ BAD_RESPONSE = _row(
 RESPONSE_HEAD_TOO_LARGE = _row(
     "response_head_too_large", 502, _B, "The server behind this proxy sent a bad response."
 )
+WAF_REFUSED_RESPONSE = _row(
+    "waf_refused_response", 502, _B, "The server behind this proxy sent a bad response."
+)
 FIRST_BYTE_TIMEOUT = _row(
     "first_byte_timeout",
     504,

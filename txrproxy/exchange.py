@@ -29,6 +29,7 @@ from txrproxy.errors import (
     METHOD_NOT_ALLOWED,
     MISDIRECTED,
     OK,
+    RESET,
     RESPONDED,
     UPGRADED,
     Fault,
@@ -84,6 +85,7 @@ class Exchange(Forwarding):
     # What a filter asked for of the request body, and whether its client was told to send it.
     _collecting: tuple[int, Callable[[Exchange, bytes, bool], object]] | None = None
     continued = False
+    withheld: Any = None  # keeps a response back until it has been looked at
 
     def __init__(self, site: Any, downstream: Any, head: RequestHead, now: float) -> None:
         self.site = site
@@ -284,6 +286,9 @@ class Exchange(Forwarding):
 
     def on_response(self, head: ResponseHead, length: int, content: bytes, ended: bool) -> None:
         """The final head has arrived, with the beginning of the body or all of it."""
+        withheld = self.withheld
+        if withheld is not None and withheld.takes(head, length, content, ended):
+            return
         now = self.site.seconds()
         self.first_byte = first_byte = now - self._attempt_at
         if ended:
@@ -326,6 +331,8 @@ class Exchange(Forwarding):
 
     def on_response_body(self, content: bytes, ended: bool, trailers: Fields) -> None:
         """More of the body."""
+        if self.withheld is not None and self.withheld.more(content, ended, trailers):
+            return
         if ended:
             self.upstream = None
             if trailers:
@@ -337,6 +344,16 @@ class Exchange(Forwarding):
         self.bytes_out += self.downstream.body(content, ended, trailers)
         if ended:
             self.finish(OK, self.site.seconds())
+
+    def on_upstream_failed(self, reason: Reason) -> None:
+        if not self.status and not reason.status:
+            reason = RESET  # in the middle of a response of which nothing has been sent yet
+        super().on_upstream_failed(reason)
+
+    def refuse_response(self, reason: Reason) -> None:
+        """What the backend answers is not for the client."""
+        self._drop_upstream()
+        self.fail(reason)
 
     def pause(self) -> None:
         """The client does not take what is written to it."""

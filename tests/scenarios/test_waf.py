@@ -293,3 +293,122 @@ class LogTests(Firewalled):
         (line,) = self.lines()
         self.assertEqual(line["target"], "/?a=***")
         self.assertEqual(line["rules"][0]["value"], "***")
+
+
+LEAKY = b"HTTP/1.1 200 OK\r\nX-Leak: a secret\r\nContent-Length: 2\r\n\r\nhi"
+TEXT = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+
+
+class ResponseTests(Firewalled):
+    async def test_fields(self):
+        origin, proxy, client = await self.walled(waf=', responses = "headers"')
+        _, response = await self.exchange(client, origin, reply=ok(b"fine"))
+        self.assertEqual(response.body, b"fine")
+        _, response = await self.exchange(client, origin, reply=LEAKY)
+        self.assertEqual(response.status, 502)
+        self.assertIsNone(response.get(b"x-leak"))
+        self.assertEqual((await proxy.log.record(2)).reason, b"waf_refused_response")
+        (line,) = self.lines()
+        self.assertEqual((line["part"], line["action"]), ("response", "blocked"))
+        _, response = await self.exchange(client, origin, reply=ok(b"fine"))
+        self.assertEqual(response.body, b"fine")
+
+    async def test_off(self):
+        origin, _proxy, client = await self.walled()
+        _, response = await self.exchange(client, origin, reply=LEAKY)
+        self.assertEqual(response.status, 200)
+
+    async def test_detection(self):
+        origin, _proxy, client = await self.walled(waf=', responses = "headers", mode = "detect"')
+        _, response = await self.exchange(client, origin, reply=LEAKY)
+        self.assertEqual(response.status, 200)
+        self.assertEqual(self.lines()[0]["action"], "detected")
+
+    async def test_a_body_in_pieces(self):
+        origin, _proxy, client = await self.walled(waf=', responses = "bodies"')
+        client.send(GET)
+        await origin.request()
+        origin.reply(TEXT + b"Content-Length: 18\r\n\r\na sta")
+        await self.turns()
+        self.assertEqual(client.total, 0)
+        origin.reply(b"ck trace here")
+        self.assertEqual((await client.response()).status, 502)
+
+    async def test_honest_bodies(self):
+        origin, _proxy, client = await self.walled('body = "1KiB"', ', responses = "bodies"')
+        long = b"x" * 500_000
+        chunked = TEXT + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-T: 1\r\n\r\n"
+        for reply, body in (
+            (ok(b"fine", b"Content-Type: text/plain"), b"fine"),
+            (ok(long, b"Content-Type: text/plain"), long),
+            (ok(long, b"Content-Type: image/png"), long),
+            (ok(b"a stack trace", b"Content-Type: image/png"), b"a stack trace"),
+            (chunked, b"hello"),
+            (EMPTY_OK, b""),
+        ):
+            _, response = await self.exchange(client, origin, reply=reply)
+            self.assertEqual(response.status, 200)
+            self.assertEqual(response.body, body)
+        self.assertEqual(len(origin.wires), 1)
+
+    async def test_until_the_connection_closes(self):
+        origin, _proxy, client = await self.walled(waf=', responses = "bodies"')
+        client.send(GET)
+        await origin.request()
+        origin.reply(TEXT + b"\r\nhello")
+        origin.wire.close()
+        self.assertEqual((await client.response()).body, b"hello")
+
+    async def test_a_response_that_breaks_off(self):
+        """Nothing has been sent yet, so the client gets an error page."""
+        origin, _proxy, client = await self.walled(waf=', responses = "bodies"')
+        client.send(b"POST" + GET[3:])
+        await origin.request()
+        origin.reply(TEXT + b"Content-Length: 18\r\n\r\na sta")
+        await self.turns()
+        origin.wire.close()
+        self.assertEqual((await client.response()).status, 502)
+
+    async def test_a_response_that_is_tried_again(self):
+        other = await self.origin("other")
+        origin, _proxy, client = await self.walled(
+            others=[other],
+            waf=', responses = "headers"',
+            pool='retry = { attempts = 1, on = ["502"], budget = 1.0 }',
+        )
+        client.send(GET)
+        await origin.request()
+        origin.reply(b"HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n")
+        await other.request()
+        other.reply(LEAKY)
+        self.assertEqual((await client.response()).status, 502)
+        self.assertEqual(len(self.lines()), 1)
+
+    async def test_client_gone_meanwhile(self):
+        origin, proxy, client = await self.walled(waf=', responses = "headers"')
+        client.send(GET)
+        await origin.request()
+        (pid,) = proxy.graph.firewalls.engines.pids
+        os.kill(pid, signal.SIGSTOP)
+        origin.reply(TEXT + b"Content-Length: 18\r\n\r\na sta")
+        await self.until(lambda: not proxy.graph.firewalls.engines._idle, "the engine to be asked")
+        client.reset()
+        await proxy.log.record()
+        os.kill(pid, signal.SIGCONT)
+        await origin.wire.closing()
+
+    async def test_no_verdict(self):
+        for failure, status in (("closed", 503), ("open", 200)):
+            origin, proxy, client = await self.walled(
+                f'on_failure = "{failure}"', ', responses = "headers"'
+            )
+            client.send(GET)
+            await origin.request()
+            (pid,) = proxy.graph.firewalls.engines.pids
+            os.kill(pid, signal.SIGSTOP)
+            origin.reply(ok(b"hi"))
+            await self.until(
+                lambda p=proxy: not p.graph.firewalls.engines._idle, "the engine to be asked"
+            )
+            os.kill(pid, signal.SIGKILL)
+            self.assertEqual((await client.response()).status, status)

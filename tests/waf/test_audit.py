@@ -69,7 +69,7 @@ class LineTests(SynchronousTestCase):
         )
         match = {"id": 942100, "message": "SQL", "variable": "ARGS:token", "value": "s"}
         masking = Masking(["token"], redactor(["token"]))
-        text = line(1.5, masking, "blocked", 5, [match], exchange)
+        text = line(1.5, masking, "request", "blocked", 5, [match], exchange)
         self.assertNotIn("\n", text)
         self.assertEqual(
             json.loads(text),
@@ -81,6 +81,7 @@ class LineTests(SynchronousTestCase):
                 "method": "GET",
                 "host": "a.example",
                 "target": "/?token=***",
+                "part": "request",
                 "action": "blocked",
                 "score": 5,
                 "rules": [

@@ -77,7 +77,7 @@ class GuardTests(SynchronousTestCase):
         """Serve an exchange, and give the verdict if there is to be one."""
         auditor = Auditor(Masking([]), self.written.append, lambda: 0.0)
         sheet = Sheet(self.engines, 7, self.memo)
-        firewall(sheet, auditor, blocks, closed, 1000, passed)(exchange)
+        firewall(sheet, auditor, blocks, closed, 1000, "off", passed)(exchange)
         if verdict is not None:
             self.reactor.processes[0].judge(verdict)
         return exchange.end

@@ -438,7 +438,9 @@ class Waf:
         example='[942100, "942200-942299", "attack-rce"]',
     )
     responses: Literal["off", "headers", "bodies"] = option(
-        "off", "what is inspected of responses as well"
+        "off",
+        "what is inspected of responses as well; a body waits for it, to the end or waf.body, if "
+        "it is text, JSON or XML and not compressed",
     )
 
 

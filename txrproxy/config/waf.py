@@ -200,6 +200,7 @@ class Firewalls:
             blocks=waf.mode == "block",
             closed=engine.on_failure == "closed",
             limit=engine.body,
+            responses=waf.responses,
             next=serve,
         )
 

@@ -61,12 +61,14 @@ _WHOLES = frozenset({"XML", "TX", "MATCHED_VARS"})
 def line(
     now: float,
     masking: Masking,
+    part: str,
     action: str,
     score: int,
     matches: Sequence[dict[str, Any]],
     exchange: Any,
 ) -> str:
-    """The line for an exchange; ``action`` is what was done, ``now`` unix time."""
+    """The line for an exchange; ``part`` is the "request" or the "response", ``action`` what was
+    done, ``now`` unix time."""
     moment = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
     head = exchange.head
     return json.dumps(
@@ -78,6 +80,7 @@ def line(
             "method": _text(head.method),
             "host": _text(head.host),
             "target": masking.target(head.target.origin[:2048]),
+            "part": part,
             "action": action,
             "score": score,
             "rules": [

@@ -24,9 +24,10 @@ import gc
 import json
 import os
 import re
+import resource
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import Any, BinaryIO
 
@@ -38,6 +39,9 @@ MAX_VALUE = 512
 
 MAX_MATCHES = 64
 """Matches that are told of one request."""
+
+MEMORY = 512 * 1024 * 1024
+"""Bytes that an engine may take beyond its rules; one that wants more ends, and another begins."""
 
 _SCORE = re.compile(r"Total (?:Inbound |Outbound )?Score: (\d+)")
 _AGAINST = re.compile(r"against variable `(.*?)' \(Value: `(.*)' \)", re.DOTALL)
@@ -185,7 +189,7 @@ def _ignore(line: str) -> None:
     """ModSecurity prints its log where nobody takes it."""
 
 
-def serve(source: BinaryIO, sink: BinaryIO) -> None:
+def serve(source: BinaryIO, sink: BinaryIO, loaded: Callable[[], None] = lambda: None) -> None:
     """Load the rules that are asked for, and give verdicts until the other side is gone."""
 
     def tell(*parts: bytes) -> None:
@@ -204,6 +208,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
         tell(b"failed", json.dumps((-1, str(error))).encode())
         return
     gc.freeze()
+    loaded()
     tell(b"ready", json.dumps(engine.counts).encode())
     kinds = {b"request": engine.request, b"response": engine.response}
     while (message := wire.read(source)) is not None:
@@ -212,9 +217,26 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
         engine.end()
 
 
+def confine() -> None:
+    """All that is needed is loaded: from here on no files, and no memory without end."""
+    with open("/proc/self/statm", encoding="ascii") as stream:
+        size = int(stream.read().split()[0]) * resource.getpagesize()
+    for what, limit in (
+        (resource.RLIMIT_AS, size + MEMORY),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NPROC, 0),
+    ):
+        _, most = resource.getrlimit(what)
+        if most == resource.RLIM_INFINITY or limit < most:
+            resource.setrlimit(what, (limit, limit))
+
+
 def main() -> None:
     """Serve on standard input and output; whatever else prints, prints nowhere."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never without the proxy
+    prctl = ctypes.CDLL(None).prctl
+    prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never without the proxy
+    prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's, meant for the proxy
     sys.unraisablehook = lambda _: None  # log lines that are not UTF-8, on their way to nobody
     sys.stderr = os.fdopen(os.dup(2), "w")  # for a traceback of ours; not for libraries
@@ -222,7 +244,7 @@ def main() -> None:
     with os.fdopen(os.dup(0), "rb") as source, os.fdopen(os.dup(1), "wb") as sink:
         for fd in range(3):
             os.dup2(nowhere, fd)
-        serve(source, sink)
+        serve(source, sink, confine)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ SecRequestBodyNoFilesLimit 134217728
 SecRequestBodyLimitAction ProcessPartial
 SecRequestBodyJsonDepthLimit 64
 SecArgumentsLimit {MAX_ARGUMENTS}
+SecXmlExternalEntity Off
 SecResponseBodyAccess On
 SecResponseBodyLimit 134217728
 SecResponseBodyLimitAction ProcessPartial
