@@ -14,7 +14,7 @@ from txrproxy.http.fields import Fields, make_line
 from txrproxy.transport.deadlines import Deadlines
 from txrproxy.waf.audit import Masking
 from txrproxy.waf.guard import Auditor, Sheet, firewall, to_error_log
-from txrproxy.waf.memo import FRESH, Cleared
+from txrproxy.waf.memo import FRESH, Verdicts
 from txrproxy.waf.pool import Engines
 
 BLOCKED = json.dumps(
@@ -65,7 +65,7 @@ class GuardTests(SynchronousTestCase):
         self.engines.start()
         self.reactor.processes[0].say(b"ready", b"[1]")
         self.written: list[str] = []
-        self.memo: Cleared | None = Cleared(100_000)
+        self.memo: Verdicts | None = Verdicts(100_000)
 
     def serve(
         self,
@@ -169,11 +169,15 @@ class GuardTests(SynchronousTestCase):
         self.serve(other)
         self.assertEqual(self.asked, 5)
 
-    def test_matches_are_not_remembered(self) -> None:
-        """What is written down is written each time."""
-        for _ in range(4):
-            self.serve(Exchange(), BELOW)
-        self.assertEqual(len(self.written), 4)
+    def test_all_verdicts_are_remembered(self) -> None:
+        """And what is to be written down is written each time."""
+        for body, end in ((BELOW, "passed"), (BLOCKED, WAF_BLOCKED)):
+            self.setUp()
+            for _ in range(4):
+                verdict = body if self.asked < 2 else None
+                self.assertIs(self.serve(Exchange(), verdict), end)
+            self.assertEqual(self.asked, 2)
+            self.assertEqual(len(self.written), 4)
 
     def test_bodies_are_not_remembered(self) -> None:
         for _ in range(4):

@@ -11,7 +11,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from txrproxy.transport.deadlines import Deadlines
-from txrproxy.waf.pool import BACK_OFF, CLEAR, COMPLAINT, STARTUP, STEADY, Engines
+from txrproxy.waf.pool import BACK_OFF, COMPLAINT, STARTUP, STEADY, Engines
+from txrproxy.waf.verdict import CLEAR
 from txrproxy.waf.wire import Messages, pack
 
 

@@ -476,8 +476,8 @@ class WafEngine:
     body: Size = option(size("128KiB"), "of a request or response body that is inspected")
     memo: Size = option(
         size("4MiB"),
-        "of each worker, for heads that were cleared, so that the same are not inspected again "
-        "for a minute; 0B remembers none",
+        "of each worker, for verdicts on requests without a body, so that the same are not "
+        "inspected again for a minute; 0B remembers none",
     )
     audit: WafAudit = option(Factory(WafAudit), "where matches are written")
 

@@ -16,7 +16,7 @@ from txrproxy.routing.plan import Serve
 from txrproxy.waf.audit import AuditFile, Masking
 from txrproxy.waf.guard import Auditor, Sheet, firewall, to_error_log
 from txrproxy.waf.launch import Unloadable, prove
-from txrproxy.waf.memo import Cleared
+from txrproxy.waf.memo import Verdicts
 from txrproxy.waf.pool import Engines
 from txrproxy.waf.rules import CRS, CoreRules, NoRules, RuleSet, Text, compose, find_crs
 
@@ -170,7 +170,7 @@ class Firewalls:
             timeout=engine.timeout,
         )
         for number, one in enumerate(sets):
-            memo = Cleared(engine.memo) if one.constant and engine.memo else None
+            memo = Verdicts(engine.memo) if one.constant and engine.memo else None
             self._sheets[one] = Sheet(self.engines, number, memo)
 
     def _open_audit(self, old: Firewalls | None) -> Callable[[str], object]:

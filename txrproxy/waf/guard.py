@@ -2,10 +2,10 @@
 
 ::
 
-    serve ─▶ seen and cleared a moment ago? ─────────────────────────────────▶ next
+    serve ─▶ seen a moment ago? ──────────────────────────▶ the same verdict ─▶ next
       └─▶ the beginning of the body ─▶ engines.inspect ─▶ verdict ─▶ next, or an error page
 
-A request without a body whose head was cleared twice is not inspected again for a while: by the
+A request without a body whose like was inspected twice is not inspected again for a while: by the
 same rules the same bytes get the same verdict. That holds for rules that are a function of the
 request (:attr:`txrproxy.waf.rules.RuleSet.constant`), and the client's address is part of it.
 """
@@ -23,8 +23,9 @@ from txrproxy.http.fields import Fields
 from txrproxy.http.head import RequestHead, ResponseHead
 from txrproxy.routing.plan import Serve
 from txrproxy.waf.audit import Masking, line
-from txrproxy.waf.memo import Cleared
-from txrproxy.waf.pool import CLEAR, Done, Engines, Verdict
+from txrproxy.waf.memo import Verdicts
+from txrproxy.waf.pool import Done, Engines
+from txrproxy.waf.verdict import CLEAR, Verdict
 from txrproxy.waf.withheld import Decide, Withheld
 
 TEXTS = frozenset(
@@ -38,11 +39,11 @@ _logger = Logger()
 @define(eq=False)
 class Sheet:
     """One rule set at work. ``number`` is its place among the engines' texts; ``memo`` has
-    what was cleared lately, and is None for rules that may change their mind."""
+    the verdicts of lately, and is None for rules that may change their mind."""
 
     engines: Engines
     number: int
-    memo: Cleared | None = None
+    memo: Verdicts | None = None
 
 
 @define(eq=False)
@@ -99,8 +100,12 @@ def firewall(
             target, block = head.target.origin, head.fields.block
             version = b"1" if head.facts.http_11 else b"0"
             key = b"\0".join((head.method, target, version, exchange.client, block))
-            if memo.holds(key, seconds()):
-                next(exchange)
+            known = memo.find(key, seconds())
+            if known is not None:
+                if condemned(exchange, "request", known):
+                    exchange.fail(WAF_BLOCKED)
+                else:
+                    next(exchange)
                 return
         inspect(exchange, b"", True, key)
 
@@ -109,8 +114,8 @@ def firewall(
         parts = asked(b"request", exchange, mark, body, exchange.head.fields)
 
         def done(verdict: Verdict | None, why: str) -> None:
-            if verdict is CLEAR and key and memo is not None:
-                memo.note(key, seconds())
+            if verdict is not None and key and memo is not None:
+                memo.note(key, verdict, seconds())
             if verdict is None and closed:
                 exchange.fail(WAF_UNAVAILABLE)
             elif condemned(exchange, "request", verdict):

@@ -1,4 +1,4 @@
-"""Heads that were cleared a moment ago, so that the same bytes are not inspected again.
+"""Verdicts of a moment ago, so that the same bytes are not inspected again.
 
 A verdict by rules that look at nothing but the request is a function of its bytes, and the engine
 takes a millisecond or more to compute it. What is kept is bounded in memory and in time.
@@ -7,32 +7,34 @@ takes a millisecond or more to compute it. What is kept is bounded in memory and
 from __future__ import annotations
 
 from txrproxy.http.memo import Memo
+from txrproxy.waf.verdict import Verdict
 
 FRESH = 60.0
 """Seconds that a verdict is remembered."""
 
-_WEIGHT = 200  # bytes that an entry takes beside its key
+# Bytes that an entry takes beside its key, and each match in it.
+_WEIGHT = 200
+_MATCH_WEIGHT = 2500
 
 
-class Cleared:
-    """Keys of requests in which no rule matched, and when. ``limit`` is in bytes."""
+class Verdicts:
+    """Verdicts by what they were given on, and when. ``limit`` is in bytes."""
 
     __slots__ = ("_memo",)
 
     def __init__(self, limit: int) -> None:
-        self._memo: Memo[float] = Memo(limit)
+        self._memo: Memo[tuple[float, Verdict]] = Memo(limit)
 
-    def __contains__(self, key: bytes) -> bool:
-        return key in self._memo
+    def find(self, key: bytes, now: float) -> Verdict | None:
+        """The verdict of lately, if there was one."""
+        found = self._memo.get(key)
+        return found[1] if found is not None and now - found[0] < FRESH else None
 
-    def holds(self, key: bytes, now: float) -> bool:
-        """Whether it was cleared lately."""
-        cleared = self._memo.get(key)
-        return cleared is not None and now - cleared < FRESH
-
-    def note(self, key: bytes, now: float) -> None:
-        """It was cleared; what comes for the first time is not kept yet."""
-        if key in self._memo:
-            self._memo[key] = now
+    def note(self, key: bytes, verdict: Verdict, now: float) -> None:
+        """A verdict was given; on what comes for the first time it is not kept yet."""
+        memo = self._memo
+        if key in memo:
+            memo[key] = (now, verdict)
         else:
-            self._memo.remember(key, now, len(key) + _WEIGHT)
+            weight = len(key) + _WEIGHT + _MATCH_WEIGHT * len(verdict.matches)
+            memo.remember(key, (now, verdict), weight)

@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 
 from txrproxy.transport.deadlines import Deadlines, Queue
 from txrproxy.waf.launch import COMMAND
+from txrproxy.waf.verdict import CLEAR, Verdict
 from txrproxy.waf.wire import BadMessage, Messages, pack
 
 OK = ""
@@ -40,23 +41,9 @@ STEADY = 60.0  # seconds after which an engine that dies is started again at onc
 BACK_OFF = (0.1, 30.0)  # seconds before a restart: the first time, at most
 COMPLAINT = 10.0  # seconds between two lines in the log about the same trouble
 
-Done = Callable[["Verdict | None", str], object]
+Done = Callable[[Verdict | None, str], object]
 
 _logger = Logger()
-
-
-class Verdict:
-    """What the engine makes of a request or response. ``matches`` are as ``engine`` writes them."""
-
-    __slots__ = ("blocked", "matches", "score")
-
-    def __init__(self, blocked: bool, score: int, matches: Sequence[dict[str, Any]]) -> None:
-        self.blocked = blocked
-        self.score = score
-        self.matches = matches
-
-
-CLEAR = Verdict(False, 0, ())
 
 
 class Inspection:
