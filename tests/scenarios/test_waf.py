@@ -5,7 +5,11 @@ import os
 import signal
 from pathlib import Path
 
+from twisted.internet import reactor
+from twisted.internet.defer import maybeDeferred
 from twisted.logger import globalLogPublisher
+from twisted.web.resource import Resource
+from twisted.web.server import Site
 
 from tests.scenarios.harness import EMPTY_OK, GET, Scenario, ok
 from tests.waf import own
@@ -43,6 +47,18 @@ class Firewalled(Scenario):
     async def alive(self, proxy):
         engines = proxy.graph.firewalls.engines
         await self.until(lambda: engines._idle, "an engine to be there")
+
+
+class _Echo(Resource):
+    isLeaf = True
+
+    def render_POST(self, request):
+        return request.content.read()
+
+
+def echo():
+    """What a route names as its resource."""
+    return _Echo()
 
 
 class InspectionTests(Firewalled):
@@ -101,6 +117,32 @@ class InspectionTests(Firewalled):
         self.assertEqual((await self.ask(client, GET.replace(b" / ", b" /own "))).body, b"hi")
         response = await self.ask(client, form(b"a=1").replace(b" / ", b" /own "))
         self.assertEqual(response.status, 200)
+
+    async def test_resources_are_guarded_too(self):
+        _origin, _proxy, client = await self.walled(
+            more='[[routes]]\nname = "own"\nmatch = { path = "/own" }\n'
+            'resource = "tests.scenarios.test_waf:echo"\nuse = ["rules"]\n'
+        )
+        for body in (b"a=1", b"a=" + b"x" * 200_000):
+            client.send(form(body).replace(b" / ", b" /own "))
+            self.assertEqual((await client.response()).body, body)
+        client.send(form(b"a=evil").replace(b" / ", b" /own "))
+        self.assertEqual((await client.response()).status, 403)
+
+    async def test_in_another_site(self):
+        """As a resource of twisted.web's own server."""
+        origin, proxy, _client = await self.walled()
+        port = reactor.listenTCP(0, Site(proxy.graph.resource()), interface="127.0.0.1")
+        self.addCleanup(maybeDeferred, port.stopListening)
+        proxy.address = ("127.0.0.1", port.getHost().port)
+        client = await self.client(proxy)
+        body = b"a=" + b"x" * 300_000
+        seen, _ = await self.exchange(client, origin, form(body))
+        self.assertEqual(seen.body, body)
+        client.send(form(b"a=evil"))
+        self.assertEqual((await client.response()).status, 403)
+        self.assertEqual(len(origin.wires), 1)
+        client.reset()
 
     async def test_pipelined_requests_wait_their_turn(self):
         origin, _proxy, client = await self.walled()

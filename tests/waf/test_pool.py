@@ -134,6 +134,13 @@ class PoolTests(SynchronousTestCase):
         self.successResultOf(engines.ready())
         self.assertEqual(self.process.told[-1], [b"request", b"1", b"a"])
 
+    def test_starts_when_it_is_needed(self) -> None:
+        engines = Engines(self.reactor, self.deadlines, ["text"])
+        self.assertEqual(self.reactor.processes, [])
+        for name in "ab":
+            self.ask(engines, name)
+        self.assertEqual(len(self.reactor.processes), 1)
+
     def test_queue_is_bounded(self) -> None:
         engines = self.ready(queue=1)
         for name in "abc":

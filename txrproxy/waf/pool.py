@@ -98,6 +98,7 @@ class Engines:
         self._idle: list[_Engine] = []
         self._waiting: OrderedDict[Inspection, None] = OrderedDict()
         self._ready: list[Deferred[None]] = []
+        self._started = False
         self._tried = False
         self._complained: dict[str, float] = {}
 
@@ -107,7 +108,10 @@ class Engines:
         )
 
     def start(self) -> None:
-        """Start the processes."""
+        """Start the processes, unless they are; the first inspection does so too."""
+        if self._started:
+            return
+        self._started = True
         for engine in self._engines:
             engine.start()
 
@@ -154,6 +158,7 @@ class Engines:
         else:
             self.wait.start(inspection, self.reactor.seconds())
             self._waiting[inspection] = None
+            self.start()
         return inspection
 
     def cancel(self, inspection: Inspection) -> None:
