@@ -19,10 +19,10 @@ TESTS := $(filter-out tests/long,$(patsubst %/__init__.py,%,$(wildcard tests/*/_
 TESTS += $(wildcard tests/test_*.py)
 
 # What decides (no Twisted, no clock), and the tests that take every branch of it.
-RANKS := errors.py config/values.py config/forms.py config/schema.py http/* routing/* balance/* \
-    cache/stored.py cache/key.py cache/policy/*
-RANKS_TESTS := $(wildcard $(addprefix tests/,test_errors.py config http routing balance \
-    cache/test_stored.py cache/test_key.py cache/test_rfc9111_*.py cache/policy))
+RANKS := errors.py config/values.py config/forms.py config/schema.py http/* routing/* balance/* filters/* \
+    cache/stored.py cache/key.py cache/entry.py cache/policy/*
+RANKS_TESTS := $(wildcard $(addprefix tests/,test_errors.py config http routing balance filters \
+    cache/test_stored.py cache/test_key.py cache/test_entry.py cache/test_rfc9111_*.py cache/policy))
 comma := ,
 empty :=
 space := $(empty) $(empty)

@@ -13,19 +13,23 @@ import datetime
 import itertools
 import json
 import random
+import sys
 import timeit
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import machine
-from txrproxy.balance.backend import Backend
-from txrproxy.balance.policies import POLICIES
-from txrproxy.balance.pool import Pool
+# Run as a script, the folder of this file comes first; what is imported is the package above it.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from benchmarks.report import machine  # noqa: E402
+from txrproxy.balance.backend import Backend  # noqa: E402
+from txrproxy.balance.policies import POLICIES  # noqa: E402
+from txrproxy.balance.pool import Pool  # noqa: E402
 
 COUNTS = (2, 10, 100, 1000)
-CHOICES = 5_000
-RUNS = 15
+CHOICES = 2_000
+RUNS = 40
 KEYS = [b"192.0.2.%d:%d" % divmod(number, 256) for number in range(1000)]
 RESULTS = Path(__file__).parent / "results"
 

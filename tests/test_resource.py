@@ -4,6 +4,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.ssl import ContextFactory
 from twisted.internet.task import Clock
+from twisted.names.dns import Record_A
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Site
@@ -13,6 +14,8 @@ from zope.interface.verify import verifyObject
 from tests.tls import pki
 from tests.wires import Log, Response, Sockets, eventually, turn
 from txrproxy.http.forward import changes
+from txrproxy.names.question import Unanswered
+from txrproxy.names.resolver import AAAA, Resolver
 from txrproxy.resource import ReverseProxyResource, _is_below, backend_pool
 from txrproxy.routing.rewrite import Rewrite
 
@@ -29,6 +32,71 @@ def answer(response=OK):
             wire.send(response)
 
     return script
+
+
+class NameTests(Sockets, TestCase):
+    """A pool of a name, whose first look-up is answered by hand."""
+
+    def setUp(self):
+        self.answers = []
+
+        async def records(resolver, name, kind):
+            if kind == AAAA:
+                return []
+            self.answers.append(Deferred())
+            return await self.answers[-1]
+
+        self.patch(Resolver, "records", records)
+        self.patch(Resolver, "hosts", lambda resolver, name: ())
+        self.backend = self.origin(answer())
+        self.pool = backend_pool(f"http://app.example:{self.backend.port}", reactor=reactor)
+        self.addCleanup(self.pool.close)
+        self.log = Log()
+        site = Site(ReverseProxyResource(self.pool, log=self.log), reactor=reactor)
+        site.startFactory = site.stopFactory = lambda: None
+        self.port = self.listen(site)
+
+    def answer(self):
+        self.answers.pop().callback([Record_A("127.0.0.1")])
+
+    async def test_the_first_requests_wait(self):
+        asked = [Deferred.fromCoroutine(self.ask(self.port, "GET / HTTP/1.1\r\n")) for _ in "ab"]
+        await eventually(lambda: self.answers)
+        self.answer()
+        for response in asked:
+            self.assertEqual((await response).status, 200)
+        self.assertEqual((await self.ask(self.port, "GET / HTTP/1.1\r\n")).status, 200)
+        self.assertEqual(self.answers, [])
+
+    async def test_nothing_is_looked_up_before_one_comes(self):
+        await turn()
+        self.assertEqual(self.answers, [])
+
+    async def test_no_address(self):
+        asked = Deferred.fromCoroutine(self.ask(self.port, "GET / HTTP/1.1\r\n"))
+        await eventually(lambda: self.answers)
+        self.answers.pop().errback(Unanswered("no server"))
+        self.assertEqual((await asked).status, 503)
+        self.assertEqual(self.log.reasons, [b"no_backend"])
+
+    async def test_a_client_that_leaves_meanwhile(self):
+        wire = await self.connect(self.port)
+        wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await eventually(lambda: self.answers)
+        wire.transport.abortConnection()
+        await wire.lost
+        for _ in range(20):
+            await turn()
+        self.answer()
+        for _ in range(20):
+            await turn()
+        self.assertEqual((self.log, self.backend.wires), ([], []))
+
+    async def test_closed_meanwhile(self):
+        asked = Deferred.fromCoroutine(self.ask(self.port, "GET / HTTP/1.1\r\n"))
+        await eventually(lambda: self.answers)
+        self.pool.close()
+        self.assertEqual((await asked).status, 503)
 
 
 class ResourceCase(Sockets, TestCase):

@@ -9,16 +9,20 @@ the same rank. ``tests/test_layers.py`` reads this table and fails on an import 
     1  http                                 RFC 9110 and 9112 on bytes
     2  routing                              which route takes a request, and what is done with it
     2  balance                              which backend gets it
-    2  cache.stored cache.key cache.policy   what a cache keeps of a response, and decides
+    2  filters                              whom a policy lets pass, and what it is told
+    2  cache.stored cache.key cache.policy cache.entry   what a cache keeps of a response, and why
     3  transport tls                       Twisted's edge: sockets, TLS, deadlines, idle connections
-    4  forwarding exchange actions site wiring foreign resource     the life of a request; resources
+    3  names                                names of backends, looked up, to members of pools
+    3  cache                                the store: memory, files, index, collapsed requests
+    4  forwarding exchange actions caching fetching playback site wiring foreign resource   requests
+    5  guards                               policies before a request goes on
     5  observe                              the access log and the error log
     5  waf                                  a firewall's rules, engines and filter
     5  health                               active checks of backends
     6  config                               TOML to schema; schema to live objects (build)
     7  demo demo_websocket                  the origins of the demonstration
     7  control                              what the command asks a proxy that runs
-    8  cli                                  the txrproxy command
+    8  cli cache_cli                        the txrproxy command
     8  service                              twistd
 
 Ranks 0 to 2 decide: they import no Twisted and read no clock; time is an argument.

@@ -72,6 +72,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     _running(
         commands,
+        "upgrade",
+        "let the version that is installed by now go on in place of the one that runs",
+        "A new process takes the listening sockets and becomes ready, then the old one drains and "
+        "ends. When the new one does not become ready, it is dropped and the old one goes on.",
+        _upgrade,
+        timeout=120,
+    )
+    _running(
+        commands,
         "stop",
         "end the proxy that runs, after what it carries",
         "Waits until it has drained: server.drain_timeout at most.",
@@ -132,6 +141,12 @@ def _status(options: argparse.Namespace, folder: str) -> int:
 def _reload(options: argparse.Namespace, folder: str) -> int:
     done = control.call(folder, "reload", options.timeout)
     print(json.dumps(done) if options.json else f"reloaded in {done['seconds']} s")
+    return 0
+
+
+def _upgrade(options: argparse.Namespace, folder: str) -> int:
+    done = control.call(folder, "upgrade", options.timeout)
+    print(json.dumps({"ok": True, **done}) if options.json else f"process {done['pid']} goes on")
     return 0
 
 

@@ -71,6 +71,8 @@ OK = _row("ok", 0, _N)
 UPGRADED = _row("upgraded", 0, _N)
 REDIRECTED = _row("redirected", 0, _N)
 RESPONDED = _row("responded", 0, _N)
+PREFLIGHT = _row("preflight", 0, _N)
+AUTH_DENIED = _row("auth_denied", 0, _C)
 RESOURCE = _row("resource", 0, _N)
 
 # The request itself is not acceptable: answered once, then the connection closes.
@@ -105,9 +107,18 @@ TOO_MANY_FIELDS = _row("too_many_fields", 431, _C, "The request has too many hea
 METHOD_NOT_ALLOWED = _row("method_not_allowed", 405, _C, "This method is not offered here.")
 BODY_TOO_LARGE = _row("body_too_large", 413, _C, "The request body is too large.")
 BAD_PROXY_HEADER = _row("bad_proxy_header", 0, _C)
-WAF_BLOCKED = _row("waf_blocked", 403, _C, "This request looks like an attack, and was refused.")
 CLIENT_TLS_FAILED = _row("client_tls_failed", 0, _C)
 PLAIN_HTTP = _row("plain_http", 400, _C, "This port speaks HTTPS.")
+
+# A policy does not let it pass.
+FORBIDDEN = _row("forbidden", 403, _C, "Access from this address is not allowed.")
+CORS_REFUSED = _row("cors_refused", 403, _C, "This origin may not send such a request.")
+UNAUTHORIZED = _row("unauthorized", 401, _C, "Authentication is required.")
+RATE_LIMITED = _row("rate_limited", 429, _C, "Too many requests. Try again later.")
+TOO_MANY_CONNECTIONS = _row(
+    "too_many_connections", 429, _C, "Too many requests at the same time. Try again later."
+)
+WAF_BLOCKED = _row("waf_blocked", 403, _C, "This request looks like an attack, and was refused.")
 
 # The client kept us waiting, or went away.
 HEAD_TIMEOUT = _row("head_timeout", 408, _C, "The request head took too long to arrive.")
@@ -119,8 +130,13 @@ CLIENT_ABORTED = _row("client_aborted", 0, _C)
 # The proxy's own answers.
 NO_ROUTE = _row("no_route", 404, _P, "Nothing is served at this address.")
 NO_BACKEND = _row("no_backend", 503, _P, "No server is available for this request.")
+ONLY_IF_CACHED = _row("only_if_cached", 504, _C, "This is not in the cache.")
 QUEUE_FULL = _row("queue_full", 503, _P, "Too many requests are waiting. Try again shortly.")
 QUEUE_TIMEOUT = _row("queue_timeout", 503, _P, "The request waited too long for a free server.")
+AUTH_BUSY = _row("auth_busy", 503, _P, "Too many people are signing in. Try again shortly.")
+AUTH_UNAVAILABLE = _row(
+    "auth_unavailable", 503, _P, "Who you are can not be checked right now. Try again shortly."
+)
 WAF_UNAVAILABLE = _row(
     "waf_unavailable", 503, _P, "This request can not be checked right now. Try again shortly."
 )
@@ -134,9 +150,6 @@ CONNECT_REFUSED = _row(
 )
 CONNECT_TIMEOUT = _row(
     "connect_timeout", 504, _B, "The server behind this proxy is not reachable.", Retry.CONNECT
-)
-NAME_UNRESOLVED = _row(
-    "name_unresolved", 502, _B, "The server behind this proxy is not reachable.", Retry.CONNECT
 )
 TLS_HANDSHAKE_FAILED = _row(
     "tls_handshake_failed", 502, _B, "The server behind this proxy is not reachable.", Retry.CONNECT

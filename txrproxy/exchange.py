@@ -49,7 +49,6 @@ from txrproxy.http.forward import (
 )
 from txrproxy.http.head import RequestHead, ResponseHead
 from txrproxy.http.status import status_line
-from txrproxy.http.target import BadTarget
 from txrproxy.routing.plan import Plan
 from txrproxy.routing.tree import Tree
 from txrproxy.transport.tunnel import Tunnel
@@ -62,6 +61,8 @@ _PAGE_POLICY = make_line(
 )
 _NO_FIELDS = ResponseBlock([])
 MAX_LOGGED = 2048  # bytes of what a client chooses freely, so that a line has a bound
+HIT = b"hit"  # said of an exchange that a cache has answered
+_HIT_NOTES = ((b"cache", HIT),)
 CLIENT_CLOSED = 499  # what the log says where no status could be sent, as nginx does
 
 
@@ -77,6 +78,8 @@ class Exchange(Forwarding):
 
     # What filters add: lines for the backend, lines for the client, and what to do at the end.
     added: tuple[Line, ...] = ()
+    watch: Callable[[Exchange, ResponseHead], None] | None = None  # sees a backend's response
+    cache = b""  # what a cache did, for the log
     at_end: tuple[Callable[[Exchange], object], ...] = ()
     _public: PublicAddress | None = None
     _response_head: ResponseHead | None = None
@@ -227,12 +230,6 @@ class Exchange(Forwarding):
         if head.method == b"OPTIONS" and _is_zero(head.fields.first(b"max-forwards")):
             self.reply(204, (), b"", RESPONDED)  # RFC 9110 section 7.6.2
             return
-        if plan.rewrite is not None:
-            try:
-                self._target = plan.rewrite(head.target.origin)
-            except BadTarget as error:
-                self.fail(error.reason)
-                return
         self.forward()
 
     # 3: the request body.
@@ -271,9 +268,11 @@ class Exchange(Forwarding):
     # 4: the response.
 
     @property
-    def _response_rules(self) -> ResponseRules:
+    def response_rules(self) -> ResponseRules:
+        """What is done to the fields of a response to this client."""
         rules = self.plan.response_rules
-        return rules.secure if self.secure else rules
+        peer = self.downstream.peer
+        return rules.secure if peer.secure or (peer.trusted and self.secure) else rules
 
     def on_informational(self, head: ResponseHead) -> None:
         """1xx: to a client that can read it (RFC 9110 section 15.2)."""
@@ -282,12 +281,22 @@ class Exchange(Forwarding):
             if self.continued:
                 return  # the client was told already
         if self.head.facts.http_11:
-            self.downstream.informational(head.status_line, self._response_rules.block(head))
+            self.downstream.informational(head.status_line, self.response_rules.block(head))
 
-    def on_response(self, head: ResponseHead, length: int, content: bytes, ended: bool) -> None:
-        """The final head has arrived, with the beginning of the body or all of it."""
+    def on_response(
+        self,
+        head: ResponseHead,
+        length: int,
+        content: bytes,
+        ended: bool,
+        judged: bool = False,
+    ) -> None:
+        """The final head has arrived, with the beginning of the body or all of it.
+
+        ``judged`` says that the pool has heard of it already.
+        """
         withheld = self.withheld
-        if withheld is not None and withheld.takes(head, length, content, ended):
+        if withheld is not None and withheld.takes(head, length, content, ended, judged):
             return
         now = self.site.seconds()
         self.first_byte = first_byte = now - self._attempt_at
@@ -295,9 +304,11 @@ class Exchange(Forwarding):
             self.upstream = None
         status = head.status
         pool = self.pool
-        if pool.watched and self._judge(status, first_byte, now):
+        if pool.watched and not judged and self._judge(status, first_byte, now):
             return
         self.status = status
+        if self.watch is not None:
+            self.watch(self, head)
         if self.plan.total is not None:
             self.plan.total.stop(self)
         rules = self.plan.response_rules
@@ -324,6 +335,23 @@ class Exchange(Forwarding):
         if ended:
             self.finish(OK, now)
 
+    def adopt(
+        self, other: Forwarding, head: ResponseHead, length: int, content: bytes, ended: bool
+    ) -> None:
+        """Another forwarding of this request has got a response: go on with it as our own."""
+        self.pool, self._wanted, self._attempt_at = other.pool, other._wanted, other._attempt_at
+        self.learn(other)
+        self.upstream, other.upstream = other.upstream, None
+        if self.upstream is not None:
+            self.upstream.exchange = self
+        self.on_response(head, length, content, ended, judged=True)
+
+    def learn(self, other: Forwarding) -> None:
+        """Take over what another forwarding of this request has to tell of backends."""
+        self.pool, self.backend = other.pool, other.backend
+        self.connect, self.first_byte = other.connect, other.first_byte
+        self._tries = other._tries
+
     def _stick(self) -> None:
         assert self.backend is not None
         cookie = self.pool.sticky.set_cookie(self.backend, self.downstream.peer.secure)
@@ -338,7 +366,7 @@ class Exchange(Forwarding):
             if trailers:
                 head = self._response_head
                 if head is not None and self.head.facts.trailers:
-                    trailers = self._response_rules.trailers(trailers, head)
+                    trailers = self.response_rules.trailers(trailers, head)
                 else:
                     trailers = EMPTY
         self.bytes_out += self.downstream.body(content, ended, trailers)
@@ -368,13 +396,15 @@ class Exchange(Forwarding):
             self.upstream.resume()
 
     def _public_address(self) -> PublicAddress:
-        head, pool = self.head, self.pool
+        head = self.head
+        # What comes from a cache may have come from any of the route's pools.
+        pools = (self.pool,) if self.pool is not None else self.plan.pools
         return PublicAddress(
             b"https" if self.secure else b"http",
             head.authority,
             head.host,
-            pool.own,
-            pool.own_hosts,
+            frozenset().union(*(pool.own for pool in pools)),
+            frozenset().union(*(pool.own_hosts for pool in pools)),
             self.plan.mount,
         )
 
@@ -397,7 +427,7 @@ class Exchange(Forwarding):
         if pool.sticky is not None and self._wanted is not self.backend:
             self._stick()
         self.status = 101
-        lines = self._response_rules.block(head).lines
+        lines = self.response_rules.block(head).lines
         block = ResponseBlock(
             [
                 *lines,
@@ -473,7 +503,7 @@ class Exchange(Forwarding):
         own = [*lines, *self.added]
         if status != 204:
             own.append(make_line(b"Content-Length", b"%d" % len(body)))
-        block = self._response_rules.own(own)
+        block = self.response_rules.own(own)
         self.status = status
         if self.head.method == b"HEAD":
             body = b""
@@ -482,14 +512,55 @@ class Exchange(Forwarding):
         )
         self.finish(reason, self.site.seconds())
 
-    def respond(self, head: ResponseHead, length: int, content: bytes) -> None:
-        """Begin a response that is made in this process; its maker sends the rest and finishes."""
-        self.status = head.status
+    def respond(
+        self,
+        head: ResponseHead,
+        length: int,
+        content: bytes,
+        ended: bool = False,
+        more: bytes = b"",
+    ) -> None:
+        """Begin a response that is made in this process; who makes it sends the rest and finishes.
+
+        ``more`` are whole lines of its head. One that has ``ended`` is finished here.
+        """
+        self.status = status = head.status
         self._length = length
-        block = self._response_rules.block(head)
+        block = self.response_rules.block(head)
+        if block.names_backend:
+            block = ResponseBlock(public_lines(block.lines, self._public_address()))
+        if self.added:
+            block = ResponseBlock([*block.lines, *self.added])
         self.bytes_out = self.downstream.respond(
-            self.head, head.status, head.status_line, block, self.request_id, length, content, False
+            self.head,
+            status,
+            head.status_line,
+            block,
+            self.request_id,
+            length,
+            content,
+            ended,
+            more,
         )
+        if ended:
+            self.finish(OK, self.site.seconds())
+
+    def replay(self, status: int, lines: bytes, content: bytes) -> None:
+        """Answer with a head that is ready but for what is this client's own, and all of a body."""
+        self.cache = HIT
+        self.status = status
+        self.bytes_out = self.downstream.replay(self.head, lines, self.request_id, content)
+        self.finish(OK, self.site.seconds())
+
+    def more(self, content: bytes) -> None:
+        """More of such a response."""
+        self.bytes_out += self.downstream.body(content, False)
+
+    def end(self) -> None:
+        """All of it was sent."""
+        self.upstream = None
+        self.bytes_out += self.downstream.body(b"", True)
+        self.finish(OK, self.site.seconds())
 
     def finish(self, reason: Reason, now: float) -> None:
         """The response has been written whole."""
@@ -531,20 +602,30 @@ class Exchange(Forwarding):
                     now - self.started,
                     reason.log_name,
                     self.request_id,
-                    fields.first(b"user-agent")[:MAX_LOGGED],
-                    fields.first(b"referer")[:MAX_LOGGED],
-                    self._notes() if identity is not None or self._tries else (),
+                    *(fields.derived.get("logged") or _logged(fields)),
+                    self._notes() if identity is not None or self._tries or self.cache else (),
                 )
             )
 
     def _notes(self) -> tuple[tuple[bytes, bytes], ...]:
         """What there is to log of few exchanges only."""
-        notes = []
+        notes: list[tuple[bytes, bytes]] = []
+        if self.identity is None and self.cache is HIT:
+            return _HIT_NOTES
         if self.identity is not None:
             notes.append((b"client_cert", self.identity.log_name))
+        if self.cache:
+            notes.append((b"cache", self.cache))
         if self._tries:
             notes.append((b"tries", b", ".join(self._tries)))
         return tuple(notes)
+
+
+def _logged(fields: Fields) -> tuple[bytes, bytes]:
+    """What the log says of a request's fields."""
+    logged = fields.first(b"user-agent")[:MAX_LOGGED], fields.first(b"referer")[:MAX_LOGGED]
+    fields.derived["logged"] = logged
+    return logged
 
 
 def _is_zero(digits: bytes) -> bool:

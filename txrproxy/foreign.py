@@ -488,6 +488,8 @@ def _fields(exchange: Exchange) -> Iterator[tuple[bytes, bytes]]:
         lower = name.lower()
         if lower not in _OWN_FRAMING and (value or lower != b"host"):
             yield name, value
+    for told in exchange.sent:
+        yield told[2].partition(b":")[0], told[1]
 
 
 def _response(

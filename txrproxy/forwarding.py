@@ -30,6 +30,7 @@ from txrproxy.http.body import encode_chunk
 from txrproxy.http.fields import EMPTY, Fields, Line
 from txrproxy.http.forward import request_head
 from txrproxy.http.head import IDEMPOTENT, RequestHead
+from txrproxy.http.target import BadTarget
 from txrproxy.routing.plan import Plan
 
 REPLAY_LIMIT = 64 * 1024  # bytes of a request body kept so that it can be sent again
@@ -78,6 +79,12 @@ class Forwarding:
     def forward(self) -> None:
         """Send the request to a backend of the plan's pool."""
         plan, head = self.plan, self.head
+        if plan.rewrite is not None:
+            try:
+                self._target = plan.rewrite(head.target.origin)
+            except BadTarget as error:
+                self.fail(error.reason)
+                return
         pool = plan.pool
         if pool is None:
             assert plan.split is not None
@@ -126,8 +133,12 @@ class Forwarding:
     def _choose(self, now: float) -> Backend | None:
         """The backend that the client's cookie asks for if it may be had, else any."""
         wanted = self._wanted
-        fits = wanted is not None and wanted.available and not wanted.closed
-        if fits and wanted not in self._tried:
+        if (
+            wanted is not None
+            and (wanted.available or (self.pool.panicking and wanted.usable))
+            and not wanted.closed
+            and wanted not in self._tried
+        ):
             return wanted
         backend: Backend | None = self.pool.select(self._tried, self._key, now)
         return backend
@@ -163,10 +174,6 @@ class Forwarding:
         facts = head.facts
         rules = plan.trusted_rules if peer.trusted else plan.rules
         block = rules.block(head.fields, facts, head.authority)
-        if self.sent:
-            fields, forwarded_for, tells_proto = block
-            fields += b"".join([line[2] for line in self.sent])
-            block = fields, forwarded_for, tells_proto
         data = request_head(
             head.method,
             self._target or head.target.origin,
@@ -175,6 +182,8 @@ class Forwarding:
             peer,
             self.request_id,
         )
+        if self.sent:
+            data = b"%b%b\r\n" % (data[:-2], b"".join([line[2] for line in self.sent]))
         body = facts.body
         if body == 0:
             upstream.start(self, data, 0, now)

@@ -12,7 +12,7 @@ trailers and upgrades do not pass, and the timeouts towards the client are the s
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -66,6 +66,8 @@ class BackendPool:
         self._deadlines = Deadlines(reactor)
         self._wiring = Wiring(reactor, self._deadlines, str)
         self._pool: Pool = self._wiring.pool(name, settings)
+        # Requests that wait for the first look-up of names; None when none has to.
+        self._waiting: list[Callable[[], object]] | None = [] if self._wiring.names else None
 
     def __repr__(self) -> str:
         return f"<BackendPool {self._pool!r}>"
@@ -98,8 +100,27 @@ class BackendPool:
         self._wiring.deadlines_of(plan, self._settings.timeouts)
         return plan
 
+    def when_ready(self, begin: Callable[[], object]) -> None:
+        """Call ``begin`` when the names have been looked up: now, but for the first requests."""
+        waiting = self._waiting
+        if waiting is None:
+            begin()
+            return
+        waiting.append(begin)
+        if len(waiting) == 1:
+            for members in self._wiring.names.values():
+                members.start().addCallback(self._ready)
+
+    def _ready(self, _: object) -> None:
+        waiting, self._waiting = self._waiting, None
+        for begin in waiting or ():
+            begin()
+
     def close(self) -> None:
         """Close the idle connections and keep none; exchanges in progress go on."""
+        for members in self._wiring.names.values():
+            members.stop()
+        self._ready(None)
         close([self._pool])
         self._deadlines.close()
 
@@ -208,6 +229,7 @@ class ReverseProxyResource:
         body_limit: int | None = None,
         log: Any = NO_LOG,
     ) -> None:
+        self._when_ready = pool.when_ready
         plan = pool.plan(
             hide=hide,
             request_headers=request_headers,
@@ -231,6 +253,7 @@ class ReverseProxyResource:
     ) -> ReverseProxyResource:
         """The resource of a whole tree of routes; ``shared`` are arguments of the site's."""
         made = cls.__new__(cls)
+        made._when_ready = _now
         made._mount(tree, reactor, shared)
         return made
 
@@ -259,11 +282,14 @@ class ReverseProxyResource:
             site.refuse(downstream, error.reason)
         else:
             if _is_below(head.path, request.prepath):
-                site.begin(downstream, head)
-                downstream.feed()
+                self._when_ready(lambda: downstream.begin(site, head))
             else:
                 site.refuse(downstream, NO_ROUTE)
         return NOT_DONE_YET
+
+
+def _now(begin: Callable[[], object]) -> None:
+    begin()
 
 
 def _head(request: Any) -> RequestHead:
@@ -312,18 +338,22 @@ class _StockDownstream:
         self._paused = False
         self._missing = 0  # bytes of the request body that the exchange has not had
         self._call: Any = None
+        self._gone = False
         self._bare = False  # the response ends with the connection, and has no other sign of it
         request.notifyFinish().addErrback(self._lost)
 
-    # The request body.
-
-    def feed(self) -> None:
-        """Begin to hand over the request body."""
+    def begin(self, site: ProxySite, head: RequestHead) -> None:
+        """Begin the exchange, unless the client has left, and to hand over the request body."""
+        if self._gone:
+            return
+        site.begin(self, head)
         if self.exchange is not None:
             self._missing = self.exchange.head.facts.body
             if self._missing:
                 self._request.content.seek(0)
                 self._feed()
+
+    # The request body.
 
     def _feed(self) -> None:
         """Hand over one piece. The next is for a later loop turn, so that others have theirs."""
@@ -374,6 +404,7 @@ class _StockDownstream:
         length: int,
         content: bytes,
         ended: bool,
+        more: bytes = b"",
     ) -> int:
         request = self._request
         headers = request.responseHeaders
@@ -387,10 +418,29 @@ class _StockDownstream:
             fields.setdefault(name, []).append(value)
         for name, values in fields.items():
             headers.setRawHeaders(name, values)
+        for line in more.splitlines():
+            name, _, value = line.partition(b": ")
+            headers.addRawHeader(name, value)
         headers.setRawHeaders(b"X-Request-Id", [request_id])
         self._bare = length < 0 and request.clientproto == b"HTTP/1.0"
         if not ended:
             request.registerProducer(self, True)
+        request.write(content)
+        return len(content)
+
+    def replay(self, head: RequestHead, lines: bytes, request_id: bytes, content: bytes) -> int:
+        request = self._request
+        start, *rest = lines[:-2].split(b"\r\n")
+        _, status, phrase = start.split(b" ", 2)
+        request.setResponseCode(int(status), phrase)
+        request.defaultContentType = None
+        headers = request.responseHeaders
+        for name in (b"Server", b"Date"):
+            headers.removeHeader(name)
+        for line in rest:
+            name, _, value = line.partition(b": ")
+            headers.addRawHeader(name, value)
+        headers.setRawHeaders(b"X-Request-Id", [request_id])
         request.write(content)
         return len(content)
 
@@ -417,6 +467,7 @@ class _StockDownstream:
         return self._request
 
     def _lost(self, failure: Failure) -> None:
+        self._gone = True
         self._stop()
         exchange, self.exchange = self.exchange, None
         if exchange is not None:

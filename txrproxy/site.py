@@ -154,6 +154,7 @@ class ProxySite:
             if name not in _OWN:
                 setattr(self, name, value)
         self.service.become(other.service)
+        vars(other).clear()  # a cycle less: nobody else holds it
 
     # What Twisted asks of a factory.
 
@@ -273,9 +274,16 @@ class ProxySite:
 
     # Ending.
 
-    def drain(self) -> None:
-        """Close what is idle, and everything else after its exchange."""
+    def drain(self, softly: bool = False) -> None:
+        """Close what is idle, and everything else after its exchange.
+
+        ``softly`` leaves what is idle until it has been served once more: a client that is about to
+        ask, on a connection kept or just opened, is not to find it closed.
+        """
         self.service.draining = True
+        self.service.softly = softly
+        if softly:
+            return
         for downstream in list(self.connections):
             downstream.close_when_idle()
 

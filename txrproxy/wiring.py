@@ -7,13 +7,13 @@ defaults and meaning are the same.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from twisted.logger import Logger, LogLevel
 
 from txrproxy.balance.backend import Backend, State
@@ -38,12 +38,16 @@ from txrproxy.config.values import BackendUrl, Secret
 from txrproxy.exchange import Exchange
 from txrproxy.http.fields import Line
 from txrproxy.http.forward import Changes, RequestRules, ResponseRules
+from txrproxy.names.lookup import Addresses, LookUp, Services, Target
+from txrproxy.names.members import Members, Named
+from txrproxy.names.resolver import Resolver
+from txrproxy.names.watch import Watch
 from txrproxy.routing.plan import Plan
 from txrproxy.tls.client import ClientTls, TlsDialer
 from txrproxy.tls.failures import FailureLog
 from txrproxy.transport.connections import Connections
 from txrproxy.transport.deadlines import Deadlines
-from txrproxy.transport.dial import NameDialer, TcpDialer, UnixDialer
+from txrproxy.transport.dial import LocalDialer, TcpDialer, UnixDialer
 from txrproxy.transport.upstream import Upstream
 
 _logger = Logger()
@@ -66,7 +70,8 @@ class Wiring:
     """Makes what belongs to pools.
 
     ``resolve`` says where a relative path is. ``state_dir`` is where a secret is kept that nobody
-    has given.
+    has given. ``servers`` are the name servers to ask; those of the machine without any. ``names``
+    has the members of each pool with names among its backends, by the pool's name, to be started.
     """
 
     def __init__(
@@ -75,21 +80,24 @@ class Wiring:
         deadlines: Deadlines,
         resolve: Callable[[str], Any],
         state_dir: str = "",
+        servers: Sequence[tuple[str, int]] = (),
     ) -> None:
         self.reactor = reactor
         self.deadlines = deadlines
+        self.names: dict[str, Members] = {}
         self._resolve = resolve
+        self._resolver = Resolver(reactor, servers)
         self._state_dir = state_dir
 
     def pool(self, name: str, settings: schema.Pool) -> Pool:
         """A pool whose backends have their connections. Raises :class:`Unusable`."""
         secure = any(backend.url.scheme == "https" for backend in settings.backends)
         tls = self._tls(name, settings.tls) if secure else None
-        backends = [self._backend(backend, settings, tls) for backend in settings.backends]
+        entries = [self._entry(backend, settings, tls) for backend in settings.backends]
         aliases = {settings.host.lower().encode()} - {b"preserve", b"backend"}
         pool = Pool(
             name.encode(),
-            backends,
+            [entry for entry in entries if isinstance(entry, Backend)],
             POLICIES[settings.balance],
             panic_threshold=settings.panic_threshold,
             slow_start=settings.slow_start,
@@ -108,6 +116,8 @@ class Wiring:
         if settings.sticky is not None:
             secret = self._sticky_secret(f"pools.{name}.sticky.secret", settings.sticky.secret)
             pool.sticky = Sticky(settings.sticky.cookie.encode(), secret, pool)
+        if len(pool.backends) < len(entries):
+            self.names[name] = Members(pool, entries, reactor)
         return pool
 
     def _sticky_secret(self, place: str, given: str | Secret) -> bytes:
@@ -167,13 +177,40 @@ class Wiring:
         name = value.name if isinstance(value, Secret) else value
         return Path(self._resolve(name)).read_bytes()
 
-    def _backend(
+    def _entry(
         self, backend: schema.Backend, pool: schema.Pool, tls: ClientTls | None
-    ) -> Backend:
+    ) -> Backend | Named:
+        """The backend at an address, or those of a name."""
         url = backend.url
+        if not url.is_name:
+            return self._backend(backend, pool, tls, url, url)
+        look_up: LookUp
+        if url.is_service:
+            look_up = Services(self._resolver, url.host)
+        else:
+            look_up = Addresses(self._resolver, url.host, url.port)
+
+        def make(target: Target) -> Backend:
+            at = evolve(url, host=target.address, port=target.port)
+            known_as = evolve(at, host=target.host or url.host)
+            return self._backend(backend, pool, tls, at, known_as)
+
+        name = str(url).removeprefix("http://")
+        watch = Watch(name, look_up, pool.resolve, self.reactor)
+        return Named(watch, make, backend.weight, backend.priority)
+
+    def _backend(
+        self,
+        backend: schema.Backend,
+        pool: schema.Pool,
+        tls: ClientTls | None,
+        url: BackendUrl,
+        known_as: BackendUrl,
+    ) -> Backend:
+        """The backend at ``url``, which believes to be at ``known_as``."""
         made = Backend(
             str(url).removeprefix("http://").encode(),
-            _authority(url),
+            _authority(known_as),
             backend.weight,
             backend.max_connections,
             priority=backend.priority,
@@ -185,7 +222,7 @@ class Wiring:
         keepalive = pool.keepalive
         made.connections = Connections(
             made,
-            self._dialer(url, pool, tls),
+            self._dialer(url, known_as.host, pool, tls),
             self.reactor.seconds,
             self.deadlines.queue(keepalive.timeout, Upstream.kept_long_enough),
             keepalive.idle,
@@ -193,19 +230,18 @@ class Wiring:
         )
         return made
 
-    def _dialer(self, url: BackendUrl, pool: schema.Pool, tls: ClientTls | None) -> Any:
+    def _dialer(self, url: BackendUrl, name: str, pool: schema.Pool, tls: ClientTls | None) -> Any:
         if url.scheme == "unix":
             return UnixDialer(self.reactor, str(self._resolve(url.path)))
         dialer: Any
-        try:
-            ipaddress.ip_address(url.host)
-        except ValueError:
-            dialer = NameDialer(self.reactor, url.host, url.port, pool.resolve)
+        if url.is_local_name:
+            dialer = LocalDialer(self.reactor, url.port)
         else:
             dialer = TcpDialer(self.reactor, url.host, url.port)
         if url.scheme == "https":
             assert tls is not None
-            name = url.host if pool.tls.server_name == "auto" else pool.tls.server_name
+            if pool.tls.server_name != "auto":
+                name = pool.tls.server_name
             log = FailureLog(f"backend {url}", self.deadlines, self.reactor.seconds, LogLevel.error)
             dialer = TlsDialer(self.reactor, dialer, tls.backend(name), log)
         return dialer

@@ -87,7 +87,7 @@ class PoolCase(SynchronousTestCase):
     def chosen(self, tried: Collection[Backend] = ()) -> set[Backend | None]:
         return {self.pool.select(tried, b"%d" % n, self.time.now) for n in range(50)}
 
-    def fail(self, backend: Backend, times: int = 1) -> None:
+    def fails(self, backend: Backend, times: int = 1) -> None:
         for _ in range(times):
             self.pool.failed(backend, self.time.now)
 
@@ -143,7 +143,7 @@ class PoolTests(PoolCase):
         a, b = named(b"a", b"b")
         self.make(a, b, policy=POLICIES["ewma"])
         self.assertIsNotNone(self.pool.observe)
-        self.fail(a)
+        self.fails(a)
         self.assertGreater(a.latency, 0)
         self.assertEqual(a.errors, 0)  # without ejection nobody counts
 
@@ -259,22 +259,22 @@ class EjectionTests(PoolCase):
         self.make(self.a, self.b, ejection=Ejection(3, 10.0, 0.5))
 
     def eject(self) -> None:
-        self.fail(self.a, 3)
+        self.fails(self.a, 3)
         self.assertTrue(self.a.ejected)
 
     def test_in_a_row(self) -> None:
-        self.fail(self.a, 2)
+        self.fails(self.a, 2)
         self.pool.succeeded(self.a, self.time.now)
-        self.fail(self.a, 2)
+        self.fails(self.a, 2)
         self.assertEqual(self.chosen(), {self.a, self.b})
-        self.fail(self.a)
+        self.fails(self.a)
         self.assertEqual(self.chosen(), {self.b})
-        self.fail(self.a)  # one that was still under way
+        self.fails(self.a)  # one that was still under way
         self.assertEqual((self.told, self.a.ejections), ([(EJECTED, b"a")], 1))
 
     def test_never_too_many(self) -> None:
         self.eject()
-        self.fail(self.b, 10)
+        self.fails(self.b, 10)
         self.pool.eject(self.b, self.time.now)
         self.assertFalse(self.b.ejected)
 
@@ -282,12 +282,12 @@ class EjectionTests(PoolCase):
         members = named(*(b"%d" % number for number in range(100)))
         self.make(*members, ejection=Ejection(1, 10.0, 0.29))
         for backend in members:
-            self.fail(backend)
+            self.fails(backend)
         self.assertEqual(sum(backend.ejected for backend in members), 29)
 
     def test_one_that_left(self) -> None:
         self.pool.replace([self.b, *named(b"c")], self.time.now)
-        self.fail(self.a, 3)
+        self.fails(self.a, 3)
         self.assertFalse(self.a.ejected)
 
     def test_trial(self) -> None:
@@ -308,8 +308,8 @@ class EjectionTests(PoolCase):
         """Each has its own."""
         a, b, *others = named(b"a", b"b", b"c", b"d")
         self.make(a, b, *others, ejection=Ejection(1, 10.0, 0.5))
-        self.fail(a)
-        self.fail(b)
+        self.fails(a)
+        self.fails(b)
         self.time.advance(10)
         self.assertEqual({self.pool.select((), b"", self.time.now) for _ in range(2)}, {a, b})
         self.assertEqual(self.chosen(), set(others))
@@ -317,14 +317,14 @@ class EjectionTests(PoolCase):
     def test_a_trial_fails(self) -> None:
         """Out again, for longer, up to a bound; well for as long as that, and all is forgotten."""
         for count in [*range(1, LONGEST + 1), LONGEST]:
-            self.fail(self.a, 3 if count == 1 else 1)
+            self.fails(self.a, 3 if count == 1 else 1)
             self.assertEqual((self.a.ejections, self.a.on_trial), (count, False))
             self.time.advance(10 * count - 0.1)
             self.assertEqual(self.chosen(), {self.b})
             self.time.advance(0.1)
             self.assertIs(self.pool.select((), b"", self.time.now), self.a)
         self.pool.succeeded(self.a, self.time.now)
-        self.fail(self.a, 3)
+        self.fails(self.a, 3)
         self.assertEqual(self.a.ejections, LONGEST)
         self.time.advance(10 * LONGEST)
         self.pool.select((), b"", self.time.now)
@@ -341,6 +341,14 @@ class EjectionTests(PoolCase):
         self.assertEqual(self.chosen(), {self.b})
         self.time.advance(0.1)
         self.assertIs(self.pool.select((), b"", self.time.now), self.a)
+
+    def test_one_trial_at_a_time(self) -> None:
+        """Whatever else is settled anew meanwhile."""
+        self.eject()
+        self.time.advance(10)
+        self.assertIs(self.pool.select((), b"", self.time.now), self.a)
+        self.pool.set_weight(self.b, 2, self.time.now)
+        self.assertEqual(self.chosen(), {self.b})
 
     def test_a_retry_is_no_trial(self) -> None:
         self.eject()
@@ -385,9 +393,9 @@ class EjectionTests(PoolCase):
         """The share of ejected ones holds: who would have been back first is."""
         members = named(b"a", b"b", b"c", b"d")
         self.make(*members, ejection=Ejection(1, 10.0, 0.5))
-        self.fail(members[0])
+        self.fails(members[0])
         self.time.advance(1)
-        self.fail(members[1])
+        self.fails(members[1])
         self.pool.replace(members[:3], self.time.now)
         self.assertEqual([backend.ejected for backend in members], [False, True, False, False])
         self.pool.replace(members[1:2], self.time.now)
@@ -444,7 +452,7 @@ class GrowthTests(PoolCase):
     def test_a_restored_one_grows(self) -> None:
         a, b = named(b"a", b"b")
         self.make(a, b, slow_start=10.0, ejection=Ejection(1, 10.0, 0.5))
-        self.fail(a)
+        self.fails(a)
         self.time.advance(10)
         self.assertIs(self.pool.select((), b"", self.time.now), a)
         self.pool.succeeded(a, self.time.now)
@@ -458,7 +466,7 @@ class WakeTests(PoolCase):
         """Each early call once left one behind that asked for the next for ever."""
         a, b, c, d = named(b"a", b"b", b"c", b"d")
         self.make(a, b, c, d, slow_start=10.0, ejection=Ejection(1, 100.0, 0.5))
-        self.fail(a)
+        self.fails(a)
         for _ in range(50):
             self.pool.set_health(c, False, self.time.now)
             self.pool.set_health(c, True, self.time.now)
@@ -466,14 +474,14 @@ class WakeTests(PoolCase):
         self.assertLessEqual(len(self.time.calls), 60)
         self.time.advance(300)
         self.assertEqual(self.time.calls, [])
-        self.fail(b)
+        self.fails(b)
         self.assertEqual(len(self.time.calls), 1)
 
     def test_a_little_early(self) -> None:
         """A clock that is read coarsely does not lose a wake."""
         a, b = named(b"a", b"b")
         self.make(a, b, ejection=Ejection(1, 10.0, 0.5))
-        self.fail(a)
+        self.fails(a)
         self.pool.tick(self.time.now + 10 - EARLY / 2)
         self.assertEqual(len(self.time.calls), 2)
         self.pool.tick(self.time.now + 10)
@@ -517,6 +525,7 @@ class PoolMachine(RuleBasedStateMachine):
         ]
         self.answers = dict.fromkeys(self.everybody, True)
         self.probed = set() if probed else set(self.everybody)
+        self.trials: dict[Backend, float] = {}
         self.time = Time()
         rng = random.Random(1)
         self.pool = Pool(
@@ -558,7 +567,9 @@ class PoolMachine(RuleBasedStateMachine):
         assert backend in pool.backends and backend in self.probed
         assert backend.state is State.UP and backend.weight > 0
         if backend not in candidates:
-            assert backend in due and backend.healthy and backend.on_trial
+            assert backend in due and backend.healthy and backend.on_trial and not tried
+            assert now >= self.trials.get(backend, 0.0) + EJECT - EARLY
+            self.trials[backend] = now
         if not lost:
             (pool.succeeded if self.answers[backend] else pool.failed)(backend, now)
         return backend

@@ -14,29 +14,6 @@ ROUTE = '[[routes]]\nname = "b"\npool = "app"\n'
 # For each row of the table: a use of it, and the place that is named.
 USES = {
     "admin": ("[admin]", "admin"),
-    "caches.*": ("[caches.c]", "caches.c"),
-    "routes.*.cache": (
-        '[caches.c]\n[[routes]]\nname = "b"\npool = "app"\ncache = { store = "c" }',
-        "routes[1].cache",
-    ),
-    "policies.*.allow": ('[policies.p]\nallow = ["::/0"]', "policies.p.allow"),
-    "policies.*.deny": ('[policies.p]\ndeny = ["::/0"]', "policies.p.deny"),
-    "policies.*.rate_limit": (
-        '[policies.p]\nrate_limit = { rate = "1/s" }',
-        "policies.p.rate_limit",
-    ),
-    "policies.*.connection_limit": (
-        "[policies.p]\nconnection_limit = { limit = 1 }",
-        "policies.p.connection_limit",
-    ),
-    "policies.*.basic_auth": (
-        '[policies.p]\nbasic_auth = { users = "file:u" }',
-        "policies.p.basic_auth",
-    ),
-    "policies.*.forward_auth": (
-        '[policies.p]\nforward_auth = { url = "http://a/" }',
-        "policies.p.forward_auth",
-    ),
     "tests.*": ('[[tests]]\nrequest = { url = "http://a/" }\nexpect = {}', "tests[0]"),
 }
 

@@ -204,6 +204,41 @@ WARNINGS = [
 ]
 
 
+# Of a policy: its lines, and what is said of policies.p.
+POLICIES = [
+    ("cors = { origins = [] }", "cors.origins: found an empty list, expected an origin"),
+    (
+        'cors = { origins = ["*"], credentials = true }',
+        'cors.credentials: found true with the origin "*", expected origins by name: any page at '
+        "all could act for whoever is logged in",
+    ),
+    (
+        'jwt = { keys = "env:K", audience = "a", algorithms = [] }',
+        "jwt.algorithms: found an empty list, expected an algorithm",
+    ),
+    (
+        'jwt = { keys = "env:K", audience = "a", claims = { sub = "Host" } }',
+        'jwt.claims.sub: found "Host", which only the proxy itself sets',
+    ),
+    (
+        'basic_auth = { users = "env:U", user_field = "X-Forwarded-For" }',
+        'basic_auth.user_field: found "X-Forwarded-For", which only the proxy itself sets',
+    ),
+    (
+        'basic_auth = { users = "env:U" }\nrequest_headers = { set = { remote-user = "x" } }',
+        'basic_auth.user_field: "Remote-User" is set by request_headers as well',
+    ),
+    (
+        'forward_auth = { url = "http://a/", copy = ["Connection"] }',
+        'forward_auth.copy[0]: found "Connection", which only the proxy itself sets',
+    ),
+    (
+        'forward_auth = { url = "http://a/", send = ["Accept", "Content-Length"] }',
+        'forward_auth.send[1]: found "Content-Length", which only the proxy itself sets',
+    ),
+]
+
+
 class Errors(SynchronousTestCase):
     def test_words(self) -> None:
         for text, expected in ERRORS:
@@ -214,6 +249,13 @@ class Errors(SynchronousTestCase):
         for text, expected in ROUTES:
             found = problems(with_route(text), available=False)
             self.assertEqual(found, [expected], text)
+
+    def test_words_of_policies(self) -> None:
+        for text, expected in POLICIES:
+            found = problems(f"{MINIMAL}[policies.p]\n{text}")
+            self.assertEqual(
+                [problem.split(" ", 1)[1] for problem in found], [f"policies.p.{expected}"]
+            )
 
     def test_words_of_tests(self) -> None:
         for expect, expected in TESTS:
@@ -251,6 +293,11 @@ class Warnings(SynchronousTestCase):
     def test_words(self) -> None:
         for text, expected in WARNINGS:
             self.assertEqual(self.warnings(MINIMAL + text), [expected], text)
+
+    def test_tokens_for_anybody(self) -> None:
+        text = MINIMAL + 'use = ["p"]\n[policies.p]\njwt = { keys = "env:K" }'
+        (warning,) = self.warnings(text)
+        self.assertIn("policies.p.jwt.audience: empty: tokens that were made for", warning)
 
     def test_a_backend_twice(self) -> None:
         text = MINIMAL.replace('"http://127.0.0.1:3000"', '"http://a",\n{ url = "http://a:80" }')

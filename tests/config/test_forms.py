@@ -11,7 +11,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txrproxy.config import values as v
 from txrproxy.config.forms import FORMS, Unfit, seconds, size, write_seconds, write_size
-from txrproxy.config.values import BackendUrl, Bind, Rate, RequestKey, Secret, Statuses
+from txrproxy.config.values import (
+    BackendUrl,
+    Bind,
+    LimitKey,
+    NameServer,
+    Rate,
+    RequestKey,
+    Secret,
+    Statuses,
+)
 
 TAKEN: dict[Any, dict[Any, Any]] = {
     str: {"": "", "x\n": "x\n"},
@@ -90,6 +99,15 @@ TAKEN: dict[Any, dict[Any, Any]] = {
         "http://[::1]": BackendUrl("http", "::1", 80),
         "http://[::1]:81": BackendUrl("http", "::1", 81),
         "unix:/run/app.sock": BackendUrl("unix", path="/run/app.sock"),
+        "https://_web._tcp.a.b": BackendUrl("https", "_web._tcp.a.b", 0),
+        "http://my_app": BackendUrl("http", "my_app", 80),
+    },
+    NameServer: {
+        "10.0.0.2": NameServer("10.0.0.2", 53),
+        "10.0.0.2:5353": NameServer("10.0.0.2", 5353),
+        "2001:DB8::2": NameServer("2001:db8::2", 53),
+        "[::1]": NameServer("::1", 53),
+        "[::1]:5353": NameServer("::1", 5353),
     },
     RequestKey: {
         "client_ip": RequestKey("client_ip"),
@@ -97,6 +115,24 @@ TAKEN: dict[Any, dict[Any, Any]] = {
         "uri": RequestKey("uri"),
         "header:X-Id": RequestKey("header", "X-Id"),
         "cookie:a": RequestKey("cookie", "a"),
+    },
+    LimitKey: {
+        "client_ip": LimitKey((RequestKey("client_ip"),)),
+        "client_ip+route": LimitKey((RequestKey("client_ip"), RequestKey("route"))),
+        "header:X+path": LimitKey((RequestKey("header", "X"), RequestKey("path"))),
+    },
+    v.AddressBits: {32: 32, 128: 128},
+    v.KeySource: {
+        "file:jwks.json": Secret("file", "jwks.json"),
+        "https://login.example/jwks": "https://login.example/jwks",
+    },
+    v.TokenPlace: {"bearer": "bearer", "cookie:t": "cookie:t"},
+    v.CorsOrigin: {
+        "*": "*",
+        "https://App.example": "https://app.example",
+        "https://*.example.com:8443": "https://*.example.com:8443",
+        "http://[::1]:81": "http://[::1]:81",
+        "app+x://localhost": "app+x://localhost",
     },
     Statuses: {
         "200": Statuses(((200, 200),)),
@@ -231,10 +267,37 @@ REFUSED: dict[Any, dict[Any, str]] = {
         "http://a\t": "white space and control characters have no place in it",
         "http://a ": "white space and control characters have no place in it",
         "http://[::1": "",
+        "http://_http._tcp.a:80": "SRV records say the port; a name with one has no underscore "
+        "in front",
+        "http://_http.a": 'a name of SRV records is written "_service._tcp.name"',
+        "http://_http._udp.a": 'a name of SRV records is written "_service._tcp.name"',
+        "http://_http._tcp.": 'a name of SRV records is written "_service._tcp.name"',
         "unix:run/app": "the path of a socket begins with one slash",
         "unix://run/app": "the path of a socket begins with one slash",
     },
+    NameServer: {
+        "dns.example": "it is no address",
+        "dns.example:53": "it is no address",
+        "10.0.0.2:0": "the port is 1 to 65535",
+        "[x]": "the IPv6 address is not valid",
+        "": "it is no address",
+    },
     RequestKey: {"ip": "", "header:": "", "cookie:a b": ""},
+    LimitKey: {"": "", "client_ip+": "", "ip": "", "path+path": "a part is there twice"},
+    v.AddressBits: {31: "", 129: ""},
+    v.KeySource: {
+        "jwks.json": "",
+        "https://": "the host is neither an address nor a name",
+    },
+    v.TokenPlace: {"": "", "cookie:": "", "cookie": "", "bearer:x": "", "header:x": ""},
+    v.CorsOrigin: {
+        "app.example": "",
+        "1://a": "",
+        "https://app.example/": "an origin is a scheme, a host and a port, nothing more",
+        "https://a.*.b": "an origin is a scheme, a host and a port, nothing more",
+        "https://app.example:443": "browsers leave the default port out",
+        "http://a:80": "browsers leave the default port out",
+    },
     Statuses: {"600": "", "": "", "300-200": "a range goes from low to high", "2xx": ""},
 }
 
@@ -274,7 +337,7 @@ class Forms(SynchronousTestCase):
     def test_written_back(self) -> None:
         for kind, cases in TAKEN.items():
             form = FORMS[kind]
-            if form.quoted and kind not in (Secret, v.OptionalSecret):
+            if form.quoted and kind not in (Secret, v.OptionalSecret, v.KeySource):
                 for value in cases.values():
                     self.assertEqual(form.parse(form.write(value)), value)
 

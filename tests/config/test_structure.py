@@ -34,8 +34,7 @@ WORDS = [
     (
         "[server]\nzzz = 1",
         ":10: server.zzz: unknown key; known: workers, cpu_affinity, drain_timeout, "
-        "max_connections, backlog, "
-        "trusted_proxies, state_dir",
+        "max_connections, backlog, trusted_proxies, resolver, state_dir",
     ),
     (
         "[server]\nbacklog = true",

@@ -68,12 +68,10 @@ class Reading(Files):
         self.assertEqual(list(load(path).pools), ["app"])
 
     def test_problems_are_data(self) -> None:
-        path = self.write("main.toml", MINIMAL + "\n[server]\nworkers = -9")
+        path = self.write("main.toml", MINIMAL + "\n[admin]\n")
         error = self.assertRaises(ConfigErrors, load, path)
         (problem,) = error.problems
-        self.assertEqual(
-            (problem.file, problem.line, problem.key), (str(path), 11, "server.workers")
-        )
+        self.assertEqual((problem.file, problem.line, problem.key), (str(path), 10, "admin"))
 
     def test_warnings_are_problems_too(self) -> None:
         path = self.write("main.toml", MINIMAL + "[policies.p]\n")

@@ -98,6 +98,19 @@ class CheckTests(Written):
         self.assertEqual([*waf.summary(config)], [])
         self.assertNotIn("firewall", cli.summary(config))
 
+    def test_cached_responses(self) -> None:
+        cache = '[caches.c]\n[[routes]]\nname = "b"\npool = "app"\ncache = { store = "c" }\n'
+        own = 'use = ["p"]\n[policies.p.waf]\nrules = ["own.conf"]\n'
+        text = cache + own
+        self.load("[policies.p]\n" + cache, files=False)
+        config = MINIMAL + text
+        file = self.folder / "other.toml"
+        file.write_text(config)
+        load(file)
+        file.write_text(config + 'responses = "headers"\n')
+        error = self.assertRaises(ConfigErrors, load, file)
+        self.assertIn("routes[1].cache: a firewall of the route inspects responses", str(error))
+
     def test_last_policy_decides(self) -> None:
         config = self.load(
             '[policies.p.waf]\nmode = "off"\n[policies.q.waf]\nrules = ["own.conf"]\n'

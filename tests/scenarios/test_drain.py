@@ -71,6 +71,23 @@ class DrainTests(Scenario):
         self.assertEqual((response.body, response.get(b"connection")), (b"last", b"close"))
         await self.quiet(proxy)
 
+    async def test_softly(self):
+        """Who was told that the connection is kept may ask once more, and is told then."""
+        origin, proxy, client = await self.pair()
+        fresh = await self.client(proxy)
+        client.send(GET)
+        await origin.request()
+        proxy.graph.drain(softly=True)
+        origin.reply(ok(b"kept"))
+        self.assertNotEqual((await client.response()).get(b"connection"), b"close")
+        for each in (client, fresh):
+            each.send(GET)
+            await origin.request()
+            origin.reply(ok(b"last"))
+            self.assertEqual((await each.response()).get(b"connection"), b"close")
+            self.assertEqual(await each.ended(), CLOSED)
+        await self.quiet(proxy)
+
     async def test_tunnel_goes_on_until_it_is_aborted(self):
         origin, proxy, client = await self.pair()
         client.send(ASK)

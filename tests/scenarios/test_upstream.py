@@ -2,8 +2,6 @@
 
 import os
 
-from twisted.internet import reactor
-
 from tests.scenarios.harness import EMPTY_OK, GET, Refusing, Scenario, ok
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
@@ -351,32 +349,3 @@ class AddressTests(Scenario):
             seen, _ = await self.exchange(client, origin, POST)
             self.assertEqual(seen.get(b"host"), b"localhost:" + port.encode())
         self.assertEqual(proxy.log.records[0].backend, b"localhost:" + port.encode())
-
-    async def test_name_that_has_no_address_is_502(self):
-        proxy = await self.proxy("http://nowhere.invalid:80", "http://nobody.invalid:80")
-        resolver = _NoAddress()
-        for backend in proxy.backends():
-            backend.connections.dial._reactor = resolver
-        client = await self.client(proxy)
-        for request in (GET, POST[:-3]):
-            client.send(request)
-            response = await client.response()
-            self.assertEqual(response.status, 502)
-        client.send(b"llo")
-        self.assertEqual((await self.ask(client, GET)).status, 502)
-        self.assertEqual(proxy.log.reasons, [b"name_unresolved"] * 3)
-
-
-class _NoAddress:
-    """A reactor whose resolver finds nothing."""
-
-    seconds = reactor.seconds
-    callLater = reactor.callLater
-
-    @property
-    def nameResolver(self):
-        return self
-
-    def resolveHostName(self, receiver, name, port):
-        receiver.resolutionBegan(None)
-        reactor.callLater(0, receiver.resolutionComplete)

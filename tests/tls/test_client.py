@@ -27,7 +27,7 @@ from txrproxy.tls import openssl
 from txrproxy.tls.client import BackendTls, ClientTls, TlsDialer
 from txrproxy.tls.failures import FailureLog
 from txrproxy.transport.deadlines import Deadlines
-from txrproxy.transport.dial import NameDialer, TcpDialer
+from txrproxy.transport.dial import LocalDialer, TcpDialer
 
 VERSIONS = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
 
@@ -319,7 +319,7 @@ class Failures(ClientCase):
 
     @asynchronous
     async def test_by_name(self) -> None:
-        inner = NameDialer(reactor, "localhost", self.port, 30)
+        inner = LocalDialer(reactor, self.port)
         dialer = TlsDialer(reactor, inner, self.tls.backend("localhost"), self.log)
         dialer(Recorder, 10, self.connected.append, self.refused.append)
         await self.until(lambda: self.connected or self.refused)

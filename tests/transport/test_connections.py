@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from txrproxy.balance.backend import Backend
-from txrproxy.errors import CONNECT_REFUSED, NAME_UNRESOLVED, QUEUE_FULL, Reason
+from txrproxy.errors import CONNECT_REFUSED, CONNECT_TIMEOUT, QUEUE_FULL, Reason
 from txrproxy.transport.connections import Connections
 from txrproxy.transport.deadlines import Deadlines
 
@@ -67,10 +67,10 @@ class LineTests(SynchronousTestCase):
         first = self.ask()
         line = [self.ask() for _ in range(self.backend.max_pending)]
         self.assertIs(self.ask().got, QUEUE_FULL)
-        self.fails_at_once = NAME_UNRESOLVED
+        self.fails_at_once = CONNECT_TIMEOUT
         self.attempts[0][2](CONNECT_REFUSED)
         self.assertIs(first.got, CONNECT_REFUSED)
-        self.assertEqual({waiter.got for waiter in line}, {NAME_UNRESOLVED})
+        self.assertEqual({waiter.got for waiter in line}, {CONNECT_TIMEOUT})
         self.assertEqual(self.backend.in_use, 0)
 
     def test_the_line_is_served_in_order(self) -> None:
@@ -78,8 +78,8 @@ class LineTests(SynchronousTestCase):
         second, third = self.ask(), self.ask()
         self.attempts[0][2](CONNECT_REFUSED)
         self.assertEqual((second.got, third.got), (None, None))
-        self.attempts[1][2](NAME_UNRESOLVED)
-        self.assertIs(second.got, NAME_UNRESOLVED)
+        self.attempts[1][2](CONNECT_TIMEOUT)
+        self.assertIs(second.got, CONNECT_TIMEOUT)
         self.assertEqual(self.backend.in_use, 1)
 
     def test_who_fails_with_a_connection_harms_nobody_else(self) -> None:

@@ -28,8 +28,10 @@ class Exchange:
         )
         self.withheld: Any = None
 
-    def on_response(self, head: Any, length: int, content: bytes, ended: bool) -> None:
-        if not self.withheld.takes(head, length, content, ended):
+    def on_response(
+        self, head: Any, length: int, content: bytes, ended: bool, judged: bool = False
+    ) -> None:
+        if not self.withheld.takes(head, length, content, ended, judged):
             self.happened.append((content, ended))
 
     def on_response_body(self, content: bytes, ended: bool, trailers: Fields = EMPTY) -> None:

@@ -34,14 +34,6 @@ class Later:
 
 NOT_YET = (
     Later("admin"),
-    Later("caches.*"),
-    Later("routes.*.cache"),
-    Later("policies.*.allow"),
-    Later("policies.*.deny"),
-    Later("policies.*.rate_limit"),
-    Later("policies.*.connection_limit"),
-    Later("policies.*.basic_auth"),
-    Later("policies.*.forward_auth"),
     Later("tests.*"),
 )
 

@@ -20,18 +20,26 @@ from txrproxy import actions
 from txrproxy.balance.backend import Backend
 from txrproxy.balance.pool import MEMBERS, STATE, Pool
 from txrproxy.balance.split import Split
+from txrproxy.cache.collapse import Flights
+from txrproxy.cache.key import KeyMaker
+from txrproxy.cache.policy import CONSUMED, Rules
+from txrproxy.cache.store import Store
+from txrproxy.caching import Caching
 from txrproxy.config import schema
 from txrproxy.config.certificates import rules_of, sources
+from txrproxy.config.policies import Policies, promised, replaced
 from txrproxy.config.problems import ConfigErrors, Problem
 from txrproxy.config.values import Bind
 from txrproxy.config.waf import Firewalls
+from txrproxy.guards.state import State
 from txrproxy.health.checker import Checker
 from txrproxy.health.slots import Slots
 from txrproxy.http.fields import make_line
 from txrproxy.http.forward import Changes
 from txrproxy.http.security import security_lines
+from txrproxy.names.members import Members
 from txrproxy.routing.match import Conditions
-from txrproxy.routing.plan import Plan
+from txrproxy.routing.plan import Plan, Serve
 from txrproxy.routing.redirect import Template
 from txrproxy.routing.rewrite import Rewrite
 from txrproxy.routing.tree import Tree
@@ -55,6 +63,7 @@ if TYPE_CHECKING:
     from txrproxy.resource import ReverseProxyResource
 
 HANDSHAKE = 10.0  # seconds for a TLS handshake, however it trickles in
+LOCK_TIMEOUT = 5.0  # seconds that a request waits for another's response to begin
 LINGER = 5.0  # seconds that a closing connection still reads, so that its last response arrives
 
 
@@ -77,10 +86,13 @@ class Graph:
     gate: Gate = field(repr=False)
     checkers: Mapping[Pool, Checker] = field(repr=False)
     slots: Slots = field(repr=False)
+    policies: Policies = field(repr=False)
+    caches: Mapping[Any, tuple[Store, Flights]] = field(repr=False)
     firewalls: Firewalls = field(repr=False)
     _tree: Tree[Plan] = field(repr=False)
     _shared: Mapping[str, Any] = field(repr=False)
     _reactor: Any = field(repr=False)
+    names: dict[Any, Members] = field(factory=dict, repr=False)  # of pools that have any
     _retired: list[ProxySite] = field(factory=list)  # of listeners that are gone
     _endings: list[Any] = field(factory=list, repr=False)  # delayed calls of reloads
 
@@ -91,19 +103,45 @@ class Graph:
         return ReverseProxyResource.of_tree(self._tree, self._reactor, self._shared)
 
     def start(self) -> None:
-        """Begin what goes on by itself: following certificate files, health checks."""
+        """Begin what goes on by itself: following files, names, health checks."""
+        self.policies.start()
         for tls in self.tls.values():
             tls.start()
-        for checker in self.checkers.values():
-            checker.start()
+        self.find_names()
+        for pool, checker in self.checkers.items():
+            self._check(pool, checker)
+        for store, _ in self.caches.values():
+            store.open()
         self.firewalls.start()
 
+    def _check(self, pool: Pool, checker: Checker) -> None:
+        """Begin to check a pool, as soon as it has its members."""
+        members = self.names.get(pool.name.decode())
+        if members is None:
+            checker.start()
+        else:
+            members.start().addCallback(lambda _: checker.start())
+
     def ready(self) -> Deferred[Any]:
-        """Fires when what is known of backends will do to serve."""
+        """Fires when what is known of backends will do to serve, and engines are there."""
         waits = [_also(checker.ready) for checker in self.checkers.values()]
         if self.firewalls.engines is not None:
             waits.append(self.firewalls.engines.ready())
-        return gatherResults(waits)
+        return gatherResults([self.find_names(), *waits])
+
+    def find_names(self) -> Deferred[Any]:
+        """Begin to look up the names of backends.
+
+        Fires when each was looked up once, or that takes too long; at once if there are none.
+        """
+        return gatherResults([members.start() for members in self.names.values()])
+
+    def discard(self, old: Graph | None) -> None:
+        """It will not serve, or no longer: end the look-ups that it does not share with ``old``."""
+        kept = set(old.names.values()) if old is not None else set()
+        for members in self.names.values():
+            if members not in kept:
+                members.stop()
 
     def take_over(self, old: Graph) -> None:
         """Take the place of a graph that runs, and that this one was built beside.
@@ -122,8 +160,11 @@ class Graph:
             site.drain()
         self._retired = [site for site in old._retired if site.connections] + gone
         self.limit.change(self.config.server.max_connections)
+        old.discard(self)
+        self.find_names()
         mine = set(self.pools.values())
         close(pool for pool in old.pools.values() if pool not in mine)
+        self.policies.take_over(old.policies)
         for name, tls in self.tls.items():
             if old.tls.get(name) is not tls:
                 tls.start()
@@ -132,10 +173,18 @@ class Graph:
                 tls.stop()
         for pool, checker in self.checkers.items():
             if pool not in old.checkers:
-                checker.start()
+                self._check(pool, checker)
         for pool, checker in old.checkers.items():
             if pool not in self.checkers:
                 checker.stop()
+        stores = [store for store, _ in self.caches.values()]
+        before = [store for store, _ in old.caches.values()]
+        for store in before:
+            if store not in stores:
+                store.close()
+        for store in stores:
+            if store not in before:
+                store.open()
         removed = {pool for name, pool in old.pools.items() if name not in self.pools}
         timeout = self.config.server.drain_timeout
         self._endings = [call for call in old._endings if call.active()]
@@ -149,10 +198,10 @@ class Graph:
     def _all_sites(self) -> list[ProxySite]:
         return [*self.listeners.values(), *self._retired]
 
-    def drain(self) -> None:
-        """Close what is idle, and everything else after its exchange."""
+    def drain(self, softly: bool = False) -> None:
+        """Close what is idle (not yet, if ``softly``), and everything else after its exchange."""
         for site in self._all_sites():
-            site.drain()
+            site.drain(softly)
 
     def abort(self) -> None:
         """End everything now."""
@@ -161,9 +210,13 @@ class Graph:
 
     def close(self) -> None:
         """Let go of the connections to backends, and stop the clockwork."""
+        self.discard(None)
         close(self.pools.values())
+        self.policies.close()
         for checker in self.checkers.values():
             checker.stop()
+        for store, _ in self.caches.values():
+            store.close()
         for tls in self.tls.values():
             tls.stop()
         self.firewalls.close()
@@ -211,16 +264,18 @@ def build(
     wall: Callable[[], float] = time.time,
     old: Graph | None = None,
     checks: bool = True,
+    state: State | None = None,
 ) -> Graph:
     """The objects of a configuration that was loaded without errors.
 
     ``old`` is the graph that it is to take over from, which notices nothing until it does. ``log``
     takes access log records (:func:`txrproxy.observe.accesslog.open_log`). Without ``checks``,
-    another process asks the backends whether they are well. Raises
+    another process asks the backends whether they are well. ``state`` is where limits count, one
+    for each process: :mod:`txrproxy.guards.state`. Raises
     :class:`ConfigErrors` for what only shows when it is tried, such as a resource that can not be
     imported.
     """
-    return _Builder(config, reactor, log, wall, old, checks).graph()
+    return _Builder(config, reactor, log, wall, old, checks, state).graph()
 
 
 class _Builder:
@@ -232,6 +287,7 @@ class _Builder:
         wall: Callable[[], float],
         old: Graph | None,
         checks: bool,
+        state: State | None,
     ) -> None:
         self.config = config
         self.reactor = reactor
@@ -240,18 +296,24 @@ class _Builder:
         self.old = old
         # Running deadlines are in the queues of the process, whichever graph asked for them.
         self.deadlines = Deadlines(reactor) if old is None else old.deadlines
-        self.wiring = Wiring(reactor, self.deadlines, config.resolve, config.server.state_dir)
+        servers = [(server.host, server.port) for server in config.server.resolver]
+        self.wiring = Wiring(
+            reactor, self.deadlines, config.resolve, config.server.state_dir, servers
+        )
         self.checks = checks
         self.checkers: dict[Pool, Checker] = {}
         self.slots = Slots() if old is None else old.slots
         self.seconds = reactor.seconds
         self.gate = Gate(reactor) if old is None else old.gate
+        kept = None if old is None else old.policies
+        self.policies = Policies(config, self.wiring, wall, kept, state)
         former = None if old is None else old.firewalls
         self.firewalls = Firewalls(config, reactor, self.deadlines, wall, former)
 
     def graph(self) -> Graph:
         config = self.config
         pools = {name: self.pool(name, pool) for name, pool in config.pools.items()}
+        self.caches = {name: self.cache(name, cache) for name, cache in config.caches.items()}
         tree = Tree([self.route(route, pools) for route in config.routes])
         limit = self.old.limit if self.old else ConnectionLimit(config.server.max_connections)
         shared: dict[str, Any] = {
@@ -291,10 +353,13 @@ class _Builder:
             self.gate,
             self.checkers,
             self.slots,
+            self.policies,
+            self.caches,
             self.firewalls,
             tree,
             shared,
             self.reactor,
+            self.wiring.names,
         )
 
     def tls_server(self, name: str, tls: ListenerTls) -> TlsServer:
@@ -359,7 +424,14 @@ class _Builder:
             return None
         own_files = pool.tls.cert or pool.tls.key or pool.tls.ca != "system"
         same = old.config.pools.get(name) == pool
-        return old.pools.get(name) if same and not own_files else None
+        members = old.names.get(name)
+        if members is not None and old.config.server.resolver != self.config.server.resolver:
+            same = False
+        if not same or own_files:
+            return None
+        if members is not None:
+            self.wiring.names[name] = members
+        return old.pools.get(name)
 
     def pool(self, name: str, pool: schema.Pool) -> Pool:
         if (kept := self.inherited_pool(name, pool)) is not None:
@@ -371,10 +443,54 @@ class _Builder:
         except Unusable as error:
             raise ConfigErrors([Problem("", 0, error.key, str(error))]) from error
         if self.old is not None and name in self.old.pools:
+            if name in self.old.names and name in self.wiring.names:
+                self.wiring.names[name].remember(self.old.names[name])
             made.remember(self.old.pools[name], self.seconds())
         if pool.health is not None and self.checks:
             self.check(made, pool.health)
         return made
+
+    def cache(self, name: Any, settings: schema.Cache) -> tuple[Store, Flights]:
+        """A store, and what is on its way into it. Nothing is opened before it starts."""
+        old = self.old
+        same_place = old is not None and old.config.base == self.config.base
+        if old is not None and same_place and old.config.caches.get(name) == settings:
+            return old.caches[name]
+        store = Store(
+            str(self.config.resolve(settings.path)),
+            max_size=settings.max_size,
+            max_object=settings.max_object,
+            memory=settings.memory,
+            clock=self.reactor,
+            deliver=self.reactor.callFromThread,
+            name=f"cache {name}",
+        )
+        return store, Flights(self.deadlines, LOCK_TIMEOUT, store.threads, store.mark)
+
+    def caching(self, route: schema.Route, serve: Serve) -> Serve:
+        """What a route does, with a cache before it."""
+        cache = route.cache
+        if cache is None:
+            return serve
+        store, flights = self.caches[cache.store]
+        rules = Rules(
+            default_ttl=cache.default_ttl,
+            stale_while_revalidate=cache.stale_while_revalidate,
+            stale_if_error=cache.stale_if_error,
+        )
+        keys = KeyMaker([str(part) for part in cache.key], route.name.encode())
+        caching = Caching(
+            store,
+            flights,
+            rules,
+            keys,
+            serve,
+            partial(self.reactor.callLater, 0),
+            collapse=cache.collapse,
+            min_uses=cache.min_uses,
+            show_key=cache.show_key,
+        )
+        return caching.serve
 
     def check(self, pool: Pool, settings: schema.Health) -> None:
         """Have the backends of a pool asked whether they are well."""
@@ -418,6 +534,8 @@ class _Builder:
             max_head=listener.max_head,
             max_fields=listener.max_fields,
             keepalive_requests=listener.keepalive_requests,
+            min_sent=max(1, round(listener.min_body_rate * listener.body_timeout)),
+            min_taken=max(1, round(listener.min_write_rate * listener.write_timeout)),
         )
 
     def to_https(self, listener: schema.Listener, tree: Tree[Plan]) -> Tree[Plan]:
@@ -463,7 +581,10 @@ class _Builder:
         )
         plan = Plan(
             name=route.name.encode(),
-            serve=self.firewalls.before(route, self.serve(route, conditions)),
+            serve=self.policies.chain(
+                route.use,
+                self.firewalls.before(route, self.caching(route, self.serve(route, conditions))),
+            ),
             takes_connect=bool({"CONNECT", "TRACE"} & set(match.method)) and not self._pools(route),
             body_limit=min(limits) if limits else None,
             websocket=route.websocket,
@@ -483,10 +604,11 @@ class _Builder:
         if not shares:
             return
         names = list(shares)
+        plan.pools = tuple(pools[name] for name in names)
         if len(names) == 1:
             plan.pool = pools[names[0]]
         else:
-            split = Split([pools[name] for name in names], list(shares.values()))
+            split = Split(plan.pools, list(shares.values()))
             plan.split = lambda exchange: split.choose(exchange.head)
         # Of a split, the first pool has the say where the route has not.
         timeouts = self.config.pools[names[0]].timeouts
@@ -500,7 +622,11 @@ class _Builder:
         responses = _changes([policy.response_headers for policy in policies])
         levels = [policy.security_headers for policy in policies]
         level = max(levels, key=("off", "basic", "strict").index, default="off")
+        requests = attrs.evolve(requests, remove=requests.remove | promised(policies))
         hide = [name.encode() for policy in policies for name in policy.hide]
+        hide += replaced(policies)
+        if route is not None and route.cache is not None:
+            hide += CONSUMED
         shares = self._pools(route) if route is not None else {}
         return rules(
             requests,

@@ -18,6 +18,7 @@ from txrproxy.config.schema import (
     Config,
     FieldChanges,
     Listener,
+    Policy,
     Pool,
     Rewrite,
     Route,
@@ -61,6 +62,7 @@ def errors(config: Config) -> Iterator[Finding]:
             yield from _fields((*path, "add"), changes.add, own)
             yield from _own_fields((*path, "remove"), enumerate(changes.remove), own)
         yield from _own_fields(("policies", name, "hide"), enumerate(policy.hide), frozenset())
+        yield from _guards(("policies", name), policy)
     yield from _routes(config)
     for index, test in enumerate(config.tests):
         path = ("tests", index, "expect")
@@ -84,6 +86,12 @@ def warnings(config: Config) -> Iterator[Finding]:
                 "no connection will be accepted: server.trusted_proxies is empty",
             )
     yield from _client_certificates(config)
+    for name, policy in config.policies.items():
+        if policy.jwt is not None and not policy.jwt.audience:
+            yield Finding(
+                ("policies", name, "jwt", "audience"),
+                "empty: tokens that were made for another service are accepted too",
+            )
     used = {route.pool for route in config.routes}
     used.update(pool for route in config.routes for pool in route.split)
     for name, pool in config.pools.items():
@@ -204,6 +212,48 @@ def _pool(path: KeyPath, pool: Pool) -> Iterator[Finding]:
     if bool(tls.cert) != bool(tls.key):
         has, lacks = ("cert", "key") if tls.cert else ("key", "cert")
         yield Finding((*path, "tls", has), f"found {has} without {lacks}, expected both or neither")
+
+
+def _guards(path: KeyPath, policy: Policy) -> Iterator[Finding]:
+    """What policies promise to backends must not be set by anything else."""
+    if policy.cors is not None:
+        if not policy.cors.origins:
+            yield Finding((*path, "cors", "origins"), "found an empty list, expected an origin")
+        if policy.cors.credentials and "*" in policy.cors.origins:
+            yield Finding(
+                (*path, "cors", "credentials"),
+                'found true with the origin "*", expected origins by name: any page at all could '
+                "act for whoever is logged in",
+            )
+    promised: list[tuple[KeyPath, str]] = []
+    if policy.basic_auth is not None:
+        promised.append(((*path, "basic_auth", "user_field"), policy.basic_auth.user_field))
+    if policy.jwt is not None:
+        if not policy.jwt.algorithms:
+            yield Finding(
+                (*path, "jwt", "algorithms"), "found an empty list, expected an algorithm"
+            )
+        for claim, name in policy.jwt.claims.items():
+            promised.append(((*path, "jwt", "claims", claim), name))
+    if policy.forward_auth is not None:
+        for index, name in enumerate(policy.forward_auth.copy):
+            promised.append(((*path, "forward_auth", "copy", index), name))
+        for index, name in enumerate(policy.forward_auth.send):
+            if name.lower() in _OWN_FIELDS | _RENDERED:
+                yield Finding(
+                    (*path, "forward_auth", "send", index),
+                    f"found {quote(name)}, which only the proxy itself sets",
+                )
+    changed = {
+        name.lower()
+        for part in (policy.request_headers.set, policy.request_headers.add)
+        for name in part
+    }
+    for where, field in promised:
+        if field.lower() in _OWN_FIELDS | _RENDERED:
+            yield Finding(where, f"found {quote(field)}, which only the proxy itself sets")
+        elif field.lower() in changed:
+            yield Finding(where, f"{quote(field)} is set by request_headers as well")
 
 
 def _routes(config: Config) -> Iterator[Finding]:

@@ -17,12 +17,14 @@ from urllib.parse import SplitResult, urlsplit
 from attrs import frozen
 
 from txrproxy.config.values import (
+    AddressBits,
     BackendScheme,
     BackendUrl,
     Bind,
     BindKind,
     CacheKeyPart,
     Cidr,
+    CorsOrigin,
     FieldName,
     FieldValue,
     FilePath,
@@ -31,8 +33,11 @@ from txrproxy.config.values import (
     HostPattern,
     HttpUrl,
     KeyKind,
+    KeySource,
+    LimitKey,
     Method,
     Name,
+    NameServer,
     Natural,
     OptionalPath,
     OptionalSecret,
@@ -55,6 +60,7 @@ from txrproxy.config.values import (
     Statuses,
     Text,
     Timeout,
+    TokenPlace,
     UpstreamHost,
     Workers,
 )
@@ -80,6 +86,7 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
+_SERVICE = re.compile(r"_[^.]+\._tcp\.[^.]", re.IGNORECASE)
 _PATH = re.compile(r"/[!$&'()+,\-./0-9:;=@A-Z_a-z~%*]*")
 _TARGET = re.compile(r"/[!$&'()+,\-./0-9:;=@A-Z_a-z~%*?]*")
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -235,7 +242,10 @@ def bind(value: object) -> Bind:
 
 
 def backend_url(value: object) -> BackendUrl:
-    """``http://host[:port]``, ``https://host[:port]`` or ``unix:/path``."""
+    """``http://host[:port]``, ``https://host[:port]`` or ``unix:/path``.
+
+    A host such as ``_http._tcp.app.example`` is looked up as SRV, which says the port.
+    """
     written = text(value)
     if written.startswith("unix:"):
         path = written[len("unix:") :]
@@ -250,8 +260,27 @@ def backend_url(value: object) -> BackendUrl:
     if url.path not in {"", "/"} or "?" in written or "#" in written:
         raise Unfit("a path or query has no place in it; a route's rewrite sets a path")
     host, port = _host_and_port(url)
-    port = port or (443 if url.scheme == "https" else 80)
+    if host.startswith("_"):
+        if not _SERVICE.match(host):
+            raise Unfit('a name of SRV records is written "_service._tcp.name"')
+        if port:
+            raise Unfit("SRV records say the port; a name with one has no underscore in front")
+    else:
+        port = port or (443 if url.scheme == "https" else 80)
     return BackendUrl(cast("BackendScheme", url.scheme), host, port)
+
+
+def name_server(value: object) -> NameServer:
+    """``address``, ``address:port``, ``v6`` or ``[v6]:port``."""
+    written = text(value)
+    host, port = written, 53
+    if written.startswith("[") or written.count(":") == 1:
+        host, port = _host_and_port(SplitResult("", written, "", "", ""))
+        port = port or 53
+    try:
+        return NameServer(str(ipaddress.ip_address(host)), port)
+    except ValueError:
+        raise Unfit("it is no address") from None
 
 
 def _split(url: str) -> SplitResult:
@@ -316,6 +345,48 @@ def request_key(value: object) -> RequestKey:
     if kind in {"header", "cookie"} and _TOKEN.fullmatch(name):
         return RequestKey(cast("KeyKind", kind), name)
     raise Unfit
+
+
+def limit_key(value: object) -> LimitKey:
+    """``client_ip``, ``route`` and what :func:`request_key` takes, several joined by ``+``."""
+    parts = [
+        RequestKey("route") if part == "route" else request_key(part)
+        for part in text(value).split("+")
+    ]
+    if len(set(parts)) < len(parts):
+        raise Unfit("a part is there twice")
+    return LimitKey(tuple(parts))
+
+
+def _address_bits(value: object) -> AddressBits:
+    return AddressBits(_between(value, 32, 128))
+
+
+def _key_source(value: object) -> KeySource:
+    if text(value).startswith(("http://", "https://")):
+        return _http_url(value)
+    return _secret(value)
+
+
+def _token_place(value: object) -> TokenPlace:
+    kind, _, name = text(value).partition(":")
+    if value != "bearer" and (kind != "cookie" or not _TOKEN.fullmatch(name)):
+        raise Unfit
+    return TokenPlace(text(value))
+
+
+def _cors_origin(value: object) -> CorsOrigin:
+    written = text(value).lower()
+    if written == "*":
+        return CorsOrigin(written)
+    scheme, separator, rest = written.partition("://")
+    if not separator or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
+        raise Unfit
+    if not re.fullmatch(r"(\*\.)?([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", rest):
+        raise Unfit("an origin is a scheme, a host and a port, nothing more")
+    if {"http": ":80", "https": ":443"}.get(scheme, "/") == rest[rest.rfind(":") :]:
+        raise Unfit("browsers leave the default port out")
+    return CorsOrigin(written)
 
 
 def _cache_key_part(value: object) -> CacheKeyPart:
@@ -611,10 +682,28 @@ FORMS: dict[Any, Form] = {
         '"http://host:port", "https://host:port" or "unix:/path"',
         backend_url,
     ),
+    NameServer: Form("name server", 'an address such as "10.0.0.2" or "[::1]:53"', name_server),
     RequestKey: Form(
         "key",
         '"client_ip", "path", "uri", "header:NAME" or "cookie:NAME"',
         request_key,
+    ),
+    LimitKey: Form(
+        "key",
+        '"client_ip", "route", "path", "uri", "header:NAME", "cookie:NAME", or several with "+"',
+        limit_key,
+    ),
+    AddressBits: Form("integer 32-128", "an integer from 32 to 128", _address_bits, quoted=False),
+    KeySource: Form(
+        "file or URL",
+        'a reference such as "file:jwks.json" or "env:JWKS", or a URL with http:// or https://',
+        _key_source,
+    ),
+    TokenPlace: Form('"bearer" or "cookie:NAME"', '"bearer" or "cookie:NAME"', _token_place),
+    CorsOrigin: Form(
+        "origin",
+        'an origin such as "https://app.example" or "https://*.example.com", or "*"',
+        _cors_origin,
     ),
     Statuses: Form("statuses", 'statuses such as "200-399" or "200,204"', statuses),
 }

@@ -17,12 +17,14 @@ from typing import Any, Literal
 
 from attrs import Factory, field, frozen
 
-from txrproxy.config.forms import bind, request_key, seconds, size, statuses, timeout
+from txrproxy.config.forms import bind, limit_key, request_key, seconds, size, statuses, timeout
 from txrproxy.config.values import (
+    AddressBits,
     BackendUrl,
     Bind,
     CacheKeyPart,
     Cidr,
+    CorsOrigin,
     FieldName,
     FieldValue,
     FilePath,
@@ -30,8 +32,11 @@ from txrproxy.config.values import (
     HostField,
     HostPattern,
     HttpUrl,
+    KeySource,
+    LimitKey,
     Method,
     Name,
+    NameServer,
     Natural,
     OptionalPath,
     OptionalSecret,
@@ -53,6 +58,7 @@ from txrproxy.config.values import (
     Statuses,
     Text,
     Timeout,
+    TokenPlace,
     UpstreamHost,
     Workers,
 )
@@ -88,6 +94,11 @@ class Server:
         (),
         "networks whose Forwarded, X-Forwarded-* and X-Request-Id are believed",
         example='["10.0.0.0/8"]',
+    )
+    resolver: tuple[NameServer, ...] = option(
+        (),
+        "name servers for the names of backends; without any, those of /etc/resolv.conf",
+        example='["10.0.0.2", "[2001:db8::2]:5353"]',
     )
     state_dir: FilePath = option(
         "state", "folder for the pid file, control socket and own certificates"
@@ -212,6 +223,12 @@ class Listener:
     body_timeout: Timeout = option(timeout("30s"), "between two pieces of a request body")
     idle_timeout: Timeout = option(timeout("60s"), "a keep-alive connection between requests")
     write_timeout: Timeout = option(timeout("60s"), "a client that takes no bytes")
+    min_body_rate: Size = option(
+        size("0B"), "a second, of a request body: the least that is to come, within body_timeout"
+    )
+    min_write_rate: Size = option(
+        size("0B"), "a second, of a response: the least that is to be taken, within write_timeout"
+    )
     max_head: Size = option(size("32KiB"), "request line and header fields together")
     max_fields: Positive = option(128, "header fields of a request")
     keepalive_requests: Positive = option(10000, "requests on one connection before it closes")
@@ -227,7 +244,8 @@ class Backend:
     """One server of a pool. A URL alone stands for a table with only `url`."""
 
     url: BackendUrl = required(
-        '"http://host:port", "https://host:port" or "unix:/path"',
+        '"http://host:port", "https://host:port" or "unix:/path"; a name stands for all of its '
+        'addresses, and "http://_http._tcp.name" for what its SRV records say',
         example='"http://10.0.0.1:8080"',
     )
     weight: Natural = option(1, "share of requests against the others; 0 takes none")
@@ -360,7 +378,9 @@ class Pool:
     slow_start: Seconds = option(
         seconds("0s"), "time over which a backend that came up grows to its full share"
     )
-    resolve: Timeout = option(timeout("30s"), "how often a backend's name is looked up again")
+    resolve: Timeout = option(
+        timeout("30s"), "how often a backend's name is looked up again, whatever its TTL"
+    )
     panic_threshold: Share = option(0.5, "below this share of healthy backends, health is ignored")
     keepalive: Keepalive = option(Factory(Keepalive), "idle connections to backends")
     timeouts: PoolTimeouts = option(Factory(PoolTimeouts), "how long a backend may take")
@@ -386,39 +406,152 @@ class Cache:
 
 @frozen(kw_only=True)
 class RateLimit:
-    """Requests of one client in a time; beyond it 429 with Retry-After."""
+    """Requests of one client in a time; beyond it 429 with Retry-After.
 
-    key: RequestKey = option(request_key("client_ip"), "what tells one client from another")
+    All routes that use the policy count together, unless the key has `route` in it. A client that
+    leaves out the header or cookie of the key is counted by its address.
+    """
+
+    key: LimitKey = option(
+        limit_key("client_ip"),
+        'what tells one client from another, several parts joined by "+"',
+        example='"client_ip+route"',
+    )
     rate: Rate = required("requests a second, minute or hour", example='"50/s"')
     burst: Natural = option(0, "requests that may come at once on top")
+    ipv6_prefix: AddressBits = option(
+        AddressBits(64), "how many bits of an IPv6 address make a client"
+    )
+    fields: bool = option(
+        False, "RateLimit and RateLimit-Policy on every response, not only with 429"
+    )
 
 
 @frozen(kw_only=True)
 class ConnectionLimit:
-    """Connections of one client at a time."""
+    """Requests of one client that are in progress at a time, WebSockets included.
 
-    key: RequestKey = option(request_key("client_ip"), "what tells one client from another")
-    limit: Positive = required("connections at a time", example="100")
+    A connection that is idle between two requests does not count.
+    """
+
+    key: LimitKey = option(
+        limit_key("client_ip"),
+        'what tells one client from another, several parts joined by "+"',
+        example='"client_ip+route"',
+    )
+    limit: Positive = required("requests in progress at a time", example="100")
+    ipv6_prefix: AddressBits = option(
+        AddressBits(64), "how many bits of an IPv6 address make a client"
+    )
+
+
+@frozen(kw_only=True)
+class Cors:
+    """What pages of other origins may ask for with a browser (cross-origin resource sharing).
+
+    Preflight requests are answered here, and what a backend says of it is replaced.
+    """
+
+    origins: tuple[CorsOrigin, ...] = required(
+        '"https://*.example.com" takes one or more labels, "*" every origin',
+        example='["https://app.example"]',
+    )
+    methods: tuple[Method, ...] = option(("GET", "HEAD", "POST"), "that a page may use")
+    headers: tuple[FieldName, ...] = option(
+        (), 'request fields that a page may set; "*" for all', example='["content-type"]'
+    )
+    expose: tuple[FieldName, ...] = option(
+        (), "response fields that a page may read", example='["x-total"]'
+    )
+    credentials: bool = option(False, "with cookies and passwords; needs origins by name")
+    max_age: Seconds = option(seconds("10m"), "how long a browser need not ask again")
 
 
 @frozen(kw_only=True)
 class BasicAuth:
-    """User name and password by HTTP Basic."""
+    """User name and password by HTTP Basic. Needs the extra `txrproxy[auth]`."""
 
     realm: FieldValue = option("restricted", "what the browser shows")
-    users: Secret = required("an htpasswd file", example='"file:users.htpasswd"')
+    users: Secret = required(
+        "an htpasswd file with hashes of bcrypt, Argon2 or apr1; followed when it changes",
+        example='"file:users.htpasswd"',
+    )
+    user_field: FieldName = option(
+        FieldName("Remote-User"), "the request field in which a backend gets the user's name"
+    )
+    forward: bool = option(False, "let the backend have the Authorization field")
 
 
 @frozen(kw_only=True)
 class ForwardAuth:
-    """Asks another server whether a request may pass."""
+    """Asks another server whether a request may pass.
 
-    url: HttpUrl = required(
-        "asked with the request's head", example='"http://127.0.0.1:7000/check"'
-    )
+    It gets a GET with X-Forwarded-Method, -Proto, -Host, -Uri and -For. With 2xx the request goes
+    on; 3xx and 4xx go to the client. Anything else, and no answer in time, refuses it with 503.
+    """
+
+    url: HttpUrl = required("what is asked", example='"http://127.0.0.1:7000/check"')
     copy: tuple[FieldName, ...] = option(
-        (), "fields of its answer that the backend gets", example='["Remote-User"]'
+        (),
+        "fields of its answer that the backend gets; a client can not set them",
+        example='["Remote-User"]',
     )
+    send: tuple[FieldName, ...] = option(
+        (
+            FieldName("Accept"),
+            FieldName("Authorization"),
+            FieldName("Cookie"),
+            FieldName("User-Agent"),
+            FieldName("X-Requested-With"),
+        ),
+        "fields of the client's request that it gets",
+    )
+    timeout: Timeout = option(timeout("5s"), "for its whole answer")
+
+
+@frozen(kw_only=True)
+class Jwt:
+    """A JSON Web Token that somebody else has signed. Needs the extra `txrproxy[auth]`.
+
+    It must have a time of expiry.
+    """
+
+    keys: KeySource = required(
+        "a JSON Web Key Set: a file, followed when it changes, or a URL, asked again now and then",
+        example='"file:jwks.json"',
+    )
+    audience: str = option("", "who the token must be meant for; empty: anybody", example='"api"')
+    issuer: str = option(
+        "", "who must have made it; empty: anybody", example='"https://login.example"'
+    )
+    algorithms: tuple[
+        Literal[
+            "RS256",
+            "RS384",
+            "RS512",
+            "PS256",
+            "PS384",
+            "PS512",
+            "ES256",
+            "ES384",
+            "ES512",
+            "EdDSA",
+        ],
+        ...,
+    ] = option(("RS256", "ES256", "EdDSA"), "of signatures that are accepted")
+    leeway: Seconds = option(seconds("60s"), "by how much clocks may differ")
+    claims: dict[Text, FieldName] = option(
+        Factory(dict),
+        "claims that a backend gets, each with its request field; dots lead into objects; a client "
+        "can not set these fields",
+        example='{ sub = "X-User", "realm.roles" = "X-Roles" }',
+    )
+    required: bool = option(True, "refuse requests without a token; false lets them pass")
+    token: TokenPlace = option(
+        TokenPlace("bearer"), 'where the token is: "bearer" is the Authorization field'
+    )
+    realm: FieldValue = option("restricted", "what a client is told that has no good token")
+    refresh: Timeout = option(timeout("5m"), "how often the keys are looked at again")
 
 
 @frozen(kw_only=True)
@@ -513,8 +646,13 @@ class Policy:
     )
     connection_limit: ConnectionLimit | None = option(
         None,
-        "connections of one client at a time",
+        "requests of one client in progress at a time; 429 beyond it",
         example='{ key = "client_ip", limit = 100 }',
+    )
+    cors: Cors | None = option(
+        None,
+        "what pages of other origins may ask for",
+        example='{ origins = ["https://app.example"] }',
     )
     basic_auth: BasicAuth | None = option(
         None,
@@ -525,6 +663,11 @@ class Policy:
         None,
         "ask another server",
         example='{ url = "http://127.0.0.1:7000/check", copy = ["Remote-User"] }',
+    )
+    jwt: Jwt | None = option(
+        None,
+        "a signed token",
+        example='{ keys = "https://login.example/jwks", claims = { sub = "X-User" } }',
     )
     waf: Waf | None = option(
         None,
@@ -627,6 +770,7 @@ class RouteCache:
         'what tells responses apart: also "scheme", "header:NAME", "cookie:NAME"',
     )
     min_uses: Positive = option(1, "requests for a thing before it is stored")
+    show_key: bool = option(False, "tell the key in Cache-Status, to find out what is told apart")
 
 
 @frozen(kw_only=True)

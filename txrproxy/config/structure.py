@@ -19,12 +19,12 @@ from cattrs.errors import (
     ForbiddenExtraKeysError,
     IterableValidationNote,
 )
-from cattrs.gen import make_dict_structure_fn, override
+from cattrs.gen import make_dict_structure_fn, make_mapping_structure_fn, override
 
 from txrproxy.config.forms import FORMS, Form, Unfit
 from txrproxy.config.problems import Finding, KeyPath, did_you_mean, quote
 from txrproxy.config.schema import Backend, ClientCert, Config, Match
-from txrproxy.config.values import OptionalSecret, Secret
+from txrproxy.config.values import KeySource, OptionalSecret, Secret
 
 Hook = Callable[[Any, Any], Any]
 
@@ -69,7 +69,7 @@ def is_table(kind: Any) -> bool:
 
 def _form_hook(kind: Any, form: Form) -> Hook:
     # A secret put where a reference to it belongs is not repeated in an error or a log.
-    hidden = kind in {Secret, OptionalSecret}
+    hidden = kind in {Secret, OptionalSecret, KeySource}
 
     def hook(value: object, _: object) -> Any:
         try:
@@ -139,7 +139,8 @@ def _list_hook(kind: Any) -> Hook:
 
 
 def _table_hook(kind: Any) -> Hook:
-    inner = _CONVERTER.gen_structure_mapping(kind)
+    # Not gen_structure_mapping: it would put itself in the converter, in the place of this hook.
+    inner = make_mapping_structure_fn(kind, _CONVERTER)
 
     def hook(value: object, as_kind: object) -> Any:
         if not isinstance(value, dict):

@@ -30,8 +30,9 @@ from txrproxy.config.locate import locate
 from txrproxy.config.mend import mended, without_echoes
 from txrproxy.config.problems import ConfigErrors, Finding, KeyPath, Problem, quote, spell
 from txrproxy.config.schema import Config
+from txrproxy.config.secrets import secret_errors, secret_warnings
 from txrproxy.config.structure import structure
-from txrproxy.config.waf import rule_errors
+from txrproxy.config.waf import conflicts, rule_errors
 
 Place = tuple[str, int]  # file, line; line 0 is the file as a whole
 
@@ -44,7 +45,7 @@ def load(path: str | Path, *, available: bool = True, files: bool = False) -> Co
     """The configuration in a file and what it includes.
 
     ``available=False`` lets features pass that this version does not have yet. ``files=True`` also
-    looks at the certificates that it names. Raises
+    looks at the certificates, users and keys that it names. Raises
     :class:`~txrproxy.config.problems.ConfigErrors` with every problem there is.
     """
     return load_with_warnings(path, available=available, files=files)[0]
@@ -215,13 +216,20 @@ class _Reader:
             config = attrs.evolve(config, base=Path(os.path.realpath(base)))
             more = [
                 *errors(config),
+                *conflicts(config),
                 *(refusals(config) if available else ()),
-                *((*file_errors(config), *rule_errors(config)) if files else ()),
+                *(
+                    (*file_errors(config), *secret_errors(config), *rule_errors(config))
+                    if files
+                    else ()
+                ),
             ]
             self.problems += map(self._locate, without_echoes(more, unfit))
         if self.problems or config is None:
             raise ConfigErrors(self._sorted(self.problems))
-        odd = [*warnings(config), *(file_warnings(config, time.time()) if files else ())]
+        odd = [*warnings(config)]
+        if files:
+            odd += [*file_warnings(config, time.time()), *secret_warnings(config)]
         return config, tuple(self._sorted(map(self._locate, odd)))
 
     def _locate(self, finding: Finding) -> Problem:

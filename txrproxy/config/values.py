@@ -35,6 +35,9 @@ UpstreamHost = NewType("UpstreamHost", str)
 HostField = NewType("HostField", str)  # a host, perhaps with a port; empty for none given
 RequestTarget = NewType("RequestTarget", str)  # a path, perhaps with a query
 CacheKeyPart = NewType("CacheKeyPart", str)
+CorsOrigin = NewType("CorsOrigin", str)  # lower case
+AddressBits = NewType("AddressBits", int)  # of an IPv6 address
+TokenPlace = NewType("TokenPlace", str)  # "bearer" or "cookie:NAME"
 
 Cidr = ipaddress.IPv4Network | ipaddress.IPv6Network
 Workers = Literal["auto"] | int
@@ -45,7 +48,7 @@ OptionalPath = FilePath | Literal[""]
 SecretKind = Literal["file", "env"]
 BindKind = Literal["tcp", "unix", "fd"]
 BackendScheme = Literal["http", "https", "unix"]
-KeyKind = Literal["client_ip", "path", "uri", "header", "cookie"]
+KeyKind = Literal["client_ip", "path", "uri", "header", "cookie", "route"]
 
 
 @frozen
@@ -74,6 +77,7 @@ class Secret:
 
 
 OptionalSecret = Secret | Literal[""]
+KeySource = Secret | HttpUrl  # where public keys are found
 
 
 @frozen
@@ -101,7 +105,10 @@ class Bind:
 
 @frozen
 class BackendUrl:
-    """Where a backend listens. ``host`` is without brackets; ``path`` is a Unix socket's."""
+    """Where a backend listens. ``host`` is without brackets; ``path`` is a Unix socket's.
+
+    ``port`` is 0 for a name of SRV records, which say it.
+    """
 
     scheme: BackendScheme
     host: str = ""
@@ -111,7 +118,40 @@ class BackendUrl:
     def __str__(self) -> str:
         if self.scheme == "unix":
             return f"unix:{self.path}"
-        return f"{self.scheme}://{_authority(self)}"
+        return f"{self.scheme}://{self.host if self.is_service else _authority(self)}"
+
+    @property
+    def is_local_name(self) -> bool:
+        """Whether it is a name of this machine, whatever its address (RFC 6761 section 6.3)."""
+        host = self.host.lower().removesuffix(".")
+        return host == "localhost" or host.endswith(".localhost")
+
+    @property
+    def is_name(self) -> bool:
+        """Whether the host is a name to be looked up."""
+        if self.scheme == "unix" or self.is_local_name:
+            return False
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return True
+        return False
+
+    @property
+    def is_service(self) -> bool:
+        """Whether the host is a name of SRV records (RFC 2782)."""
+        return self.host.startswith("_")
+
+
+@frozen
+class NameServer:
+    """Where a name server answers."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return _authority(self)
 
 
 @frozen
@@ -129,6 +169,16 @@ class RequestKey:
 
 
 @frozen
+class LimitKey:
+    """What of a request a limit counts by: one part, or several together."""
+
+    parts: tuple[RequestKey, ...]
+
+    def __str__(self) -> str:
+        return "+".join(map(str, self.parts))
+
+
+@frozen
 class Statuses:
     """A set of status codes, as inclusive ranges."""
 
@@ -141,6 +191,6 @@ class Statuses:
         return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in self.ranges)
 
 
-def _authority(address: Bind | BackendUrl) -> str:
+def _authority(address: Bind | BackendUrl | NameServer) -> str:
     host = f"[{address.host}]" if ":" in address.host else address.host
     return f"{host}:{address.port}"

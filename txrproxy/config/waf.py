@@ -43,6 +43,16 @@ class _Used:
     crs: CoreRules | None
 
 
+def conflicts(config: schema.Config) -> Iterator[Finding]:
+    """Uses of a firewall that something else on the route rules out."""
+    for index, route in enumerate(config.routes):
+        if route.cache is not None and all(name in config.policies for name in route.use):
+            waf = waf_of(config, route)
+            if waf is not None and waf.responses != "off":
+                message = "a firewall of the route inspects responses, which a cache would bypass"
+                yield Finding(("routes", index, "cache"), message)
+
+
 def _policies(config: schema.Config) -> Iterator[tuple[str, schema.Waf]]:
     for name, policy in config.policies.items():
         if policy.waf is not None and policy.waf.mode != "off":

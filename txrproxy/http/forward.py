@@ -435,7 +435,7 @@ class ResponseRules:
     connections with TLS, where ``secure_defaults`` is added to them.
     """
 
-    __slots__ = ("_changes", "_defaults", "_dropped", "secure")
+    __slots__ = ("_changes", "_defaults", "_dropped", "_secure")
 
     def __init__(
         self,
@@ -447,11 +447,17 @@ class ResponseRules:
         self._changes = changes
         self._defaults = tuple(defaults)
         more = tuple(secure_defaults)
-        self.secure: ResponseRules = self
+        # None for itself: a cycle would keep the rules of a former configuration in memory.
+        self._secure: ResponseRules | None = None
         if more:
-            self.secure = ResponseRules(hide, changes, (*self._defaults, *more))
+            self._secure = ResponseRules(hide, changes, (*self._defaults, *more))
         hidden = frozenset(name.lower() for name in hide)
         self._dropped = HOP_BY_HOP | {b"x-request-id"} | hidden | changes.replaced
+
+    @property
+    def secure(self) -> ResponseRules:
+        """The rules for connections with TLS."""
+        return self._secure or self
 
     def block(self, head: ResponseHead) -> ResponseBlock:
         """The fields to pass on; remembered with those of the head."""

@@ -22,10 +22,10 @@ class Plan:
     """How requests of one route are served.
 
     ``serve(exchange)`` does it. ``body_limit`` is in bytes, None for no limit. ``pool`` is
-    the backend pool, or ``split(exchange)`` the one whose turn it is. ``rewrite`` changes the raw
-    target sent on; ``mount`` is the prefix it takes off, which ``Location`` gets back. The queues
-    are deadlines (:mod:`txrproxy.transport.deadlines`), ``connect`` is in seconds. ``total`` bounds
-    all tries of one request together, None for no bound.
+    the backend pool, or ``split(exchange)`` the one whose turn it is, of ``pools``. ``rewrite``
+    changes the raw target sent on; ``mount`` is the prefix it takes off, which ``Location`` gets
+    back. The queues are deadlines (:mod:`txrproxy.transport.deadlines`), ``connect`` is in seconds.
+    ``total`` bounds all tries of one request together, None for no bound.
     """
 
     name: bytes
@@ -40,6 +40,7 @@ class Plan:
     mount: bytes = b""
     pool: Any = None
     split: Callable[[Any], Any] | None = None
+    pools: tuple[Any, ...] = ()
     connect: float = 2.0
     first_byte: Any = None
     idle: Any = None

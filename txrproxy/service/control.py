@@ -29,16 +29,19 @@ class Taken(Exception):
 
 
 class Control:
-    """Listens in ``folder``, which is made if need be. Raises :class:`Taken` and OSError."""
+    """Listens in ``folder``, which is made if need be. Raises :class:`Taken` and OSError.
 
-    def __init__(self, folder: str, reactor: Any) -> None:
+    ``succeed`` takes the place of who answers there.
+    """
+
+    def __init__(self, folder: str, reactor: Any, succeed: bool = False) -> None:
         self.path = os.path.join(folder, NAME)
         self._pid_file = os.path.join(folder, PID)
         self._reactor = reactor
         self._topics: dict[str, Callable[[Body], Any]] = {}
         self._channels: set[Channel] = set()
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        if is_taken(folder):
+        if not succeed and is_taken(folder):
             raise Taken
         if os.path.lexists(self.path):
             os.unlink(self.path)
@@ -61,7 +64,7 @@ class Control:
         """Begin to answer; for scripts, a file beside the socket has our process id."""
         self._reactor.addReader(self)
         try:
-            with open(self._pid_file, "w", encoding="ascii") as file:
+            with open(self._pid_file, "w", encoding="utf-8") as file:
                 file.write(f"{os.getpid()}\n")
         except OSError as error:
             _logger.warn("{path}: {why}", path=self._pid_file, why=error.strerror)

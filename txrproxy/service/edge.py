@@ -4,7 +4,7 @@
 
     Edge ── Listeners       the sockets, bound while the process still has its privileges
       ├──── Master          the workers, or the data plane in this process
-      ├──── Control         `txrproxy status`, `reload`, `stop`
+      ├──── Control         `txrproxy status`, `reload`, `upgrade`, `stop`
       └──── Notifier        systemd
 
 SIGHUP reloads, SIGUSR1 opens logs again, SIGTERM and SIGINT drain and end, and either of them, sent
@@ -37,6 +37,7 @@ from txrproxy.service.files import needed, raise_limit
 from txrproxy.service.master import Master, worker_count
 from txrproxy.service.notify import Notifier
 from txrproxy.service.sockets import CannotListen, Group, Listeners, systemd
+from txrproxy.service.upgrade import Successor, predecessor, receive
 from txrproxy.transport.channel import Body, Refused
 
 _logger = Logger()
@@ -75,6 +76,8 @@ class Edge(Service):
         self._reactor = reactor
         self._error_log = error_log
         self._file = file
+        self._predecessor = predecessor(reactor)
+        self._successor: Successor | None = None
         self._control: Control | None = None
         self._notifier = Notifier(reactor)
         self._lock = DeferredLock()
@@ -87,6 +90,8 @@ class Edge(Service):
     def privilegedStartService(self) -> None:
         config = self.config
         copies = max(1, worker_count(config))
+        if self._predecessor is not None:
+            self.listeners.groups = receive(self._predecessor, config)
         try:
             groups = self._bind(config, copies)
         except CannotListen as error:
@@ -115,7 +120,15 @@ class Edge(Service):
     def startService(self) -> None:
         if not self.listeners.groups:
             self.privilegedStartService()
-        self._control = self._open_control()
+        signals: dict[int, Callable[[], object]] = {
+            signal.SIGUSR1: self.reopen,
+            signal.SIGHUP: self._hang_up,
+            signal.SIGTERM: self._reactor.stop,  # until the reactor runs, and has its own
+        }
+        for number, call in signals.items():
+            self._on_signal(number, call)
+        if self._predecessor is None:
+            self._control = self._open_control()
         gc.collect()
         gc.freeze()  # what workers share of this process stays untouched by the collector
         try:
@@ -123,22 +136,24 @@ class Edge(Service):
         except Refused as error:
             self._give_up(str(error))
         super().startService()
-        for group in self.listeners.groups.values():
-            _logger.info("listening on {address}", address=group.where)
+        self._reactor.callWhenRunning(self._ready)
+
+    def _ready(self) -> None:
+        """The loop turns: signals and questions are answered from now on."""
+        if self._predecessor is not None:
+            # Not before: until we are ready the other one goes on, and is steered.
+            self._control = self._open_control(succeed=True)
+            self._predecessor.send("ready", {"pid": os.getpid()})
         if self._control is not None:
             self._control.start()
-        signals: dict[int, Callable[[], object]] = {
-            signal.SIGUSR1: self.reopen,
-            signal.SIGHUP: self._hang_up,
-        }
-        for number, call in signals.items():
-            self._on_signal(number, call)
+        for group in self.listeners.groups.values():
+            _logger.info("listening on {address}", address=group.where)
         self._notifier.ready(f"serving with {len(self.master.serving)} processes")
         self._notifier.watch()
 
-    def _open_control(self) -> Control | None:
+    def _open_control(self, succeed: bool = False) -> Control | None:
         try:
-            control = Control(self._folder, self._reactor)
+            control = Control(self._folder, self._reactor, succeed)
         except Taken:
             self._give_up(
                 f"another txrproxy runs with {self._folder}; stop it, or choose another "
@@ -154,6 +169,7 @@ class Edge(Service):
         control.register("status", lambda _: self.status())
         control.register("reload", lambda _: self.reload())
         control.register("stop", self._told_to_stop)
+        control.register("upgrade", lambda _: self._lock.run(self._upgrade))
         return control
 
     def _give_up(self, message: str) -> Any:
@@ -262,6 +278,23 @@ class Edge(Service):
         }
         return self._last_reload
 
+    def _upgrade(self) -> Deferred[Body]:
+        """Start this program anew, as it lies on the disk by now, and let it go on."""
+        self._successor = Successor(self._reactor, self.listeners.groups)
+
+        def ready(body: Body) -> Body:
+            _logger.info("process {pid} goes on from here", pid=body["pid"])
+            self._notifier.main_pid(body["pid"])
+            self._reactor.callLater(0, self._reactor.stop)
+            return body
+
+        def failed(failure: Failure) -> Failure:
+            self._successor = None
+            _logger.error("upgrade refused, all goes on: {why}", why=str(failure.value))
+            return failure
+
+        return self._successor.ready.addCallbacks(ready, failed)
+
     # Telling.
 
     def status(self) -> Deferred[Body]:
@@ -290,13 +323,14 @@ class Edge(Service):
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
-        self._notifier.stopping()
+        if self._successor is None:
+            self._notifier.stopping()
         for number in (signal.SIGINT, signal.SIGTERM):
             self._on_signal(number, self._at_once)
         if self._control is not None:
             self._control.close()
             self._control = None
-        return self.master.stop().addBoth(self._stopped)
+        return self.master.stop(self._successor is not None).addBoth(self._stopped)
 
     def _at_once(self) -> None:
         _logger.warn("ending at once")

@@ -140,7 +140,7 @@ class Master:
     def _spawn(self, number: int) -> Handle:
         """Fork a worker: a copy of this process, whatever lies on the disk by now."""
         ours, theirs = socket_pair()
-        sockets = list(_socket_messages(self.listeners.groups))
+        sockets = list(socket_messages(self.listeners.groups))
         pid = os.fork()
         if pid == 0:
             run(number, theirs, self.config, sockets)
@@ -185,13 +185,13 @@ class Master:
         if not worker.pid:
             self._give_local(worker, groups)
             return
-        for body in _socket_messages(groups):
+        for body in socket_messages(groups):
             fds = body.pop("fds")
             worker.channel.send("sockets", body, fds)
 
     @staticmethod
     def _give_local(worker: Handle, groups: dict[str, Group]) -> None:
-        for body in _socket_messages(groups):
+        for body in socket_messages(groups):
             worker.channel.send("sockets", {**body, "fds": list(map(os.dup, body["fds"]))})
 
     def _share(self) -> None:
@@ -384,8 +384,12 @@ class Master:
 
     # Ending.
 
-    def stop(self) -> Deferred[None]:
-        """Accept no more, drain, and end every worker; fires when all are gone."""
+    def stop(self, succeeded: bool = False) -> Deferred[None]:
+        """Accept no more, drain, and end every worker; fires when all are gone.
+
+        ``succeeded`` says that another process accepts on the same sockets from now on: nothing has
+        to be closed at once.
+        """
         if self._stopping is not None:
             done: Deferred[None] = Deferred()
             self._stopping.chainDeferred(done)
@@ -400,16 +404,21 @@ class Master:
         for worker in self._all:
             call = worker.channel.call("deafen").addTimeout(1.0, self._reactor)
             deaf.append(call.addErrback(lambda _: None))
-        self.listeners.close()
-        DeferredList(deaf).addCallback(lambda _: self._drain())
+        if succeeded:
+            self.listeners.hand_over()
+        else:
+            self.listeners.close()
+        DeferredList(deaf).addCallback(lambda _: self._drain(succeeded))
         return self._stopping
 
-    def _drain(self) -> None:
+    def _drain(self, softly: bool) -> None:
         timeout = self.config.server.drain_timeout
         ends: list[Deferred[Any]] = []
         late = self._reactor.callLater(timeout + GRACE, self.abort)
         for worker in list(self._all):
-            done: Deferred[Any] = worker.channel.call("drain", {"timeout": timeout})
+            done: Deferred[Any] = worker.channel.call(
+                "drain", {"timeout": timeout, "softly": softly}
+            )
             if worker.pid:
                 done.addErrback(lambda _: None)
                 done.addCallback(self._dismiss, worker)
@@ -455,7 +464,7 @@ def cause(status: int) -> str:
     return f"ended with status {os.waitstatus_to_exitcode(status)}"
 
 
-def _socket_messages(groups: dict[str, Group]) -> Iterator[Body]:
+def socket_messages(groups: dict[str, Group]) -> Iterator[Body]:
     """All sockets, in as many messages as their descriptors need."""
     rows = [
         (key, index, group.shared, each.fileno())

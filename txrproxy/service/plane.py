@@ -27,6 +27,7 @@ from txrproxy.transport.listening import ELSEWHERE, UNREADY, Listening
 _logger = Logger()
 
 _POLL = 0.05  # seconds between two looks at what still drains
+_LAST = 1.0  # seconds beyond the timeout of a soft drain, for idle connections to close in order
 
 
 @define
@@ -49,6 +50,7 @@ class Plane:
         self._unready = False  # the first checks of backends have not ended
         self._draining: Deferred[None] | None = None
         self._deadline = 0.0  # of draining
+        self._soft = False
         self._started = reactor.seconds()
 
     # Changing.
@@ -62,8 +64,11 @@ class Plane:
         else:
             self._sockets[key, index] = _Socket(sock, shared)
 
-    def prepare(self, config: Config) -> None:
-        """Build what it means. Raises :class:`Refused`, and then nothing has changed."""
+    def prepare(self, config: Config) -> Deferred[Any] | None:
+        """Build what it means. Raises :class:`Refused`, and then nothing has changed.
+
+        In a process that runs, the names of backends are looked up before this is done.
+        """
         self._forget()
         old = self.graph
         try:
@@ -77,6 +82,7 @@ class Plane:
             if old is None or log is not old.log:
                 log.close()
             raise Refused(str(errors)) from errors
+        return self._next.find_names() if self._reactor.running else None
 
     def _log(self, config: Config) -> Any:
         access, old = config.log.access, self.graph
@@ -95,6 +101,8 @@ class Plane:
 
     def _forget(self) -> None:
         new, self._next = self._next, None
+        if new is not None:
+            new.discard(self.graph)
         if new is not None and (self.graph is None or new.log is not self.graph.log):
             new.log.close()
 
@@ -114,8 +122,10 @@ class Plane:
             self._unready = True
             new.ready().addCallback(self._be_ready)
         self._listen(new)
-        # What exists now lives long: the collector need not look at it again.
-        gc.collect()
+        # What exists now lives long: the collector need not look at it again. A collection of all
+        # there is would hold up connections; what a reload replaces goes without one, for trees and
+        # plans have no cycles.
+        gc.collect(0 if old is not None else 2)
         gc.freeze()
         gc.set_threshold(10_000, 20, 50)
 
@@ -187,10 +197,11 @@ class Plane:
             self._close(each)
         self._sockets.clear()
 
-    def drain(self, timeout: float) -> Deferred[None]:
+    def drain(self, timeout: float, softly: bool = False) -> Deferred[None]:
         """Close what is idle, and the rest after its exchange or ``timeout`` seconds; then fires.
 
-        The access log is written by then.
+        The access log is written by then. ``softly``, for when others go on serving, leaves what is
+        idle until it has asked once more, or to the timeout.
         """
         self.deafen()
         done: Deferred[None] = Deferred()
@@ -201,17 +212,25 @@ class Plane:
         else:
             self._draining = done
             self._deadline = self._reactor.seconds() + timeout
-            self.graph.drain()
+            self._soft = softly
+            self.graph.drain(softly)
             self._wait(self.graph)
         return done
 
     def abort(self) -> None:
         """Drain no longer."""
+        self._soft = False
         self._deadline = 0.0
 
     def _wait(self, graph: Graph) -> None:
         if graph.busy and self._reactor.seconds() < self._deadline:
             self._reactor.callLater(_POLL, self._wait, graph)
+            return
+        if graph.busy and self._soft:
+            self._soft = False
+            graph.drain()
+            self._deadline += _LAST
+            self._wait(graph)
             return
         if graph.busy:
             _logger.warn("{count} connections cut at the drain timeout", count=graph.busy)
@@ -224,7 +243,7 @@ class Plane:
 def resident() -> int:
     """Bytes of this process in memory."""
     try:
-        with open("/proc/self/statm", encoding="ascii") as statm:
+        with open("/proc/self/statm", encoding="utf-8") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):
         return 0

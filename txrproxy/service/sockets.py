@@ -15,8 +15,10 @@ import os
 import socket
 import stat
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from attrs import Factory, define, evolve
+from twisted.internet import endpoints
 from twisted.logger import Logger
 
 from txrproxy.config.schema import Config
@@ -159,6 +161,12 @@ class Listeners:
         """Close all."""
         self.take({})
 
+    def hand_over(self) -> None:
+        """Close our copies: another process has these sockets now, and the files of Unix ones."""
+        for each in _sockets(self.groups):
+            each.close()
+        self.groups = {}
+
 
 def _sockets(groups: Mapping[str, Group]) -> Iterable[socket.socket]:
     return (each for group in groups.values() for each in group.sockets)
@@ -176,26 +184,30 @@ def _unlink(address: Bind) -> None:
 
 def systemd() -> dict[str, list[socket.socket]]:
     """The sockets that systemd passed to this process, by name (sd_listen_fds(3)); asked once."""
-    pid, count = os.environ.get("LISTEN_PID"), os.environ.get("LISTEN_FDS", "")
-    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
-    if pid != str(os.getpid()) or not count.isdigit():
-        return {}
+    names = os.environ.pop("LISTEN_FDNAMES", "").split(":")
     found: dict[str, list[socket.socket]] = {}
-    for index in range(int(count)):
+    for index, fd in enumerate(_passed()):
         name = names[index] if index < len(names) and names[index] else "unknown"
         try:
-            passed = socket.socket(fileno=_FIRST + index)
+            passed = socket.socket(fileno=fd)
         except OSError:
             continue  # not a socket
         passed.set_inheritable(False)
         passed.setblocking(False)
         found.setdefault(name, []).append(passed)
-    for variable in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
-        os.environ.pop(variable, None)
     return found
 
 
-_FIRST = 3  # the descriptor that passed ones begin with
+def _passed() -> Iterable[int]:
+    """The descriptors, in order."""
+    pid = os.environ.pop("LISTEN_PID", "")
+    count = os.environ.pop("LISTEN_FDS", "")
+    if pid == str(os.getpid()) and count.isdigit():
+        return range(3, 3 + int(count))
+    # Twisted takes the variables away as soon as its endpoints are imported, for its own use.
+    parser: Any = getattr(endpoints, "_SystemdParser", None)
+    daemon = getattr(parser, "_sddaemon", None)
+    return daemon.inheritedDescriptors() if daemon is not None else ()
 
 
 def _tcp(address: Bind, beside: socket.socket | None = None) -> socket.socket:

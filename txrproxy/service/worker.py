@@ -44,7 +44,7 @@ class Worker:
               process was forked with: answers when it is built
     commit, discard
     share     mine, of
-    deafen, drain (timeout), abort, reopen, status
+    deafen, drain (timeout, softly), abort, reopen, status
     """
 
     def __init__(self, channel: AnyChannel, reactor: Any, inherited: Config | None = None) -> None:
@@ -72,13 +72,13 @@ class Worker:
         for key, index, shared, fd in rows:
             self.plane.give(key, index, socket.socket(fileno=fd), shared)
 
-    def _prepare(self, body: Body) -> None:
+    def _prepare(self, body: Body) -> Deferred[None] | None:
         config: Any = body.get("config") or self._inherited
         if body.get("fds"):
             with os.fdopen(body["fds"][0], "rb") as file:
                 # From the process that made this one, which could make it do anything anyway.
                 config = pickle.load(file)
-        self.plane.prepare(config)
+        return self.plane.prepare(config)
 
     def _commit(self, body: Body) -> None:
         self.plane.commit()
@@ -86,7 +86,7 @@ class Worker:
         self.drain_timeout = self.plane.graph.config.server.drain_timeout
 
     def _drain(self, body: Body) -> Deferred[None]:
-        return self.plane.drain(body["timeout"])
+        return self.plane.drain(body["timeout"], body["softly"])
 
 
 def packed(config: Config) -> int:
@@ -129,7 +129,7 @@ def run(number: int, link: socket.socket, config: Config, sockets: Iterable[Body
 
 def _serve(reactor: Any, link: socket.socket, config: Config, messages: list[Body]) -> int:
     def drain() -> None:
-        worker.plane.drain(worker.drain_timeout).addBoth(lambda _: stop())
+        worker.plane.drain(worker.drain_timeout, softly=True).addBoth(lambda _: stop())
 
     def stop() -> None:
         globalLogPublisher.removeObserver(log.observer)
@@ -206,7 +206,7 @@ def _close_all_but(keep: set[int]) -> None:
 def _name(text: str) -> None:
     """What ps and top call this process."""
     try:
-        with open("/proc/self/comm", "w", encoding="ascii") as comm:
+        with open("/proc/self/comm", "w", encoding="utf-8") as comm:
             comm.write(text)
     except OSError:
         pass  # for the eye alone

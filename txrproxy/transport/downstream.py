@@ -72,7 +72,10 @@ class Service:
     max_head: int = 32 * 1024
     max_fields: int = 128
     keepalive_requests: int = 10_000
-    draining: bool = False
+    min_sent: int = 1  # bytes of a body that a client has to send within its deadline
+    min_taken: int = 1  # bytes that it has to take of what is written
+    draining: bool = False  # the next response on each connection is its last
+    softly: bool = False  # and connections that were told to be kept wait for it
     lost: Callable[[Downstream], None] = lambda downstream: None
 
     def become(self, other: Service) -> None:
@@ -93,6 +96,7 @@ class Downstream(RequestReader):
     """A connection from a client. ``exchange`` is the one in progress, or None."""
 
     __slots__ = (
+        "_arrived",
         "_backlog",
         "_chunked",
         "_discarded",
@@ -121,6 +125,7 @@ class Downstream(RequestReader):
         self._writing = False  # the client has not taken all that was written
         self._backlog = 0  # bytes that it had not, when that was last looked at
         self._discarded = 0
+        self._arrived = 0  # bytes of a request body, since its deadline began
 
     def __repr__(self) -> str:
         return f"<Downstream from {self.peer.address!r} {self.state} served {self.served}>"
@@ -158,7 +163,7 @@ class Downstream(RequestReader):
         """The client takes nothing of what is written to it, or only very slowly."""
         self._queue = None
         backlog = unsent(self.transport)
-        if backlog < self._backlog:
+        if self._backlog - backlog >= self.service.min_taken:
             self._backlog = backlog
             self._await(self.service.write)
             return
@@ -253,7 +258,7 @@ class Downstream(RequestReader):
             and not service.draining
         )
         if head.facts.body:
-            self._discarded = 0
+            self._discarded = self._arrived = 0
             self._await(service.body)
         service.begin(self, head)
 
@@ -266,7 +271,7 @@ class Downstream(RequestReader):
                 exchange.on_request_body(content, True, self.trailers)
             else:
                 if not self._paused and not self._writing:
-                    self._await(self.service.body)
+                    self._more_has_come(len(content))
                 exchange.on_request_body(content, False, EMPTY)
             return
         # The response is over already: what is left of the body is read and forgotten.
@@ -278,6 +283,13 @@ class Downstream(RequestReader):
         elif self._discarded > MAX_DRAIN:
             self._close()
         elif not self._writing:
+            self._more_has_come(len(content))
+
+    def _more_has_come(self, size: int) -> None:
+        """The deadline of a body begins anew, unless what came is too little to count."""
+        self._arrived += size
+        if self._arrived >= self.service.min_sent or self._queue is not self.service.body:
+            self._arrived = 0
             self._await(self.service.body)
 
     def on_pipelined(self) -> None:
@@ -342,13 +354,15 @@ class Downstream(RequestReader):
         length: int,
         content: bytes,
         ended: bool,
+        more: bytes = b"",
     ) -> int:
         """Send a response head, with the first content; the number of bytes written.
 
         ``length`` is the framing of the content as it comes (:mod:`txrproxy.http.framing`);
         ``ended`` says that ``content`` is all of it. A ``Content-Length`` is in ``block`` already.
+        ``more`` are lines of the head beside that.
         """
-        parts = [status_line, block.block, b"X-Request-Id: ", request_id, b"\r\n"]
+        parts = [status_line, block.block, more, b"X-Request-Id: ", request_id, b"\r\n"]
         if block.needs_date:
             parts.append(http_date_line(self.service.wall()))
         self._chunked = False
@@ -370,6 +384,18 @@ class Downstream(RequestReader):
             parts.append(_KEEP)
         parts.append(content)
         data = b"".join(parts)
+        self.transport.write(data)
+        return len(data)
+
+    def replay(self, head: RequestHead, lines: bytes, request_id: bytes, content: bytes) -> int:
+        """Send a whole response, with its length in ``lines``; the number of bytes written."""
+        self._chunked = False
+        end = b"\r\n\r\n"
+        if not self._keep:
+            end = b"\r\n" + _CLOSE
+        elif not head.facts.http_11:
+            end = b"\r\n" + _KEEP
+        data = b"%bX-Request-Id: %b%b%b" % (lines, request_id, end, content)
         self.transport.write(data)
         return len(data)
 
@@ -398,6 +424,11 @@ class Downstream(RequestReader):
                 self._await(self.service.body)
         else:
             self._close()
+
+    @property
+    def writing(self) -> bool:
+        """Whether the client has not taken all that was written to it."""
+        return self._writing
 
     def refuse_body(self) -> None:
         """The rest of the request body is not wanted: the connection closes after the response."""
@@ -438,7 +469,7 @@ class Downstream(RequestReader):
         self._discarded = 0
         if self._paused:
             self.resume_body()
-        if self.service.draining:
+        if self.service.draining and not self.service.softly:
             self._close()
             return
         self._queue = queue = self.service.idle

@@ -34,6 +34,7 @@ class Withheld:
         "_ended",
         "_exchange",
         "_head",
+        "_judged",
         "_length",
         "_look",
         "_open",
@@ -59,14 +60,16 @@ class Withheld:
         self._upstream: Any = None
         self._turn = 0
 
-    def takes(self, head: ResponseHead, length: int, content: bytes, ended: bool) -> bool:
+    def takes(
+        self, head: ResponseHead, length: int, content: bytes, ended: bool, judged: bool
+    ) -> bool:
         """A response has begun; False if it has been let through."""
         if self._open:
             self._open = False
             return False
         exchange = self._exchange
         self._turn += 1
-        self._head, self._length = head, length
+        self._head, self._length, self._judged = head, length, judged
         self._content = [content]
         self._size = len(content)
         self._trailers = EMPTY
@@ -123,6 +126,6 @@ class Withheld:
         ended, trailers = self._ended, self._trailers
         if not ended:
             self._upstream.resume()
-        exchange.on_response(head, self._length, content, ended and not trailers)
+        exchange.on_response(head, self._length, content, ended and not trailers, self._judged)
         if ended and trailers and not exchange.over:
             exchange.on_response_body(b"", True, trailers)

@@ -1,0 +1,94 @@
+"""The files behind policies: what check says of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from jwt.algorithms import OKPAlgorithm
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.config.samples import MINIMAL
+from txrproxy.config.problems import ConfigErrors
+from txrproxy.config.toml import load_with_warnings
+
+APR1 = "$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/"
+BCRYPT = "$2b$04$" + "a" * 53
+KEY = OKPAlgorithm.to_jwk(ed25519.Ed25519PrivateKey.generate().public_key())
+USERS = 'basic_auth = { users = "file:users" }'
+KEYS = 'jwt = { audience = "a", keys = "file:keys" }'
+
+
+class SecretsTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+
+    def write(self, name: str, text: str, mode: int = 0o600) -> None:
+        path = self.folder / name
+        path.write_text(text)
+        path.chmod(mode)
+
+    def checked(self, policy: str) -> tuple[list[str], list[str]]:
+        file = self.folder / "edge.toml"
+        file.write_text(MINIMAL + f"[policies.p]\n{policy}\n" + '[[routes]]\nname="z"\nuse=["p"]\n'
+                        'match={path="/z"}\nrespond={status=200}\n')  # fmt: skip
+        try:
+            _, warnings = load_with_warnings(file, files=True)
+        except ConfigErrors as error:
+            return [str(problem) for problem in error.problems], []
+        return [], [str(w) for w in warnings if "policies.p" in str(w)]
+
+    def error(self, policy: str) -> str:
+        (error,), _ = self.checked(policy)
+        return error
+
+    def test_good(self) -> None:
+        self.write("users", f"a:{APR1}")
+        self.write("keys", f'{{"keys": [{KEY}]}}', 0o644)
+        self.assertEqual(self.checked(USERS), ([], []))
+        self.assertEqual(self.checked(KEYS), ([], []))
+        self.assertEqual(self.checked('jwt = { audience = "a", keys = "https://a/k" }'), ([], []))
+
+    def test_place_and_what_is_wrong(self) -> None:
+        for policy, place in (
+            (USERS, "policies.p.basic_auth.users"),
+            (KEYS, "policies.p.jwt.keys"),
+        ):
+            missing = self.error(policy)
+            self.assertIn(f"edge.toml:{len(MINIMAL.splitlines()) + 2}: {place}", missing)
+            self.assertIn("No such file", missing)
+        self.write("users", "a:hunter2")
+        error = self.error(USERS)
+        self.assertIn("users: line 1: not a hash", error)
+        self.assertNotIn("hunter2", error)
+        self.write("keys", "{}")
+        self.assertIn("keys: not a JSON Web Key Set", self.error(KEYS))
+
+    def test_what_others_may_do(self) -> None:
+        self.write("users", f"a:{APR1}", 0o604)
+        (_, (warning,)) = self.checked(USERS)
+        self.assertIn("can be read by everybody; chmod o-rw", warning)
+        self.write("users", f"a:{APR1}", 0o602)
+        self.assertIn("can be written by everybody", self.checked(USERS)[1][0])
+        self.write("keys", json.dumps({"keys": [json.loads(KEY)]}), 0o646)
+        self.assertIn("can be written by everybody; chmod o-w", self.checked(KEYS)[1][0])
+
+    def test_variables(self) -> None:
+        error = self.error('basic_auth = { users = "env:TXRPROXY_TEST_NOT_SET" }')
+        self.assertIn("environment variable TXRPROXY_TEST_NOT_SET: is not set", error)
+
+    def test_without_the_extra(self) -> None:
+        self.write("users", f"a:{BCRYPT}")
+        self.write("keys", f'{{"keys": [{KEY}]}}')
+        real = importlib.util.find_spec
+
+        def without(name: str, *args: Any) -> Any:
+            return None if name in ("bcrypt", "jwt") else real(name, *args)
+
+        self.patch(importlib.util, "find_spec", without)
+        self.assertIn("needs bcrypt; install the extra", self.error(USERS))
+        self.assertIn("needs jwt; install the extra", self.error(KEYS))

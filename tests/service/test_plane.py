@@ -1,0 +1,130 @@
+"""The data plane in one process, without sockets of its own making."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.config.samples import MINIMAL
+from txrproxy.config.schema import Config
+from txrproxy.config.toml import loads
+from txrproxy.service.plane import Plane, resident
+from txrproxy.service.sockets import Listeners
+from txrproxy.transport.channel import Refused
+
+LOG = '[log]\naccess = { format = "off" }\n'
+TEXT = MINIMAL.replace("127.0.0.1:8080", "127.0.0.1:0") + LOG
+TEXT = TEXT.replace("0.0.0.0:80", "127.0.0.1:0")
+
+
+class Case(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reactor: Any = MemoryReactorClock()
+        self.listeners = Listeners()
+        self.addCleanup(self.listeners.close)
+        self.plane = Plane(self.reactor)
+        self.addCleanup(self.plane.deafen)
+
+    def config(self, more: str = "") -> Config:
+        return loads(TEXT + more, base=Path(self.mktemp()))
+
+    def give(self, config: Config, copies: int = 1) -> None:
+        groups = self.listeners.prepare(config, copies)
+        self.listeners.take(groups, 10)
+        for key, group in groups.items():
+            for index, sock in enumerate(group.sockets):
+                self.plane.give(key, index, sock.dup(), group.shared)
+
+    def reading(self) -> list[int]:
+        places = list(self.plane._sockets)
+        return [
+            index
+            for (_, index), each in zip(places, self.plane._sockets.values(), strict=True)
+            if each.port in self.reactor.getReaders()
+        ]
+
+
+class PlaneTests(Case):
+    def test_shares(self) -> None:
+        """Every socket is somebody's, whatever the number of processes."""
+        config = self.config()
+        self.give(config, 3)
+        self.plane.prepare(config)
+        self.plane.commit()
+        self.assertEqual(self.reading(), [])
+        for mine, of, expected in ((0, 1, [0, 1, 2]), (0, 2, [0, 2]), (1, 2, [1]), (2, 3, [2])):
+            self.plane.share(mine, of)
+            self.assertEqual(self.reading(), expected)
+        self.plane.share(0, 0)
+        self.assertEqual(self.reading(), [])
+
+    def test_refused(self) -> None:
+        config = self.config()
+        self.give(config)
+        self.plane.prepare(config)
+        self.plane.commit()
+        graph = self.plane.graph
+        bad = self.config('[[routes]]\nname = "r"\nresource = "no_such_module:x"\n')
+        self.assertRaises(Refused, self.plane.prepare, bad)
+        self.assertIs(self.plane.graph, graph)
+
+    def test_pools_that_are_the_same_live_on(self) -> None:
+        more = '[pools.a]\nbackends = ["http://127.0.0.1:1"]\n'
+        more += '[pools.b]\nbackends = ["http://127.0.0.1:2"]\n'
+        base = Path(self.mktemp())
+        config = loads(TEXT + more, base=base)
+        self.give(config)
+        self.plane.prepare(config)
+        self.plane.commit()
+        before = self.plane.graph
+        assert before is not None
+        self.plane.prepare(loads(TEXT + more.replace(":2", ":3"), base=base))
+        self.plane.commit()
+        after = self.plane.graph
+        assert after is not None
+        self.assertIs(after.pools["a"], before.pools["a"])
+        self.assertIsNot(after.pools["b"], before.pools["b"])
+        self.assertTrue(before.pools["b"].backends[0].connections.closed)
+        self.assertFalse(after.pools["a"].backends[0].connections.closed)
+        self.assertIs(after.limit, before.limit)
+
+    def test_discard(self) -> None:
+        """What came for a change that is not to be goes."""
+        config = self.config()
+        self.give(config)
+        self.plane.prepare(config)
+        self.plane.commit()
+        spare = socket.socket()
+        self.plane.give("other", 0, spare, True)
+        self.plane.discard()
+        self.assertEqual((spare.fileno(), len(self.plane._sockets)), (-1, 1))
+
+    def test_drain(self) -> None:
+        config = self.config()
+        self.give(config)
+        self.plane.prepare(config)
+        self.plane.commit()
+        assert self.plane.graph is not None
+        connection = next(iter(self.plane.graph.listeners.values())).connections
+        stuck: Any = type("Stuck", (), {"close_when_idle": lambda s: None, "transport": None})()
+        connection.add(stuck)
+        done, again = self.plane.drain(10, softly=True), self.plane.drain(10)
+        self.reactor.advance(9)
+        self.assertNoResult(done)
+        for _ in range(50):
+            self.reactor.advance(0.05)
+        self.successResultOf(done)
+        self.successResultOf(again)
+
+    def test_drain_before_anything(self) -> None:
+        self.successResultOf(self.plane.drain(1))
+
+    def test_status(self) -> None:
+        self.assertEqual(self.plane.status()["connections"], 0)
+        self.assertEqual(self.plane.status()["pid"], os.getpid())
+        self.assertGreater(resident(), 2**20)

@@ -1,0 +1,109 @@
+"""``txrproxy cache``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+
+from tests.cache.storing import StoreTestCase, files, put, response
+from txrproxy.cache_cli import add_commands
+
+CONFIG = """\
+version = 1
+[listeners.http]
+bind = ["127.0.0.1:0"]
+[pools.app]
+backends = ["http://127.0.0.1:1"]
+[[routes]]
+name = "all"
+match = {}
+pool = "app"
+"""
+
+
+class CacheCommandTests(StoreTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        put(self.store, response(b"a", tags=[b"t"]), b"hello")
+        put(self.store, response(b"b", vary=[b"accept"], variant=b"x", invalidated=True), b"hello")
+        self.store.close()
+
+    def close(self) -> None:
+        pass
+
+    def run_it(self, *arguments: str, folder: bool = True) -> tuple[int, str]:
+        parser = argparse.ArgumentParser()
+        add_commands(parser.add_subparsers())
+        where = ("--folder", self.path) if folder else ()
+        options = parser.parse_args(["cache", *arguments, *where])
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            status = options.run(options)
+        return status, out.getvalue()
+
+    def test_ls(self) -> None:
+        status, said = self.run_it("ls")
+        self.assertEqual(status, 0)
+        self.assertRegex(
+            said,
+            r"^200 +\d+ 1970-01-01T00:00:11Z http://example.com/a\n"
+            r"200 +\d+ 1970-01-01T00:00:11Z http://example.com/b stale\n$",
+        )
+        self.assertEqual(self.run_it("ls", "http://example.com/c"), (0, ""))
+        self.assertEqual(len(self.run_it("ls", "--limit", "1")[1].splitlines()), 1)
+
+    def test_show(self) -> None:
+        said = self.run_it("show", "http://example.com/a")[1]
+        self.assertIn("tags: t\n    HTTP/1.1 200 OK\n", said)
+        said = self.run_it("show", "http://example.com/b")[1]
+        self.assertIn("vary: accept", said)
+        self.assertIn("marked as stale", said)
+        self.assertIn("nothing", self.run_it("show", "http://example.com/c")[1])
+
+    def test_purge(self) -> None:
+        status, said = self.run_it("purge", "--tag", "t", "--dry-run")
+        self.assertRegex(said, r"^1 responses would be removed, \d+ bytes\n$")
+        status, said = self.run_it("purge", "--prefix", "http://", "--soft")
+        self.assertRegex(said, r"^2 responses were marked as stale, \d+ bytes\n$")
+        status, said = self.run_it("purge", "--url", "http://example.com/a")
+        self.assertRegex(said, r"^1 responses were removed, ")
+        status, said = self.run_it("purge", "--all", "--json")
+        self.assertEqual(json.loads(said)["count"], 1)
+        self.assertEqual(files(self.store), [])
+
+    def test_stats(self) -> None:
+        self.assertRegex(self.run_it("stats")[1], r"responses +2\n")
+
+    def test_control_characters(self) -> None:
+        """An origin does not command the terminal."""
+        from txrproxy.cache_cli import _printable
+
+        self.assertEqual(_printable("a\x1b[2Jb"), "a\\x1b[2Jb")
+
+    def test_by_configuration(self) -> None:
+        folder = os.path.dirname(os.path.abspath(self.path))
+        name = os.path.basename(self.path)
+        file = os.path.join(folder, "edge.toml")
+
+        def run(caches: str, *arguments: str) -> tuple[int, str]:
+            with open(file, "w") as config:
+                config.write(CONFIG + caches)
+            return self.run_it("ls", "--config", file, *arguments, folder=False)
+
+        one = f'[caches.main]\npath = "{name}"\n'
+        two = one + '[caches.other]\npath = "other"\n'
+        self.assertEqual(len(run(one)[1].splitlines()), 2)
+        self.assertEqual(len(run(two, "--store", "main")[1].splitlines()), 2)
+        for caches, arguments, error in (
+            ("", (), "there are: none"),
+            (two, (), "there are: main, other"),
+            (two, ("--store", "x"), "no cache named x"),
+            (two, ("--store", "other"), "no such folder"),
+            ("nonsense", (), "edge.toml"),
+        ):
+            status, said = run(caches, *arguments)
+            self.assertEqual(status, 1)
+            self.assertIn(error, said)

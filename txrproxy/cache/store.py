@@ -1,0 +1,486 @@
+"""The store of a response cache: what is kept, where, and for how long; not whether it may be used.
+
+::
+
+    find ─▶ memory ─▶ page cache ─▶ a thread         what is there, for the policy to judge
+    fill ─▶ pieces ─▶ the owner's thread ─▶ a file    and into memory at once, if it is small
+    refresh, purge                                    on both
+
+The loop's side is this class and what it is made of: ``memory``, ``reading``, ``writing``. The
+other side is the :class:`~txrproxy.cache.owner.Owner`, which runs in one thread of this process.
+Whatever is asked of the owner is a message; answers come back on the loop.
+
+A purge takes effect here when it is called: until the owner has done it, what a file says is held
+against the purges that are under way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.logger import Logger
+
+from txrproxy.cache.disk import Folder
+from txrproxy.cache.entry import Entry, Vary
+from txrproxy.cache.heads import with_list
+from txrproxy.cache.index import Record
+from txrproxy.cache.jobs import Jobs, Runs
+from txrproxy.cache.memory import Memory
+from txrproxy.cache.owner import Owner
+from txrproxy.cache.purge import Purge, Purged, Purges
+from txrproxy.cache.reading import INLINE, Copy, Found, Reader, Variant
+from txrproxy.cache.stored import Stored
+from txrproxy.cache.writing import RETRY, Fill, Published, Writer
+from txrproxy.http.fields import Fields
+
+_logger = Logger()
+
+FLUSH = 5.0  # seconds between two notes of what was used
+READERS = 4  # threads that wait for a disk
+_USED = 16384  # responses in one note
+_VARIANTS = 64  # of one key in memory
+
+
+class Pending:
+    """The type of :data:`PENDING`."""
+
+    def __repr__(self) -> str:
+        return "PENDING"
+
+
+PENDING = Pending()
+"""What :meth:`Store.find` returns when the answer takes time."""
+
+
+class Varied:
+    """In memory, in the place of a key whose responses have Vary: its lists, and some of them."""
+
+    __slots__ = ("copies", "lists", "weight")
+
+    def __init__(self, key: bytes, lists: tuple[Vary, ...]) -> None:
+        self.lists = lists
+        self.copies: dict[tuple[Vary, bytes], Copy] = {}
+        self.weight = 1024 + len(key)
+
+    def add(self, copy: Copy) -> None:
+        stored = copy.stored
+        self.remove(stored)
+        while len(self.copies) >= _VARIANTS:
+            self.remove(next(iter(self.copies.values())).stored)
+        self.copies[stored.vary, stored.variant] = copy
+        self.weight += _weight(copy)
+
+    def remove(self, stored: Stored) -> None:
+        copy = self.copies.pop((stored.vary, stored.variant), None)
+        if copy is not None:
+            self.weight -= _weight(copy)
+
+
+def _weight(copy: Copy) -> int:
+    # A head is kept as text, parsed, and as what is made of it for a client.
+    return copy.length + 4 * copy.stored.head.size + 1024
+
+
+class Store:
+    """One cache. All methods are called on the loop, and none of them waits.
+
+    :param path: its folder.
+    :param max_size: bytes on disk. ``max_object``: bytes of the largest body. ``memory``: bytes of
+        the tier in memory.
+    :param clock: the reactor, or another ``IReactorTime``.
+    :param deliver: ``reactor.callFromThread``.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        max_size: int,
+        max_object: int,
+        memory: int,
+        clock: Any,
+        deliver: Callable[..., object],
+        name: str = "cache",
+        owner_thread: Runs | None = None,
+        reader_threads: Runs | None = None,
+    ) -> None:
+        self.name = name
+        self.purges = Purges()
+        self.memory: Memory[bytes, Copy | Varied] = Memory(memory)
+        self.folder = Folder(path)
+        self.owner = Owner(self.folder, max_size, name)
+        self._clock = clock
+        self._owner_thread = owner_thread or Jobs(
+            deliver, name=f"{name}-owner", idle=self.owner.step
+        )
+        self._reader_threads = reader_threads or Jobs(deliver, READERS, f"{name}-reader")
+        self._reader = Reader(self.folder, self._reader_threads, self._damaged)
+        self.writer = Writer(
+            self.owner,
+            self._owner_thread,
+            self.purges,
+            clock.seconds,
+            max_object,
+            self._committed,
+            self._published,
+        )
+        self._recall = self.memory.get
+        self._changes = 0  # of what is stored: what was read before one is not remembered after it
+        self._purging: list[Purge] = []
+        self._used: set[Stored] = set()
+        self._call: Any = None
+        self._retry: Any = None
+        self._said_closed = False
+
+    # Beginning and end.
+
+    def open(
+        self, done: Callable[[], None] | None = None, owned: Callable[[], None] | None = None
+    ) -> None:
+        """Take the folder; ``done`` is called when it is taken, or can not be had for now.
+
+        ``owned`` is called when it is taken, be it later: the time for ``control.listen``.
+        Responses can be found before that. A folder that another process owns, or that can not be
+        written to, is tried again from time to time.
+        """
+        self._call = self._clock.callLater(FLUSH, self._flush)
+
+        waiting = [] if done is None else [done]
+
+        def opened(result: bool, error: BaseException | None) -> None:
+            if error is not None or not result:
+                if not self._said_closed:
+                    self._said_closed = True
+                    _logger.error(
+                        "{name}: nothing is stored: {why}",
+                        name=self.name,
+                        why=error or "another process owns the folder",
+                    )
+                if self._call is not None:
+                    self._retry = self._clock.callLater(RETRY, self._open, opened)
+            else:
+                if self._said_closed:
+                    self._said_closed = False
+                    _logger.info("{name}: storing responses again", name=self.name)
+                if owned is not None:
+                    owned()
+            while waiting:
+                waiting.pop()()
+
+        self._open(opened)
+
+    def _open(self, opened: Callable[[bool, BaseException | None], None]) -> None:
+        self._retry = None
+        self._owner_thread.submit(self.owner.open, opened)
+
+    def close(self) -> None:
+        """Wait for what is being written, and let go of the folder. Blocks."""
+        for call in (self._call, self._retry):
+            if call is not None:
+                call.cancel()
+        self._call = self._retry = None
+        self._note()
+        self._owner_thread.submit(self.owner.close)
+        self._owner_thread.close()
+        self._reader_threads.close()
+
+    @property
+    def threads(self) -> Runs:
+        """Those that wait for a disk."""
+        return self._reader_threads
+
+    # Reading.
+
+    def find(
+        self,
+        key: bytes,
+        fields: Fields,
+        variant: Variant,
+        found: Callable[[Copy | None], None],
+    ) -> Copy | Pending | None:
+        """The response stored for a request with this key and these fields, of whatever age.
+
+        :data:`PENDING` when that takes time; ``found`` is called with it later then.
+        """
+        item = self._recall(key)
+        if item is not None:
+            if type(item) is Copy:
+                self._used.add(item.stored)
+                return item
+            assert type(item) is Varied
+            for vary in item.lists:
+                copy = item.copies.get((vary, variant(vary, fields)))
+                if copy is not None:
+                    self._used.add(copy.stored)
+                    return copy
+        try:
+            result = self._reader.find(key, fields, variant)
+        except BlockingIOError:
+            return self._find_later(key, fields, variant, found)
+        return self._take(key, result, True)
+
+    def _find_later(
+        self,
+        key: bytes,
+        fields: Fields,
+        variant: Variant,
+        found: Callable[[Copy | None], None],
+    ) -> Pending:
+        changes = self._changes
+
+        def read(result: Found | None, error: BaseException | None) -> None:
+            if error is not None or result is None:
+                _logger.error("{name}: reading failed: {error!r}", name=self.name, error=error)
+                found(None)
+            else:
+                found(self._take(key, result, changes == self._changes))
+
+        self._reader_threads.submit(lambda: self._reader.wait(key, fields, variant), read)
+        return PENDING
+
+    def _take(self, key: bytes, result: Found, remember: bool) -> Copy | None:
+        """What was read, after the purges that are under way; and into memory with it."""
+        copy, lists = result
+        if copy is not None and self._purging:
+            remember = False
+            for purge in self._purging:
+                if purge.matches(copy.stored):
+                    if not purge.soft:
+                        copy.close()
+                        return None
+                    copy.stored = copy.stored.replaced(invalidated=True)
+        if remember:
+            if lists:
+                self._put_lists(key, lists)
+            if copy is not None and copy.body is not None:
+                self._put(copy)
+        if copy is not None:
+            self._used.add(copy.stored)
+            if len(self._used) > _USED:
+                self._note()
+        return copy
+
+    def _damaged(self, name: str, fd: int, error: BaseException) -> None:
+        """From any thread."""
+        inode = os.fstat(fd).st_ino
+
+        def discarded(_: None, __: BaseException | None) -> None:
+            _logger.warn(
+                "{name}: a damaged file was removed: {file}: {error}",
+                name=self.name,
+                file=name,
+                error=error,
+            )
+
+        self._owner_thread.submit(lambda: self.owner.discard(name, inode), discarded)
+
+    def used(self, stored: Stored) -> None:
+        """A response was used without :meth:`find`: it is to stay."""
+        self._used.add(stored)
+
+    # The tier in memory.
+
+    def _put(self, copy: Copy) -> None:
+        """Keep a small response, in the place of the one that it replaces."""
+        stored = copy.stored
+        key = stored.key
+        item = self.memory.peek(key)
+        if type(item) is Varied or stored.vary:
+            if type(item) is not Varied:
+                item = Varied(key, (stored.vary,))
+            item.add(copy)
+            self.memory.put(key, item, item.weight)
+        else:
+            self.memory.put(key, copy, _weight(copy))
+
+    def _put_lists(self, key: bytes, lists: tuple[Vary, ...]) -> None:
+        item = self.memory.peek(key)
+        if type(item) is not Varied:
+            varied = Varied(key, lists)
+            if type(item) is Copy and () in lists:
+                varied.add(item)
+            item = varied
+        item.lists = lists
+        self.memory.put(key, item, item.weight)
+
+    def _recalled(self, stored: Stored) -> Copy | None:
+        """What is in memory in the place of this response."""
+        item = self.memory.peek(stored.key)
+        if type(item) is Varied:
+            return item.copies.get((stored.vary, stored.variant))
+        return item if type(item) is Copy and not stored.vary else None
+
+    def _forget(self, stored: Stored) -> None:
+        item = self.memory.peek(stored.key)
+        if type(item) is Varied:
+            item.remove(stored)
+            self.memory.put(stored.key, item, item.weight)
+        elif item is not None:
+            self.memory.remove(stored.key)
+
+    def _settled(self, stored: Stored) -> None:
+        """The disk has it now: what was read from there before is not to stay in memory."""
+        self._changes += 1
+        copy = self._recalled(stored)
+        if copy is not None and copy.stored is not stored:
+            self._forget(stored)
+
+    def _purge_memory(self, purge: Purge) -> None:
+        memory = self.memory
+        if purge.kind == "all" and not purge.soft:
+            memory.clear()
+            return
+        if purge.kind == "key":
+            item = memory.peek(purge.value)
+            items = [] if item is None else [item]
+        else:
+            items = list(memory.values())
+        for item in items:
+            for copy in [item] if type(item) is Copy else [*item.copies.values()]:  # type: ignore[union-attr]
+                stored = copy.stored
+                if not purge.matches(stored):
+                    continue
+                if purge.soft:
+                    self._put(Copy(stored.replaced(invalidated=True), copy.body))
+                else:
+                    self._forget(stored)
+
+    # Writing.
+
+    def mark(self) -> int:
+        """The present, for :meth:`fill` and :meth:`refresh`: take it before asking the origin."""
+        return self.purges.number
+
+    def fill(
+        self, stored: Stored, expected: int | None = None, since: int | None = None
+    ) -> Fill | None:
+        """Begin to store a response whose body will come; ``expected`` is its length if known.
+
+        None if it can not be stored. ``since`` is the :meth:`mark` of when it was asked for.
+        """
+        return self.writer.fill(stored, expected, self.purges.number if since is None else since)
+
+    def _committed(self, stored: Stored, body: bytes) -> None:
+        self._changes += 1
+        if len(body) <= INLINE:
+            if stored.vary:
+                item = self.memory.peek(stored.key)
+                lists = item.lists if type(item) is Varied else ()
+                self._put_lists(stored.key, with_list(lists, stored.vary))
+            self._put(Copy(stored, body))
+
+    def _published(self, published: Published) -> None:
+        entry, state, lists = published
+        stored = entry.stored
+        if lists:
+            self._put_lists(stored.key, lists)
+        if stored.length > INLINE:
+            self._reader.trust(state, stored.length, entry.checksum)
+        self._settled(stored)
+
+    def refresh(self, copy: Copy, stored: Stored, since: int | None = None) -> Stored | None:
+        """Say ``stored`` of the body of ``copy`` from now on, as after a validation.
+
+        Returns what it is after the purges since the :meth:`mark` ``since``; None if it was purged.
+        """
+        known = self.purges.since(self.purges.number if since is None else since, stored)
+        if known is None:
+            return None
+        old = copy.stored
+        if copy.body is not None:
+            there = self._recalled(old)
+            if there is None or there.stored is old:
+                self._put(Copy(known, copy.body))
+        self._changes += 1
+
+        def updated(result: tuple[Entry, os.stat_result] | None, error: object) -> None:
+            if isinstance(error, OSError):
+                self.writer.turn_off(error)
+            if result is not None and known.length > INLINE:
+                entry, state = result
+                self._reader.trust(state, known.length, entry.checksum)
+            self._settled(known)
+
+        self._owner_thread.submit(lambda: self.owner.update(old, known), updated)
+        return known
+
+    # Purging.
+
+    def purge(
+        self, purge: Purge, done: Callable[[Purged | None, BaseException | None], None]
+    ) -> None:
+        """Take out, or mark as stale, what matches; ``done`` is told how much that was.
+
+        Nothing that matches is found from now on. An error (``NotReady`` where another process owns
+        the folder, OSError) means that files may have stayed, and can be found again.
+        """
+        self.purges.add(purge)
+        self._changes += 1
+        self._purging.append(purge)
+        self._purge_memory(purge)
+
+        def purged(result: Purged | None, error: BaseException | None) -> None:
+            self._purging.remove(purge)
+            self._changes += 1
+            done(result, error)
+
+        self._owner_thread.submit(lambda: self.owner.purge(purge), purged)
+
+    def preview(
+        self, purge: Purge, done: Callable[[Purged | None, BaseException | None], None]
+    ) -> None:
+        """Tell ``done`` what a purge would take."""
+        self._owner_thread.submit(lambda: self.owner.preview(purge), done)
+
+    # Questions.
+
+    def listing(
+        self,
+        prefix: bytes,
+        limit: int,
+        done: Callable[[Sequence[Record] | None, BaseException | None], None],
+    ) -> None:
+        """Tell ``done`` of responses whose URL begins with ``prefix``, in their order."""
+        self._owner_thread.submit(lambda: self.owner.listing(prefix, limit), done)
+
+    def show(
+        self,
+        url: bytes,
+        done: Callable[[Sequence[Stored] | None, BaseException | None], None],
+    ) -> None:
+        """Tell ``done`` of every response stored for a URL."""
+        self._owner_thread.submit(lambda: self.owner.show(url), done)
+
+    def stats(self, done: Callable[[dict[str, Any] | None, BaseException | None], None]) -> None:
+        """Tell ``done`` the figures of the cache by name."""
+
+        def counted(figures: dict[str, Any] | None, error: BaseException | None) -> None:
+            if figures is not None:
+                memory = self.memory
+                figures.update(
+                    memory_objects=len(memory),
+                    memory_size=memory.size,
+                    memory_limit=memory.limit,
+                    given_up=self.writer.given_up,
+                    storing=self.writer.storing,
+                )
+            done(figures, error)
+
+        self._owner_thread.submit(self.owner.stats, counted)
+
+    # What was used.
+
+    def _flush(self) -> None:
+        self._call = self._clock.callLater(FLUSH, self._flush)
+        self._note()
+
+    def _note(self) -> None:
+        used, self._used = self._used, set()
+        if used:
+            self._owner_thread.submit(lambda: self.owner.used(used), _ignore)
+
+
+def _ignore(_: object, __: object) -> None:
+    """Uses that can not be noted are no harm."""

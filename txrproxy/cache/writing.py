@@ -1,0 +1,397 @@
+"""From a response that is passing by to a file, in the background and never in the way.
+
+A :class:`Fill` takes the body as it comes. What is small is kept until it is whole and goes to the
+thread in one piece; what is large goes in pieces of :data:`PIECE` bytes. Pieces wait in a queue
+with a bound in bytes for all fills together: where the disk is too slow for it a fill gives itself
+up, and the response goes on to its client unstored.
+
+A disk that is full, broken or read-only turns storing off for a while, with one line in the log;
+the first fill after that time is the try.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from zlib import crc32
+
+from twisted.logger import Logger
+
+from txrproxy.cache.entry import (
+    BLOCK,
+    Entry,
+    Vary,
+    body_checksum,
+    body_offset,
+    encode_head,
+    encode_table,
+    slot_size,
+)
+from txrproxy.cache.index import cost
+from txrproxy.cache.jobs import Runs
+from txrproxy.cache.owner import NoRoom, NotReady, Owner
+from txrproxy.cache.purge import Purges
+from txrproxy.cache.stored import Stored
+from txrproxy.http.fields import Fields, make_line
+from txrproxy.http.head import ResponseHead
+
+PIECE = 256 * 1024
+QUEUE = 32 * 1024 * 1024
+RETRY = 10.0  # seconds that storing stays off after an error
+
+_logger = Logger()
+
+Published = tuple[Entry, os.stat_result, tuple[Vary, ...]]
+
+
+class Fill:
+    """One response on its way into the store; made by :meth:`Writer.fill`. On the loop.
+
+    ``stored`` is what is known of it; its length is settled by :meth:`commit`. ``alive`` is whether
+    it may still be stored. ``on_written`` is told how much of the body is in the file so far and,
+    once, a descriptor to read it by, which is for it to close; otherwise -1.
+    """
+
+    __slots__ = (
+        "_expected",
+        "_file",
+        "_held",
+        "_held_size",
+        "_since",
+        "_writer",
+        "alive",
+        "length",
+        "offset",
+        "on_written",
+        "spooled",
+        "stored",
+        "written",
+    )
+
+    def __init__(
+        self, writer: Writer, stored: Stored, offset: int, expected: int | None, since: int
+    ) -> None:
+        self.stored = stored
+        self.length = 0
+        self.alive = True
+        self.offset = offset  # of the body in the file
+        self.spooled = False
+        self.written = 0  # bytes of the body that are in the file
+        self.on_written: Callable[[int, int], None] | None = None
+        self._writer = writer
+        self._expected = expected
+        self._since = since
+        self._held: list[bytes] = []
+        self._held_size = 0
+        self._file: File | None = None
+
+    def write(self, data: bytes) -> bool:
+        """Take more of the body; False when it will not be stored."""
+        if not self.alive:
+            return False
+        self.length += len(data)
+        if self.length > self._writer.max_object or (
+            self._expected is not None and self.length > self._expected
+        ):
+            self.abort()
+            return False
+        self._held.append(data)
+        self._held_size += len(data)
+        if self._held_size >= PIECE:
+            return self._pass_on()
+        return True
+
+    def commit(self, done: Callable[[Stored | None], None] | None = None) -> Stored | None:
+        """The body is whole: publish it. Returns the response as it is stored, None if it is not.
+
+        After a response, ``done`` is called once it is in its place, or with None if it did not
+        get there.
+        """
+        if not self.alive:
+            return None
+        stored = self.stored
+        if self._expected is not None and self.length != self._expected:
+            self.abort()
+            return None
+        known = self._writer.purges.since(self._since, stored)
+        if known is None:
+            self.abort()
+            return None
+        whole = _with_length(known, self.length)
+        self.alive = False
+        body = b"".join(self._held) if self._file is None else None
+        if not self._writer.finish(self, whole, body, self._held, self._held_size, done):
+            return None
+        self._held = []
+        return whole
+
+    def abort(self) -> None:
+        """It will not be stored."""
+        self.alive = False
+        self._held = []
+        if self._file is not None:
+            self._writer.drop(self._file)
+            self._file = None
+
+    def _pass_on(self) -> bool:
+        pieces, size = self._held, self._held_size
+        self._held, self._held_size = [], 0
+        if self._file is None:
+            self._file = File(self._writer.owner, self.offset)
+        if not self._writer.write(self, self._file, pieces, size):
+            self.abort()
+            return False
+        return True
+
+
+def _with_length(stored: Stored, length: int) -> Stored:
+    head = stored.head
+    if b"content-length" not in head.fields and head.status != 204:
+        line = make_line(b"Content-Length", b"%d" % length)
+        fields = Fields((*head.fields.lines, line))
+        head = ResponseHead(
+            head.status, head.status_line[13:-2], True, fields, head.size + len(line[2])
+        )
+    return Stored(
+        stored.key,
+        stored.url,
+        head,
+        length,
+        stored.requested,
+        stored.responded,
+        vary=stored.vary,
+        variant=stored.variant,
+        tags=stored.tags,
+        invalidated=stored.invalidated,
+    )
+
+
+class File:
+    """A file that is being written, in the owner's thread."""
+
+    def __init__(self, owner: Owner, offset: int) -> None:
+        self._owner = owner
+        self._offset = offset
+        self._fd = -1
+        self._path = ""
+        self._reserved = 0
+        self._size = 0  # of the body so far
+        self._sums: list[int] = []
+        self.failed = False
+
+    def write(self, pieces: list[bytes], spool: bool = False) -> int:
+        """Raises OSError, NoRoom, NotReady; the file is gone then.
+
+        With ``spool``, returns another descriptor of the file for who wants to read it, or -1.
+        """
+        if self.failed:
+            return -1
+        try:
+            size = sum(map(len, pieces))
+            if self._fd < 0:
+                self._reserve(cost(self._offset + size))
+                self._fd, self._path = self._owner.folder.temporary()
+            else:
+                self._reserve(size + 8)
+            for piece in pieces:
+                self._sum(piece)
+            _write_at(self._fd, b"".join(pieces), self._offset + self._size - size)
+            return os.dup(self._fd) if spool else -1
+        except BaseException:
+            self.drop()
+            raise
+
+    def finish(self, stored: Stored, pieces: list[bytes]) -> Published:
+        """Write the rest and publish. Raises what :meth:`write` does; the file is gone then."""
+        if self.failed:
+            raise NoRoom
+        self.write(pieces)
+        try:
+            checksum = body_checksum(self._sums)
+            head = encode_head(stored, checksum)
+            entry = Entry(stored, checksum, self._offset, 1)
+            table = encode_table(self._sums)
+            if table:
+                _write_at(self._fd, table, self._offset + self._size)
+            _write_at(self._fd, head, 0)
+            reserved, self._reserved = self._reserved, 0
+            lists = self._owner.publish(self._path, stored, entry.size, reserved)
+            self._path = ""
+            return entry, os.fstat(self._fd), lists
+        finally:
+            self.drop()
+
+    def drop(self) -> None:
+        """Give up what is not published."""
+        self.failed = True
+        self._owner.release(self._reserved)
+        self._reserved = 0
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        if self._path:
+            with suppress(OSError):
+                os.unlink(self._path)
+            self._path = ""
+
+    def _reserve(self, size: int) -> None:
+        self._owner.reserve(size)
+        self._reserved += size
+
+    def _sum(self, piece: bytes) -> None:
+        view = memoryview(piece)
+        sums = self._sums
+        while view:
+            room = BLOCK - self._size % BLOCK
+            if room == BLOCK:
+                sums.append(0)
+            part = view[:room]
+            sums[-1] = crc32(part, sums[-1])
+            self._size += len(part)
+            view = view[room:]
+
+
+def _write_at(fd: int, data: bytes, place: int) -> None:
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(fd, view, place)
+        place += count
+        view = view[count:]
+
+
+class Writer:
+    """The loop's side of all fills.
+
+    :param threads: one thread, the owner's.
+    :param committed: told of each small response that is whole, before it is written.
+    :param published: told of each response that got into its place.
+    :param seconds: a monotonic clock.
+    """
+
+    def __init__(
+        self,
+        owner: Owner,
+        threads: Runs,
+        purges: Purges,
+        seconds: Callable[[], float],
+        max_object: int,
+        committed: Callable[[Stored, bytes], None],
+        published: Callable[[Published], None],
+        queue: int = QUEUE,
+    ) -> None:
+        self.owner = owner
+        self.purges = purges
+        self.max_object = max_object
+        self.queued = 0  # bytes
+        self.given_up = 0  # fills that met a full queue
+        self._threads = threads
+        self._seconds = seconds
+        self._committed = committed
+        self._published = published
+        self._queue = queue
+        self._off_until: float | None = None
+        self._failing = False
+
+    @property
+    def storing(self) -> bool:
+        """Whether a fill that begins now can come to anything."""
+        off = self._off_until
+        if off is not None:
+            if self._seconds() < off:
+                return False
+            self._off_until = None
+        return self.owner.ready
+
+    def fill(self, stored: Stored, expected: int | None, since: int) -> Fill | None:
+        if expected is not None and expected > self.max_object:
+            return None
+        if not self.storing:
+            return None
+        try:
+            offset = body_offset(slot_size(stored))
+        except ValueError:
+            return None
+        return Fill(self, stored, offset, expected, since)
+
+    def write(self, fill: Fill, file: File, pieces: list[bytes], size: int) -> bool:
+        if self.queued + size > self._queue:
+            self.given_up += 1
+            return False
+        self.queued += size
+
+        spool = fill.on_written is not None and not fill.spooled
+        fill.spooled |= spool
+
+        def done(fd: int, error: BaseException | None) -> None:
+            self.queued -= size
+            if error is not None:
+                fill.abort()
+                self._failed(error)
+                return
+            fill.written += size
+            if fill.on_written is not None:
+                fill.on_written(fill.written, fd)
+
+        self._threads.submit(lambda: file.write(pieces, spool), done)
+        return True
+
+    def finish(
+        self,
+        fill: Fill,
+        stored: Stored,
+        body: bytes | None,
+        held: list[bytes],
+        size: int,
+        done: Callable[[Stored | None], None] | None,
+    ) -> bool:
+        """Whether it is on its way."""
+        if self.queued + size > self._queue:
+            self.given_up += 1
+            fill.abort()
+            return False
+        file = fill._file or File(self.owner, fill.offset)
+        self.queued += size
+        pieces = held if body is None else [body]
+
+        def finished(result: Published, error: BaseException | None) -> None:
+            self.queued -= size
+            if error is not None:
+                self._failed(error)
+            else:
+                self._worked()
+                self._published(result)
+            if done is not None:
+                done(stored if error is None else None)
+
+        if body is not None:
+            self._committed(stored, body)
+        self._threads.submit(lambda: file.finish(stored, pieces), finished)
+        return True
+
+    def drop(self, file: File) -> None:
+        self._threads.submit(file.drop)
+
+    def _failed(self, error: BaseException) -> None:
+        if isinstance(error, (NoRoom, NotReady)):
+            return
+        if not isinstance(error, OSError):
+            _logger.error("{name}: storing failed: {error!r}", name=self.owner.name, error=error)
+            return
+        self._off_until = self._seconds() + RETRY
+        if not self._failing:
+            self._failing = True
+            _logger.error(
+                "{name}: nothing is stored for now, responses pass by: {error}",
+                name=self.owner.name,
+                error=error,
+            )
+
+    def turn_off(self, error: OSError) -> None:
+        """Something else than a fill found that the folder can not be written to."""
+        self._failed(error)
+
+    def _worked(self) -> None:
+        if self._failing:
+            self._failing = False
+            _logger.info("{name}: storing responses again", name=self.owner.name)

@@ -1,0 +1,148 @@
+"""``txrproxy cache ls | show | purge | stats``: a cache's folder, in a person's words.
+
+It works while the proxy runs, and when none does; see ``cache/control.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from txrproxy.cache.control import NoOwner, ask
+from txrproxy.config.problems import ConfigErrors
+from txrproxy.config.toml import load
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``cache`` to the commands of ``argparse``; each sets ``run`` as the others do."""
+    cache = commands.add_parser(
+        "cache",
+        help="look into a response cache, or take something out of it",
+        description="Works on the cache of a configuration, or on a folder; the proxy may run.",
+    )
+    verbs = cache.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def verb(name: str, run: Callable[[Any], int], about: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = verbs.add_parser(name, help=about, description=about)
+        where = parser.add_mutually_exclusive_group(required=True)
+        where.add_argument("--config", metavar="FILE", help="the TOML file")
+        where.add_argument("--folder", metavar="PATH", help="the folder of a cache")
+        parser.add_argument("--store", metavar="NAME", help="which cache, if there are several")
+        parser.add_argument("--json", action="store_true", help="for programs to read")
+        parser.set_defaults(run=lambda options: _guarded(run, options))
+        return parser
+
+    ls = verb("ls", _ls, "list what is stored, by URL")
+    ls.add_argument("prefix", nargs="?", default="", help="only URLs that begin so")
+    ls.add_argument("--limit", type=int, default=1000, help="at most so many (1000)")
+    verb("show", _show, "everything stored for a URL").add_argument("url")
+    purge = verb("purge", _purge, "take responses out, or mark them as stale")
+    what = purge.add_mutually_exclusive_group(required=True)
+    what.add_argument("--url", help="the one with this URL")
+    what.add_argument("--prefix", help="all whose URL begins so")
+    what.add_argument("--tag", help="all with this tag")
+    what.add_argument("--all", action="store_true", help="everything")
+    purge.add_argument("--soft", action="store_true", help="keep them, but ask the origin first")
+    purge.add_argument("--dry-run", action="store_true", help="only say how much that is")
+    verb("stats", _stats, "figures")
+
+
+def _guarded(run: Callable[[Any], int], options: Any) -> int:
+    try:
+        return run(options)
+    except (ConfigErrors, NoOwner, OSError, ValueError) as error:
+        print(f"txrproxy cache: {error}", file=sys.stderr)
+        return 1
+
+
+def _folder(options: Any) -> str:
+    if options.folder is not None:
+        return str(options.folder)
+    config = load(options.config, available=False)
+    names = ", ".join(map(str, config.caches)) or "none"
+    if options.store is None:
+        if len(config.caches) != 1:
+            raise ValueError(f"say which cache, with --store; there are: {names}")
+        (cache,) = config.caches.values()
+    else:
+        found = [cache for name, cache in config.caches.items() if str(name) == options.store]
+        if not found:
+            raise ValueError(f"no cache named {options.store}; there are: {names}")
+        (cache,) = found
+    return str(config.resolve(cache.path))
+
+
+def _text(value: str) -> str:
+    """What a person typed, as it is on the wire."""
+    return value.encode("utf-8").decode("latin-1")
+
+
+def _ask(options: Any, lines: Callable[[Any], Iterable[str]], **question: Any) -> int:
+    result = ask(_folder(options), question)
+    if options.json:
+        print(json.dumps(result, indent=2))
+    else:
+        for line in lines(result):
+            print(_printable(line))
+    return 0
+
+
+def _printable(line: str) -> str:
+    """A line for a terminal: what came from an origin is not to command it."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in line)
+
+
+def _ls(options: Any) -> int:
+    def lines(found: Any) -> Iterable[str]:
+        for item in found:
+            about = f"{item['status']} {item['size']:>12} {_when(item['responded'])}"
+            yield f"{about} {item['url']}{' stale' if item['invalidated'] else ''}"
+
+    return _ask(options, lines, ask="ls", prefix=_text(options.prefix), limit=options.limit)
+
+
+def _show(options: Any) -> int:
+    def lines(found: Any) -> Iterable[str]:
+        if not found:
+            yield "nothing is stored for it"
+        for item in found:
+            yield f"{item['url']}, {item['length']} bytes, {_when(item['responded'])}"
+            if item["invalidated"]:
+                yield "  marked as stale by a purge"
+            for name in ("vary", "tags"):
+                if item[name]:
+                    yield f"  {name}: {', '.join(item[name])}"
+            for line in item["head"].split("\r\n"):
+                if line:
+                    yield f"    {line}"
+
+    return _ask(options, lines, ask="show", url=_text(options.url))
+
+
+def _purge(options: Any) -> int:
+    kind = next(k for k in ("url", "prefix", "tag", "all") if getattr(options, k))
+    value = "" if kind == "all" else _text(getattr(options, kind))
+    did = "would be" if options.dry_run else "were"
+    how = "marked as stale" if options.soft else "removed"
+
+    def lines(result: Any) -> Iterable[str]:
+        yield f"{result['count']} responses {did} {how}, {result['size']} bytes"
+
+    what = "preview" if options.dry_run else "purge"
+    return _ask(options, lines, ask=what, kind=kind, value=value, soft=options.soft)
+
+
+def _stats(options: Any) -> int:
+    return _ask(
+        options,
+        lambda figures: (f"{name:16}{value}" for name, value in figures.items()),
+        ask="stats",
+    )
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

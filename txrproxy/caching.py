@@ -1,0 +1,611 @@
+"""A route whose responses are kept: does what the cache's policy decides.
+
+::
+
+    serve ─▶ find ─▶ a copy that may be used ──────────────────────────▶ hit
+               │     stale, while it is renewed ─▶ hit, and a fetch in the background
+               └─▶ none, or to be validated ─▶ wait for who fetches the same, or fetch:
+                      304 ───────────────────▶ refresh ────────────────▶ hit
+                      an error, stale allowed ─────────────────────────▶ hit
+                      storable ──────────────▶ fill, and read along
+                      else ──────────────────▶ the response as it comes
+
+The decisions are :mod:`txrproxy.cache.policy`'s, the mechanism is :mod:`txrproxy.cache.store`'s.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from copy import copy as shallow
+from functools import partial
+from typing import Any
+
+from txrproxy.cache.collapse import Flight, Flights
+from txrproxy.cache.key import KeyMaker, absolute_url, variant
+from txrproxy.cache.policy import (
+    PLAIN,
+    REPLACED,
+    STALE_ERRORS,
+    Answer,
+    Demand,
+    Reuse,
+    Rules,
+    Verdict,
+    after_head,
+    answer,
+    conditional_lines,
+    for_request,
+    forwarded,
+    hit_lines,
+    invalidated_by,
+    not_modified,
+    not_modified_head,
+    reuse,
+    storable,
+    validated,
+)
+from txrproxy.cache.purge import Purge
+from txrproxy.cache.reading import Copy
+from txrproxy.cache.store import PENDING, Store
+from txrproxy.cache.stored import Stored
+from txrproxy.errors import ONLY_IF_CACHED, Reason
+from txrproxy.exchange import Exchange
+from txrproxy.fetching import Asked, Fetch
+from txrproxy.http.date import http_date_line
+from txrproxy.http.fields import Fields, make_line
+from txrproxy.http.forward import believed_scheme
+from txrproxy.http.head import RequestHead, ResponseHead
+from txrproxy.playback import Following, Playback
+from txrproxy.routing.plan import Serve
+
+MAX_ROUNDS = 2  # how often a request waits for another's response before it goes alone
+MAX_COUNTED = 65536  # keys whose uses are counted, or whose responses are known to be for one only
+UNSHARED = 10.0  # seconds for which requests for what was not storable do not wait for each other
+
+
+class Caching:
+    """The cache of one route. ``serve`` is what its plan does; ``other`` is done without a cache.
+
+    ``later(call)`` calls in the next turn of the loop. ``show_key`` puts the key into Cache-Status.
+    ``min_uses`` is how often a thing is asked for before it is kept.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        flights: Flights,
+        rules: Rules,
+        keys: KeyMaker,
+        other: Serve,
+        later: Callable[[Callable[[], None]], object],
+        *,
+        collapse: bool = True,
+        min_uses: int = 1,
+        show_key: bool = False,
+    ) -> None:
+        self._store = store
+        self._recall = store.memory.get
+        self._flights = flights
+        self._rules = rules
+        self._keys = keys
+        self._other = other
+        self._later = later
+        self._collapse = collapse
+        self._min_uses = min_uses
+        self._show_key = show_key
+        self._uses: dict[bytes, int] = {}
+        self._unshared: dict[bytes, float] = {}  # key -> until when
+
+    # 1: what is there for a request.
+
+    def serve(self, exchange: Exchange) -> None:
+        """Answer from the cache, or see to it that the answer comes into it."""
+        head = exchange.head
+        demand = for_request(head, self._rules)
+        peer = exchange.downstream.peer
+        scheme = peer.scheme
+        if peer.trusted:
+            scheme = believed_scheme(head.fields) or scheme
+        target = head.target.origin
+        if not demand.lookup:
+            self._pass(exchange, demand, absolute_url(scheme, head.authority, target))
+            return
+        key = self._keys.key(scheme, head.authority, target, head.fields, peer.trusted)
+        if head.method == b"GET" and (demand.plain or demand.whole):
+            # The common case, in as few steps as may be.
+            recalled = self._recall(key)
+            if type(recalled) is Copy and self._replay(exchange, recalled, demand):
+                return
+        copy = self._store.find(key, head.fields, variant, partial(self._late, exchange, key))
+        if copy is not PENDING:
+            self._found(exchange, key, copy)  # type: ignore[arg-type]
+
+    def _replay(self, exchange: Exchange, copy: Copy, demand: Demand) -> bool:
+        """Send what is in memory, if it is fresh; its head is made once a second."""
+        now = exchange.site.wall()
+        if not demand.plain:
+            use = reuse(copy.stored, demand, now, self._rules)
+            if use.verdict is not Verdict.FRESH:
+                return False
+        rules = exchange.response_rules
+        hot = copy.hot
+        if hot is None or hot[0] != int(now) or hot[1] is not rules or exchange.added:
+            stored = copy.stored
+            use = reuse(stored, PLAIN, now, self._rules)
+            block = rules.block(stored.head)
+            # What is not fresh for a whole second more, or differs from client to client, takes the
+            # long way.
+            if use.verdict is not Verdict.FRESH or use.ttl < 1.0:
+                return False
+            if block.names_backend or exchange.added:
+                return False
+            lines = hit_lines(use.age, use.ttl, stored.key if self._show_key else b"")
+            date = http_date_line(now) if block.needs_date else b""
+            head = b"".join((stored.head.status_line, block.block, date, lines))
+            copy.hot = hot = (int(now), rules, stored.head.status, head)
+            self._store.used(stored)
+        assert copy.body is not None
+        exchange.replay(hot[2], hot[3], copy.body)
+        return True
+
+    def _late(self, exchange: Exchange, key: bytes, copy: Copy | None) -> None:
+        """What was stored had to be read from the disk."""
+        if exchange.over:
+            if copy is not None:
+                copy.close()
+        else:
+            exchange.go_on(lambda exchange: self._found(exchange, key, copy))
+
+    def _asked(self, exchange: Exchange, key: bytes) -> Asked:
+        head, peer = exchange.head, exchange.downstream.peer
+        scheme = (peer.trusted and believed_scheme(head.fields)) or peer.scheme
+        url = absolute_url(scheme, head.authority, head.target.origin)
+        demand = for_request(head, self._rules)
+        if exchange.sent and not demand.authorized:
+            # A policy tells the backend who it is, which may answer as if it had seen credentials.
+            demand = shallow(demand)
+            demand.authorized = True
+        return Asked(demand, key, url)
+
+    def _found(self, exchange: Exchange, key: bytes, copy: Copy | None, rounds: int = 0) -> None:
+        asked = self._asked(exchange, key)
+        asked.rounds = rounds
+        demand = asked.demand
+        if copy is not None:
+            use = reuse(copy.stored, demand, exchange.site.wall(), self._rules)
+            if use.verdict is not Verdict.VALIDATE:
+                if use.verdict is Verdict.STALE_WHILE_REVALIDATE:
+                    self._renew(exchange, asked, copy, use)
+                stale = use.verdict is not Verdict.FRESH
+                self._hit(exchange, demand, copy, use, b"stale" if stale else b"hit")
+                return
+            asked.copy, asked.use, asked.fwd = copy, use, use.fwd
+        if demand.only_if_cached:
+            self._close(asked)
+            exchange.added = (*exchange.added, self._status(asked))
+            exchange.fail(ONLY_IF_CACHED)
+        else:
+            self._miss(exchange, asked)
+
+    def _hit(self, exchange: Exchange, demand: Demand, copy: Copy, use: Reuse, note: bytes) -> None:
+        key = copy.stored.key if self._show_key else b""
+        self._play(exchange, demand, copy, note, hit_lines(use.age, use.ttl, key))
+
+    def _play(
+        self, exchange: Exchange, demand: Demand, copy: Copy, note: bytes, more: bytes
+    ) -> None:
+        """Send what a client asks for of a copy."""
+        exchange.cache = note
+        stored = copy.stored
+        made: Answer = answer(exchange.head, demand, stored, os.urandom(12).hex().encode())
+        if exchange.head.method == b"HEAD" or not made.length:
+            copy.close()
+            exchange.respond(made.head, 0, b"", True, more)
+        elif copy.body is not None:
+            content = b"".join(
+                [
+                    part.head + copy.body[part.start : part.start + part.length]
+                    for part in made.parts
+                ]
+            )
+            exchange.respond(made.head, made.length, content + made.tail, True, more)
+        else:
+            exchange.respond(made.head, made.length, b"", False, more)
+            Playback(exchange, copy, made.parts, made.tail, self._later).start()
+
+    # 2: when a backend has to be asked.
+
+    def _pass(self, exchange: Exchange, demand: Demand, url: bytes) -> None:
+        """Not for the cache, but it may learn from it."""
+        exchange.cache = b"bypass"
+        value = forwarded(demand.fwd, detail=demand.detail)
+        exchange.added = (*exchange.added, make_line(b"Cache-Status", value))
+        if demand.invalidates:
+            exchange.watch = lambda exchange, head: self._invalidate(demand, url, head)
+        self._other(exchange)
+
+    def _invalidate(self, demand: Demand, url: bytes, head: ResponseHead) -> None:
+        for gone in invalidated_by(demand, url, head):
+            self._store.purge(Purge("url", gone), _ignore)
+
+    def _miss(self, exchange: Exchange, asked: Asked) -> None:
+        demand = asked.demand
+        if exchange.head.method == b"HEAD" or (demand.ranged and asked.copy is None):
+            self._alone(exchange, asked)
+            return
+        now = exchange.site.seconds()
+        asked.mark = self._store.mark()
+        if self._collapse and not demand.no_cache and asked.rounds < MAX_ROUNDS:
+            flight = self._flights.get(asked.key)
+            if flight is not None and (
+                flight.stored is None or self.accepts(exchange, asked, flight.stored)
+            ):
+                exchange.upstream = waiting = _Waiting(self, exchange, asked)
+                flight.attach(waiting, now)
+                waiting.flight = flight
+                return
+        if asked.rounds >= MAX_ROUNDS or self._unshared.get(asked.key, 0.0) > now:
+            self._alone(exchange, asked)
+            return
+        self._fetch(exchange, asked, self._flights.lead(asked.key))
+
+    def _alone(self, exchange: Exchange, asked: Asked) -> None:
+        """Send the request on, and keep nothing of its response."""
+        exchange.cache = b"miss"
+        exchange.added = (*exchange.added, self._status(asked))
+        if exchange.head.method == b"HEAD" and asked.copy is not None:
+            exchange.watch = partial(self._after_head, asked, exchange.site.wall())
+        else:
+            self._close(asked)
+        self._other(exchange)
+
+    def _after_head(
+        self, asked: Asked, requested: float, exchange: Exchange, head: ResponseHead
+    ) -> None:
+        copy = asked.copy
+        assert copy is not None
+        wall = exchange.site.wall()
+        renewal = after_head(copy.stored, head, self._rules, requested, wall)
+        if renewal is not None:
+            if renewal.keep:
+                self._store.refresh(copy, renewal.stored)
+            else:
+                self._store.purge(Purge("key", asked.key), _ignore)
+        self._close(asked)
+
+    def _fetch(
+        self, exchange: Exchange, asked: Asked, flight: Flight, condition: bool = True
+    ) -> None:
+        head = exchange.head
+        lines = conditional_lines(asked.copy.stored) if asked.copy and condition else []
+        if lines:
+            kept = [line for line in head.fields.lines if line[0] not in REPLACED]
+            head = _with_fields(head, Fields([*kept, *lines]))
+        Fetch(self, exchange, asked, head, flight, bool(lines)).start()
+
+    def _renew(self, exchange: Exchange, asked: Asked, copy: Copy, use: Reuse) -> None:
+        """Fetch a fresh copy for those who come later."""
+        under_way = self._flights.get(asked.key)
+        if under_way is not None and not under_way.over:
+            return
+        asked.mark = self._store.mark()
+        # What the client reads is closed when it is done with; a body in memory needs no closing.
+        asked.copy = copy if copy.body is not None else None
+        asked.use, asked.fwd = use, b"stale"
+        flight = self._flights.lead(asked.key)
+        head = exchange.head
+        lines = conditional_lines(copy.stored) if asked.copy is not None else []
+        kept = [line for line in head.fields.lines if line[0] not in REPLACED]
+        fetch = Fetch(
+            self,
+            exchange,
+            asked,
+            _with_fields(head, Fields([*kept, *lines])),
+            flight,
+            bool(lines),
+        )
+        fetch.exchange = None
+        fetch.start()
+
+    # 3: what comes of it.
+
+    def on_response(
+        self, fetch: Fetch, head: ResponseHead, length: int, content: bytes, ended: bool
+    ) -> None:
+        """A backend has answered a fetch."""
+        asked, wall = fetch.asked, fetch.site.wall()
+        if fetch.conditional and head.status == 304:
+            fetch.drop()
+            self._revalidated(fetch, head, wall)
+            return
+        use = asked.use
+        if head.status in STALE_ERRORS and use is not None and wall < use.until:
+            fetch.drop()
+            fetch.flight.refuse()
+            self._stale(fetch, head.status, use)
+            return
+        exchange = fetch.exchange
+        decision = storable(fetch.head, asked.demand, head, self._rules, asked.url, wall)
+        stored: Stored | None = None
+        if decision and self._is_used_enough(asked.key):
+            stored = decision.stored(asked.key, asked.url, max(length, 0), fetch.requested)
+            if length < 0:
+                stored = stored.replaced(head=_without_length(stored.head))
+        fill = None
+        if stored is not None:
+            expected = len(content) if ended else (length if length >= 0 else None)
+            fill = self._store.fill(stored, expected, asked.mark)
+        if fill is None or stored is None:
+            if not decision:
+                self._remember_unshared(asked.key, fetch.site.seconds())
+            self._close(asked)
+            self._adopted(fetch, head, length, content, ended)
+            return
+        self._close(asked)
+        fetch.stored = stored
+        flight = fetch.flight
+        if exchange is not None:
+            self._begin(fetch, head, length, content, ended)
+        flight.share(stored, fill, fetch.go_on)
+        if exchange is not None and not exchange.over:
+            follow = Following(exchange)
+            follow.begin(flight)
+        fetch.write(content, ended)
+
+    def _begin(
+        self, fetch: Fetch, head: ResponseHead, length: int, content: bytes, ended: bool
+    ) -> None:
+        """Answer the client whose request it was; the rest comes as it is filled in."""
+        asked = fetch.asked
+        exchange = fetch.leave()
+        exchange.cache = b"miss"
+        more = b"Cache-Status: %b\r\n" % forwarded(
+            asked.fwd, stored=True, key=asked.key if self._show_key else b""
+        )
+        wall = exchange.site.wall()
+        if (
+            fetch.conditional
+            and asked.demand.conditional
+            and head.status == 200
+            and not_modified(exchange.head.fields, head, wall)
+        ):
+            exchange.respond(not_modified_head(head), 0, b"", True, more)
+        elif ended:
+            exchange.respond(head, length if length >= 0 else -1, content, True, more)
+        else:
+            exchange.respond(head, length, b"", False, more)
+
+    def _adopted(
+        self, fetch: Fetch, head: ResponseHead, length: int, content: bytes, ended: bool
+    ) -> None:
+        """The response is for this client alone."""
+        asked = fetch.asked
+        exchange = fetch.exchange
+        if exchange is None:
+            fetch.drop()
+        else:
+            exchange.cache = b"miss"
+            exchange.added = (*exchange.added, self._status(asked))
+            fetch.over = True
+            if (
+                fetch.conditional
+                and asked.demand.conditional
+                and head.status == 200
+                and not_modified(exchange.head.fields, head, exchange.site.wall())
+            ):
+                fetch.leave()
+                fetch.drop()
+                exchange.respond(not_modified_head(head), 0, b"", True)
+            else:
+                exchange.adopt(fetch, head, length, content, ended)
+                fetch.exchange = None
+        fetch.flight.refuse()
+
+    def _revalidated(self, fetch: Fetch, head: ResponseHead, wall: float) -> None:
+        asked = fetch.asked
+        copy = asked.copy
+        assert copy is not None
+        renewed = validated([copy.stored], head, self._rules, fetch.requested, wall)
+        if not renewed:
+            self._ask_again(fetch)
+            return
+        stored, keep = renewed[0]
+        if keep:
+            self._store.refresh(copy, stored, asked.mark)
+        else:
+            self._store.purge(Purge("key", asked.key), _ignore)
+        exchange = fetch.leave()
+        if exchange is None:
+            copy.close()
+        else:
+            if copy.body is None:
+                copy.stored = stored
+            else:
+                copy = Copy(stored, copy.body)
+            use = reuse(stored, asked.demand, wall, self._rules)
+            value = forwarded(asked.fwd, 304, key=asked.key if self._show_key else b"")
+            more = b"Age: %d\r\nCache-Status: %b\r\n" % (use.age, value)
+            self._play(exchange, asked.demand, copy, b"revalidated", more)
+        fetch.flight.refuse()
+
+    def _ask_again(self, fetch: Fetch) -> None:
+        """A 304 that speaks of nothing that we have: ask without a condition."""
+        asked, exchange = fetch.asked, fetch.leave()
+        self._close(asked)
+        asked.copy = None
+        if exchange is None:
+            fetch.flight.refuse()
+        else:
+            self._fetch(exchange, asked, fetch.flight, condition=False)
+
+    def on_failure(self, fetch: Fetch, reason: Reason) -> None:
+        """No backend has answered a fetch."""
+        asked, use = fetch.asked, fetch.asked.use
+        fetch.flight.refuse()
+        if use is not None and fetch.site.wall() < use.until:
+            self._stale(fetch, 0, use)
+            return
+        self._close(asked)
+        exchange = fetch.leave()
+        if exchange is not None:
+            exchange.cache = b"miss"
+            exchange.added = (*exchange.added, self._status(asked))
+            exchange.fail(reason)
+
+    def _stale(self, fetch: Fetch, status: int, use: Reuse) -> None:
+        """Better an old answer than none."""
+        asked, exchange = fetch.asked, fetch.leave()
+        copy = asked.copy
+        if exchange is None or copy is None:
+            self._close(asked)
+            return
+        wall = exchange.site.wall()
+        now = reuse(copy.stored, asked.demand, wall, self._rules)
+        value = forwarded(
+            asked.fwd,
+            status,
+            ttl=now.ttl,
+            key=asked.key if self._show_key else b"",
+            detail=b"stale-if-error",
+        )
+        more = b"Age: %d\r\nCache-Status: %b\r\n" % (now.age, value)
+        self._play(exchange, asked.demand, copy, b"stale", more)
+
+    # 4: those who wait for another's response.
+
+    def accepts(self, exchange: Exchange, asked: Asked, stored: Stored) -> bool:
+        """Whether a response that is being filled answers this request, too."""
+        if variant(stored.vary, exchange.head.fields) != stored.variant:
+            return False
+        use = reuse(stored, asked.demand, exchange.site.wall(), self._rules)
+        return use.verdict is Verdict.FRESH and not (
+            asked.demand.conditional or asked.demand.ranged
+        )
+
+    def shared(self, exchange: Exchange, asked: Asked, reader: Any) -> None:
+        """It does."""
+        self._close(asked)
+        stored: Stored = reader.stored
+        exchange.cache = b"collapsed"
+        value = forwarded(asked.fwd, collapsed=True, key=asked.key if self._show_key else b"")
+        more = b"Cache-Status: %b\r\n" % value
+        known = b"content-length" in stored.head.fields
+        exchange.respond(stored.head, stored.length if known else -1, b"", False, more)
+        follow = Following(exchange)
+        exchange.upstream = follow
+        reader.listener = follow
+        follow.read(reader)
+
+    def again(self, exchange: Exchange, asked: Asked) -> None:
+        """Nothing came of it: look whether the other's response is there now."""
+        self._close(asked)
+        exchange.upstream = None
+        key, rounds = asked.key, asked.rounds + 1
+
+        def found(copy: Copy | None) -> None:
+            if exchange.over:
+                if copy is not None:
+                    copy.close()
+            else:
+                exchange.go_on(lambda exchange: self._found(exchange, key, copy, rounds))
+
+        copy = self._store.find(key, exchange.head.fields, variant, found)
+        if copy is not PENDING:
+            self._found(exchange, key, copy, rounds)  # type: ignore[arg-type]
+
+    # Small things.
+
+    def _status(self, asked: Asked) -> Any:
+        key = asked.key if self._show_key else b""
+        return make_line(b"Cache-Status", forwarded(asked.fwd, key=key))
+
+    @staticmethod
+    def _close(asked: Asked) -> None:
+        copy, asked.copy = asked.copy, None
+        if copy is not None:
+            copy.close()
+
+    def _is_used_enough(self, key: bytes) -> bool:
+        if self._min_uses <= 1:
+            return True
+        uses = self._uses.pop(key, 0) + 1
+        if uses >= self._min_uses:
+            return True
+        if len(self._uses) >= MAX_COUNTED:
+            del self._uses[next(iter(self._uses))]  # the one that was asked for longest ago
+        self._uses[key] = uses
+        return False
+
+    def _remember_unshared(self, key: bytes, now: float) -> None:
+        self._unshared.pop(key, None)
+        if len(self._unshared) >= MAX_COUNTED:
+            del self._unshared[next(iter(self._unshared))]
+        self._unshared[key] = now + UNSHARED
+
+
+class _Waiting:
+    """A request that waits for what another one has asked for."""
+
+    def __init__(self, caching: Caching, exchange: Exchange, asked: Asked) -> None:
+        self._caching = caching
+        self._exchange: Exchange | None = exchange
+        self._asked = asked
+        self.flight: Flight | None = None
+
+    # Its exchange's side.
+
+    def pause(self) -> None:
+        """Nothing of a response has gone to it yet."""
+
+    def resume(self) -> None:
+        """The same."""
+
+    def abandon(self) -> None:
+        """Its client has left."""
+        self._exchange = None
+        if self.flight is not None:
+            self.flight.detach(self)
+
+    # The flight's side.
+
+    def accepts(self, stored: Stored) -> bool:
+        exchange = self._exchange
+        return exchange is not None and self._caching.accepts(exchange, self._asked, stored)
+
+    def on_shared(self, reader: Any) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
+            reader.close()
+        else:
+            self._caching.shared(exchange, self._asked, reader)
+
+    def on_alone(self) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.go_on(lambda exchange: self._caching.again(exchange, self._asked))
+
+    def on_data(self) -> None:
+        """By then another is its reader's."""
+
+
+def _with_fields(head: RequestHead, fields: Fields) -> RequestHead:
+    return RequestHead(
+        head.method,
+        head.target,
+        head.path,
+        head.host,
+        head.authority,
+        fields,
+        head.facts,
+        head.size,
+    )
+
+
+def _without_length(head: ResponseHead) -> ResponseHead:
+    lines = [line for line in head.fields.lines if line[0] != b"content-length"]
+    return ResponseHead(head.status, head.status_line[13:-2], True, Fields(lines), head.size)
+
+
+def _ignore(result: Any, error: Any) -> None:
+    """A purge that fails is logged by the store."""

@@ -1,0 +1,80 @@
+"""The files of users and of keys that policies name: what is wrong with them.
+
+As ``config/certificates.py`` does for TLS: the files are opened, by ``txrproxy check`` and before
+the server starts.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import stat
+from collections.abc import Iterator
+
+from txrproxy.config.problems import Finding, KeyPath
+from txrproxy.config.schema import Config
+from txrproxy.config.values import Secret
+from txrproxy.filters.htpasswd import BadUsers, libraries
+from txrproxy.filters.htpasswd import parse as parse_users
+from txrproxy.filters.tokens import BadKeys, parse_keys
+from txrproxy.tls.pem import BadPem, read_secret, source_of
+
+
+def secret_errors(config: Config) -> Iterator[Finding]:
+    """Files for which a configuration is refused."""
+    for name, policy in config.policies.items():
+        if policy.basic_auth is not None:
+            path: KeyPath = ("policies", name, "basic_auth", "users")
+            secret = policy.basic_auth.users
+            try:
+                users = parse_users(read_secret(secret, config.resolve))
+            except BadPem as error:
+                yield Finding(path, str(error))
+            except BadUsers as error:
+                yield Finding(path, f"{source_of(secret, config.resolve)}: {error}")
+            else:
+                for module in libraries(users):
+                    yield from _needs(path, module)
+        if policy.jwt is not None:
+            path = ("policies", name, "jwt", "keys")
+            missing = list(_needs(path, "jwt"))
+            yield from missing
+            keys = policy.jwt.keys
+            if isinstance(keys, Secret) and not missing:
+                try:
+                    parse_keys(read_secret(keys, config.resolve))
+                except BadPem as error:
+                    yield Finding(path, str(error))
+                except BadKeys as error:
+                    yield Finding(path, f"{source_of(keys, config.resolve)}: {error}")
+
+
+def secret_warnings(config: Config) -> Iterator[Finding]:
+    """What works and should not stay: files that others than their owner may read or write."""
+    for name, policy in config.policies.items():
+        if policy.basic_auth is not None:
+            path: KeyPath = ("policies", name, "basic_auth", "users")
+            yield from _access(config, path, policy.basic_auth.users, stat.S_IROTH | stat.S_IWOTH)
+        if policy.jwt is not None and isinstance(policy.jwt.keys, Secret):
+            # Public keys are no secret, but who may write them may sign.
+            yield from _access(
+                config, ("policies", name, "jwt", "keys"), policy.jwt.keys, stat.S_IWOTH
+            )
+
+
+def _access(config: Config, path: KeyPath, secret: Secret, unwanted: int) -> Iterator[Finding]:
+    if secret.kind != "file":
+        return
+    file = config.resolve(secret.name)
+    try:
+        mode = file.stat().st_mode
+    except OSError:
+        return  # an error, and reported as one
+    if mode & unwanted:
+        may = "written" if mode & stat.S_IWOTH else "read"
+        right = "o-rw" if unwanted & stat.S_IROTH else "o-w"
+        yield Finding(path, f"{file} can be {may} by everybody; chmod {right} it")
+
+
+def _needs(path: KeyPath, module: str) -> Iterator[Finding]:
+    if importlib.util.find_spec(module) is None:
+        yield Finding(path, f"needs {module}; install the extra: pip install 'txrproxy[auth]'")

@@ -1,0 +1,214 @@
+"""The way of a body that is kept, or being filled, to one client: at the client's own pace.
+
+To its exchange each of these is what an upstream connection is else: it is paused and resumed, and
+abandoned when the client has left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from txrproxy.cache.collapse import Flight
+from txrproxy.cache.policy import Part
+from txrproxy.cache.reading import Copy
+from txrproxy.errors import INTERNAL, TRUNCATED
+
+PIECE = 256 * 1024  # bytes handed to the client's connection at once
+A_TURN = 4  # pieces in one turn of the loop: others want their turn, too
+
+
+class Playback:
+    """Sends parts of a copy's body. ``later(call)`` calls in the next turn of the loop."""
+
+    def __init__(
+        self,
+        exchange: Any,
+        copy: Copy,
+        parts: tuple[Part, ...],
+        tail: bytes,
+        later: Callable[[Callable[[], None]], object],
+    ) -> None:
+        self._exchange = exchange
+        self._copy = copy
+        self._parts = list(parts)
+        self._tail = tail
+        self._later = later
+        self._place = -1  # in the part at the front, relative to the body; -1 before its head
+        self._paused = False
+        self._busy = False  # sending, or waiting to be called
+
+    def start(self) -> None:
+        """Begin; the head of the response is out."""
+        exchange = self._exchange
+        exchange.upstream = self
+        if exchange.downstream.writing:
+            self._paused = True
+        else:
+            self._send()
+
+    # The exchange's side.
+
+    def pause(self) -> None:
+        """The client does not take what is written to it."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """It does again."""
+        self._paused = False
+        if not self._busy:
+            self._send()
+
+    def abandon(self) -> None:
+        """Nobody is left to send to."""
+        self._exchange = None
+        self._copy.close()
+
+    # The copy's side.
+
+    def _go_on(self, damaged: bool = False) -> None:
+        self._busy = False
+        if self._exchange is None:
+            return
+        if damaged:
+            exchange, self._exchange = self._exchange, None
+            self._copy.close()
+            exchange.upstream = None
+            exchange.cut(INTERNAL)
+        elif not self._paused:
+            self._send()
+
+    def _send(self) -> None:
+        self._busy = True
+        for _ in range(A_TURN):
+            if not self._parts:
+                self._finish()
+                return
+            data = self._next()
+            if data is None:
+                return  # a thread is asked; it calls back
+            exchange = self._exchange
+            exchange.more(data)
+            if self._exchange is None:
+                return
+            if self._paused:
+                self._busy = False
+                return
+        self._later(self._go_on)
+
+    def _next(self) -> bytes | None:
+        part = self._parts[0]
+        copy = self._copy
+        before = b""
+        if self._place < 0:
+            self._place = part.start
+            before = part.head
+        end = part.start + part.length
+        size = end - self._place
+        if copy.body is None:
+            size = min(size, copy.ready(self._place, self._is_ready))
+            if not size:
+                self._ahead(before)
+                return None
+        size = min(size, PIECE)
+        data = copy.read(self._place, size, self._was_read)
+        if data is None:
+            self._ahead(before)
+            return None
+        return before + self._took(data)
+
+    def _took(self, data: bytes) -> bytes:
+        self._place += len(data)
+        part = self._parts[0]
+        if self._place >= part.start + part.length:
+            del self._parts[0]
+            self._place = -1
+        return data
+
+    def _ahead(self, before: bytes) -> None:
+        """The head of a part need not wait for its bytes."""
+        if before:
+            self._exchange.more(before)
+
+    def _is_ready(self, count: int) -> None:
+        self._go_on(damaged=not count)
+
+    def _was_read(self, data: bytes) -> None:
+        if data and self._exchange is not None:
+            self._exchange.more(self._took(data))
+        self._go_on(damaged=not data)
+
+    def _finish(self) -> None:
+        exchange, self._exchange = self._exchange, None
+        self._copy.close()
+        if self._tail:
+            exchange.more(self._tail)
+        exchange.end()
+
+
+class Following:
+    """Reads along while a response is being filled."""
+
+    def __init__(self, exchange: Any) -> None:
+        self._exchange = exchange
+        self._reader: Any = None
+        self._paused = False
+        self._sending = False
+
+    def begin(self, flight: Flight) -> None:
+        """Read from the beginning; the head of the response is out."""
+        self._exchange.upstream = self
+        self.read(flight.follow(self, 0))
+
+    def read(self, reader: Any) -> None:
+        """Read by this reader."""
+        self._reader = reader
+        self._paused = self._exchange.downstream.writing
+        self.on_data()
+
+    # The exchange's side.
+
+    def pause(self) -> None:
+        """The client does not take what is written to it."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """It does again."""
+        self._paused = False
+        self.on_data()
+
+    def abandon(self) -> None:
+        """Nobody is left to send to."""
+        self._exchange = None
+        self._reader.close()
+
+    # The flight's side. A leader's own client does not wait for a head, so it is asked nothing.
+
+    def on_data(self) -> None:
+        """There may be more to take, or it has ended, or failed."""
+        reader = self._reader
+        if self._sending or reader is None:
+            return
+        self._sending = True
+        try:
+            while self._exchange is not None and not self._paused:
+                data = reader.take(PIECE)
+                if not data:
+                    break
+                self._exchange.more(data)
+        finally:
+            self._sending = False
+        exchange = self._exchange
+        if exchange is None:
+            return
+        if reader.ended:
+            self._leave()
+            exchange.end()
+        elif reader.failed:
+            self._leave()
+            exchange.upstream = None
+            exchange.cut(TRUNCATED)
+
+    def _leave(self) -> None:
+        self._exchange = None
+        self._reader.close()

@@ -1,0 +1,102 @@
+"""From one version of the program to the next, while both run: the sockets go from hand to hand.
+
+::
+
+    old ── starts the same command, with one end of a channel
+    new    reads the configuration, gets the sockets, makes its workers
+    new ── "ready" ──▶ old: drains and ends
+
+Until then the old one goes on as if nothing were; a new one that ends, or is not ready in time, is
+dropped.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from txrproxy.config.schema import Config
+from txrproxy.service.master import socket_messages
+from txrproxy.service.sockets import Group, addresses
+from txrproxy.transport.channel import Body, Channel, Refused, socket_pair, wait
+
+VARIABLE = "TXRPROXY_PREDECESSOR"  # of the environment: the descriptor of the channel
+
+DEADLINE = 60.0  # seconds for a new version to become ready
+_HANDING = 10.0  # seconds for the sockets to arrive
+
+
+class Successor:
+    """A new process of the same command. ``ready`` fires with its ``pid``, or :class:`Refused`."""
+
+    def __init__(self, reactor: Any, groups: Mapping[str, Group]) -> None:
+        self.ready: Deferred[Body] = Deferred()
+        self._reactor = reactor
+        ours, theirs = socket_pair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, *sys.orig_argv[1:]],
+                env={**os.environ, VARIABLE: str(theirs.fileno())},
+                pass_fds=[theirs.fileno()],
+            )
+        self._channel = Channel(reactor, ours, self._lost)
+        self._channel.register("ready", self._is_ready)
+        for body in socket_messages(dict(groups)):
+            self._channel.send("sockets", body, body.pop("fds"))
+        self._channel.send("all")
+        self._late = reactor.callLater(DEADLINE, self._drop, "was not ready in time")
+
+    def _is_ready(self, body: Body) -> None:
+        self._end()
+        self.ready.callback(body)
+
+    def _lost(self) -> None:
+        self._drop("ended before it was ready; the log tells why")
+
+    def _drop(self, why: str) -> None:
+        self._end()
+        self._process.kill()
+        self._process.wait()
+        self.ready.errback(Refused(f"the new process {why}"))
+
+    def _end(self) -> None:
+        if self._late.active():
+            self._late.cancel()
+        self._channel.close()
+
+
+def predecessor(reactor: Any) -> Channel | None:
+    """The channel to the process that this one is to succeed, if there is one; asked once."""
+    fd = os.environ.pop(VARIABLE, "")
+    if not fd.isdigit():
+        return None
+    link = socket.socket(fileno=int(fd))
+    link.set_inheritable(False)
+    return Channel(reactor, link)
+
+
+def receive(channel: Channel, config: Config) -> dict[str, Group]:
+    """The sockets of the process before, those that the configuration still names.
+
+    For before the reactor runs. Raises :class:`Refused` and TimeoutError.
+    """
+    found = {key: Group(address) for key, address in addresses(config)}
+    done: Deferred[None] = Deferred()
+
+    def take(body: Body) -> None:
+        for key, fd in zip(body["keys"], body["fds"], strict=True):
+            if key in found:
+                found[key].sockets.append(socket.socket(fileno=fd))
+            else:
+                os.close(fd)
+
+    channel.register("sockets", take)
+    channel.register("all", lambda _: done.callback(None))
+    wait([channel], done, _HANDING)
+    return {key: group for key, group in found.items() if group.sockets}
