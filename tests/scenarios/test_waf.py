@@ -1,5 +1,6 @@
 """Requests before the web application firewall: a real engine, with a few rules of our own."""
 
+import base64
 import json
 import os
 import signal
@@ -335,6 +336,41 @@ class LogTests(Firewalled):
         (line,) = self.lines()
         self.assertEqual(line["target"], "/?a=***")
         self.assertEqual(line["rules"][0]["value"], "***")
+
+
+class TogetherTests(Firewalled):
+    """With what else a route may have."""
+
+    async def test_after_authentication(self):
+        """Nobody's body is collected who may not pass; and one that was held is inspected."""
+        users = Path(self.mktemp()).absolute()
+        users.write_text("alice:$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/\n")
+        origin, _proxy, client = await self.walled(
+            policy=f'basic_auth = {{ users = "file:{users}" }}'
+        )
+        self.assertEqual((await self.ask(client, EVIL)).status, 401)
+        known = b"Authorization: Basic " + base64.b64encode(b"alice:secret") + b"\r\n\r\n"
+        for body, status in ((b"a=1", 200), (b"a=evil", 403)):
+            client.send(form(body).replace(b"\r\n\r\n", b"\r\n" + known))
+            if status == 200:
+                self.assertEqual((await origin.request()).body, body)
+                origin.reply(EMPTY_OK)
+            self.assertEqual((await client.response()).status, status)
+        self.assertEqual(self.lines()[0]["rules"][0]["id"], 101)
+
+    async def test_before_the_cache(self):
+        path = Path(self.mktemp()).absolute()
+        origin, proxy, client = await self.walled(
+            more=f'[caches.main]\npath = "{path}"\nmemory = "1MiB"\n',
+            route='cache = { store = "main", default_ttl = "60s" }',
+        )
+        store, _ = proxy.graph.caches["main"]
+        store.open()
+        await self.until(lambda: store.writer.storing, "the cache to be ready")
+        await self.exchange(client, origin, reply=ok(b"kept", b"Cache-Control: max-age=60"))
+        response = await self.ask(client, GET)
+        self.assertEqual(response.body, b"kept")
+        self.assertEqual((await self.ask(client, EVIL)).status, 403)
 
 
 LEAKY = b"HTTP/1.1 200 OK\r\nX-Leak: a secret\r\nContent-Length: 2\r\n\r\nhi"
