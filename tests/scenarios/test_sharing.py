@@ -207,7 +207,8 @@ class LimitTests(SharingScenario):
         self.assertGreater(min(counts), 0)
 
     def hold(self, lane):
-        """Let a request be under way."""
+        """Let a request be under way, and no other."""
+        wait_until(lambda: lane.ask() != b"429")
         self.a.mood = self.b.mood = "mute"
         served = self.a.served + self.b.served
         lane.send()
