@@ -362,8 +362,7 @@ class Caching:
         )
         wall = exchange.site.wall()
         if (
-            fetch.conditional
-            and asked.demand.conditional
+            asked.demand.conditional
             and head.status == 200
             and not_modified(exchange.head.fields, head, wall)
         ):
@@ -386,8 +385,7 @@ class Caching:
             exchange.added = (*exchange.added, self._status(asked))
             fetch.over = True
             if (
-                fetch.conditional
-                and asked.demand.conditional
+                asked.demand.conditional
                 and head.status == 200
                 and not_modified(exchange.head.fields, head, exchange.site.wall())
             ):

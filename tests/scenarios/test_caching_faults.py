@@ -23,7 +23,7 @@ class StaleTests(Cached):
         return clients
 
     async def test_all_who_wait_get_it(self):
-        client = await self.begin()
+        client = await self.cached()
         await self.exchange(client, self.source, GET, ok(b"old", STALE_IF_ERROR, TAG))
         clients = await self.many(client, 10)
         self.source.reply(BUSY)
@@ -34,7 +34,7 @@ class StaleTests(Cached):
         self.assertEqual(len(self.source.wires), 1)
 
     async def test_a_304_of_something_else_and_then_a_failure(self):
-        client = await self.begin()
+        client = await self.cached()
         await self.exchange(client, self.source, GET, ok(b"old", STALE_IF_ERROR, TAG))
         for failure in (BUSY, b"nonsense\r\n\r\n"):
             client.send(GET)
@@ -46,7 +46,7 @@ class StaleTests(Cached):
             self.assertEqual((await client.response()).body, b"old")
 
     async def test_a_304_of_something_else_and_then_the_whole(self):
-        client = await self.begin()
+        client = await self.cached()
         await self.exchange(client, self.source, GET, ok(b"old", STALE, TAG))
         client.send(GET)
         await self.source.request()
@@ -57,14 +57,14 @@ class StaleTests(Cached):
         self.assertEqual((await self.hit(client)).body, b"new")
 
     async def test_not_where_it_must_be_revalidated(self):
-        client = await self.begin(cache=', stale_if_error = "1h"')
+        client = await self.cached(cache=', stale_if_error = "1h"')
         must = STALE + b", must-revalidate, stale-if-error=60"
         await self.exchange(client, self.source, GET, ok(b"old", must, TAG))
         _, response = await self.exchange(client, self.source, GET, BUSY)
         self.assertEqual(response.status, 503)
 
     async def test_a_head_begins_a_renewal_of_the_whole(self):
-        client = await self.begin()
+        client = await self.cached()
         stale = STALE + b", stale-while-revalidate=60"
         await self.exchange(client, self.source, GET, ok(b"old", stale, TAG))
         client.send(GET.replace(b"GET", b"HEAD"))
@@ -73,12 +73,11 @@ class StaleTests(Cached):
         seen = await self.source.request()
         self.assertEqual((seen.method, seen.get(b"if-none-match")), (b"GET", b'"a"'))
         self.source.reply(ok(b"newer", FRESH))
-        flights = self.proxied.graph.caches["main"][1]
-        await self.until(lambda: not flights._flights, "the fill")
+        await self.settled()
         self.assertEqual((await self.hit(client)).body, b"newer")
 
     async def test_a_renewal_that_fails_leaves_it(self):
-        client = await self.begin()
+        client = await self.cached()
         stale = STALE + b", stale-while-revalidate=60"
         await self.exchange(client, self.source, GET, ok(b"old", stale, TAG))
         for _ in range(3):
@@ -86,13 +85,12 @@ class StaleTests(Cached):
             self.assertEqual((await client.response()).body, b"old")
             await self.source.request()
             self.source.reply(BUSY)
-            flights = self.proxied.graph.caches["main"][1]
-            await self.until(lambda f=flights: not f._flights, "the end of the renewal")
+            await self.settled()
 
 
 class RefreshTests(Cached):
     async def test_a_cookie_that_comes_with_a_304_is_for_one(self):
-        client = await self.begin()
+        client = await self.cached()
         await self.exchange(client, self.source, GET, ok(b"body", STALE, TAG))
         answer = b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\n%b\r\nSet-Cookie: session=1\r\n\r\n'
         client.send(GET)
@@ -106,7 +104,7 @@ class RefreshTests(Cached):
             self.assertEqual((response.body, response.get(b"set-cookie")), (b"body", None))
 
     async def test_a_304_that_forbids_to_keep_it(self):
-        client = await self.begin()
+        client = await self.cached()
         await self.exchange(client, self.source, GET, ok(b"body", STALE, TAG))
         client.send(GET)
         await self.source.request()
@@ -116,7 +114,7 @@ class RefreshTests(Cached):
         self.assertEqual(seen.get(b"if-none-match"), None)
 
     async def test_a_head_with_another_length_invalidates(self):
-        client = await self.begin()
+        client = await self.cached()
         fresh = b"Cache-Control: max-age=0, stale-if-error=60"
         await self.exchange(client, self.source, GET, ok(b"body", fresh))
         head = GET.replace(b"GET", b"HEAD")
@@ -128,7 +126,7 @@ class RefreshTests(Cached):
 
 class LeavingTests(Cached):
     async def test_a_waiter_that_leaves(self):
-        client = await self.begin()
+        client = await self.cached()
         second = await self.client(self.proxied)
         client.send(GET)
         await self.source.request()
@@ -141,7 +139,7 @@ class LeavingTests(Cached):
         self.assertEqual((await self.hit(client)).body, b"body")
 
     async def test_all_leave_in_the_middle_and_the_fill_goes_on(self):
-        client = await self.begin()
+        client = await self.cached()
         second = await self.client(self.proxied)
         body = os.urandom(300_000)
         client.send(GET)
@@ -155,13 +153,12 @@ class LeavingTests(Cached):
             each.reset()
         await self.until(lambda: len(self.proxied.log.records) == 2, "both to leave")
         self.source.reply(whole[200_000:])
-        flights = self.proxied.graph.caches["main"][1]
-        await self.until(lambda: not flights._flights, "the fill")
+        await self.settled()
         third = await self.client(self.proxied)
         self.assertEqual((await self.hit(third)).body, body)
 
     async def test_all_leave_what_is_too_large_to_be_stored(self):
-        client = await self.begin(more='max_object = "64KiB"')
+        client = await self.cached(store='max_object = "64KiB"')
         client.send(GET)
         await self.source.request()
         self.source.reply(b"HTTP/1.1 200 OK\r\n%b\r\nTransfer-Encoding: chunked\r\n\r\n" % FRESH)
@@ -175,7 +172,7 @@ class LeavingTests(Cached):
         await self.source.wire.ended()
 
     async def test_a_slow_reader_of_what_is_too_large_holds_the_origin_back(self):
-        client = await self.begin(more='max_object = "64KiB"')
+        client = await self.cached(store='max_object = "64KiB"')
         client.stop_reading()
         client.send(GET)
         await self.source.request()
@@ -193,11 +190,10 @@ class LeavingTests(Cached):
         self.assertEqual((await self.exchange(client, self.source))[1].status, 200)
 
     async def test_a_slow_reader_of_what_is_on_disk(self):
-        client = await self.begin(memory="1KiB")
+        client = await self.cached(memory="1KiB")
         body = os.urandom(12_000_000)
         await self.exchange(client, self.source, GET, ok(body, FRESH))
-        flights = self.proxied.graph.caches["main"][1]
-        await self.until(lambda: not flights._flights, "the fill")
+        await self.settled()
         slow = await self.client(self.proxied, receive_buffer=65536)
         slow.stop_reading()
         slow.send(GET + GET)
@@ -208,10 +204,9 @@ class LeavingTests(Cached):
             self.assertEqual((await slow.response()).body, body)
 
     async def test_a_reader_of_what_is_on_disk_leaves(self):
-        client = await self.begin(memory="1KiB")
+        client = await self.cached(memory="1KiB")
         await self.exchange(client, self.source, GET, ok(os.urandom(12_000_000), FRESH))
-        flights = self.proxied.graph.caches["main"][1]
-        await self.until(lambda: not flights._flights, "the fill")
+        await self.settled()
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(5):
             slow = await self.client(self.proxied, receive_buffer=65536)
@@ -225,7 +220,7 @@ class OriginTests(Cached):
     """Responses of every framing."""
 
     async def test_until_close(self):
-        client = await self.begin()
+        client = await self.cached()
         for version in (b"1.0", b"1.1"):
             target = GET.replace(b" / ", b" /%b " % version)
             client.send(target)
@@ -241,7 +236,7 @@ class OriginTests(Cached):
             self.assertEqual(response.get(b"content-length"), b"9")
 
     async def test_until_close_and_reset(self):
-        client = await self.begin()
+        client = await self.cached()
         client.send(GET)
         await self.source.request()
         self.source.reply(b"HTTP/1.1 200 OK\r\n%b\r\n\r\nsome" % FRESH)
@@ -252,7 +247,7 @@ class OriginTests(Cached):
         await self.exchange(again, self.source, GET, ok(b"whole", FRESH))
 
     async def test_no_content_for_all(self):
-        client = await self.begin()
+        client = await self.cached()
         second = await self.client(self.proxied)
         client.send(GET)
         await self.source.request()
@@ -269,7 +264,7 @@ class OriginTests(Cached):
             self.assertFalse(names & {b"transfer-encoding", b"content-length"})
 
     async def test_interim_responses_come_before_what_is_stored(self):
-        client = await self.begin()
+        client = await self.cached()
         client.send(GET)
         await self.source.request()
         self.source.reply(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n")
@@ -279,20 +274,20 @@ class OriginTests(Cached):
         self.assertEqual((await self.hit(client)).body, b"body")
 
     async def test_empty(self):
-        client = await self.begin()
+        client = await self.cached()
         await self.exchange(client, self.source, GET, ok(b"", FRESH))
         response = await self.hit(client)
         self.assertEqual((response.body, response.get(b"content-length")), (b"", b"0"))
 
     async def test_trailers_are_not_stored(self):
-        client = await self.begin()
+        client = await self.cached()
         reply = b"HTTP/1.1 200 OK\r\n%b\r\nTransfer-Encoding: chunked\r\n\r\n" % FRESH
         reply += b"2\r\nhi\r\n0\r\nX-Sum: 1\r\n\r\n"
         await self.exchange(client, self.source, GET, reply)
         self.assertEqual((await self.hit(client)).body, b"hi")
 
     async def test_too_large_to_be_stored(self):
-        client = await self.begin(more='max_object = "64KiB"')
+        client = await self.cached(store='max_object = "64KiB"')
         body = os.urandom(100_000)
         for _ in range(2):
             _, response = await self.exchange(client, self.source, GET, ok(body, FRESH))

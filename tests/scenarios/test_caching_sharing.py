@@ -1,4 +1,4 @@
-"""Many who ask a cached route for the same at once: one request to the origin, or each their own."""
+"""Many who ask a cached route for the same at once: one request to the origin, or one each."""
 
 from twisted.internet.defer import Deferred
 
@@ -12,9 +12,7 @@ CREDENTIALS = GET[:-2] + b"Authorization: Basic eDp5\r\n\r\n"
 
 class CrowdTests(Cached):
     async def crowd(self, client, count=CROWD):
-        clients = [client]
-        for _ in range(count - 1):
-            clients.append(await self.client(self.proxied))
+        clients = [client, *[await self.client(self.proxied) for _ in range(count - 1)]]
         for each in clients:
             each.send(GET)
         return clients
@@ -24,7 +22,7 @@ class CrowdTests(Cached):
         return sum(len(flight._waiting) for flight in flights._flights.values())
 
     async def test_a_thousand_misses_make_one_request(self):
-        clients = await self.crowd(await self.begin())
+        clients = await self.crowd(await self.cached())
         await self.source.request()
         await self.until(lambda: self.waiting() == CROWD - 1, "all to wait")
         self.source.reply(ok(b"one for all", FRESH))
@@ -34,7 +32,7 @@ class CrowdTests(Cached):
         self.assertFalse(self.source.wire.received)
 
     async def test_one_that_fails_lets_the_others_go_on(self):
-        clients = await self.crowd(await self.begin(), 20)
+        clients = await self.crowd(await self.cached(), 20)
         await self.source.request()
         await self.until(lambda: self.waiting() == 19, "all to wait")
         self.source.reply(b"nonsense\r\n\r\n")
@@ -46,7 +44,7 @@ class CrowdTests(Cached):
         self.assertEqual(len(self.source.wires), 2)
 
     async def test_waiting_has_an_end(self):
-        client = await self.begin(timed=True)
+        client = await self.cached(timed=True)
         second = await self.client(self.proxied)
         client.send(GET)
         first = await self.source.accept()
@@ -62,7 +60,7 @@ class CrowdTests(Cached):
         self.assertEqual((await client.response()).body, b"first")
 
     async def test_who_comes_after_a_purge_asks_anew(self):
-        client = await self.begin()
+        client = await self.cached()
         second = await self.client(self.proxied)
         client.send(GET)
         first = await self.source.accept()
@@ -80,7 +78,7 @@ class CrowdTests(Cached):
         self.assertEqual((await self.hit(client)).body, b"new")
 
     async def test_another_variant_is_asked_for(self):
-        client = await self.begin()
+        client = await self.cached()
         second = await self.client(self.proxied)
         german, english = (GET[:-2] + b"Accept-Language: %b\r\n\r\n" % x for x in (b"de", b"en"))
         client.send(german)
@@ -99,7 +97,7 @@ class OwnTests(Cached):
     """What one client's request is like is not held against others."""
 
     async def test_credentials_do_not_keep_a_thing_out_of_the_cache(self):
-        client = await self.begin()
+        client = await self.cached()
         answer = ok(b"mine", FRESH)
         await self.exchange(client, self.source, CREDENTIALS, answer)
         _, response = await self.exchange(client, self.source, GET, ok(b"all", FRESH))
@@ -107,7 +105,7 @@ class OwnTests(Cached):
         self.assertEqual((await self.hit(client)).body, b"all")
 
     async def test_nobody_waits_for_what_is_asked_with_credentials(self):
-        client = await self.begin()
+        client = await self.cached()
         second = await self.client(self.proxied)
         client.send(CREDENTIALS)
         first = await self.source.accept()
@@ -122,7 +120,7 @@ class OwnTests(Cached):
         self.assertEqual((await self.hit(second)).body, b"all")
 
     async def test_a_condition_of_one(self):
-        client = await self.begin()
+        client = await self.cached()
         second = await self.client(self.proxied)
         client.send(GET[:-2] + b'If-None-Match: "a"\r\n\r\n')
         first = await self.source.accept()
@@ -137,7 +135,7 @@ class OwnTests(Cached):
         self.assertEqual((await self.hit(client)).body, b"body")
 
     async def test_what_was_not_storable_once_is_stored_when_it_is(self):
-        client = await self.begin()
+        client = await self.cached()
         await self.exchange(client, self.source, GET, ok(b"x", b"Cache-Control: no-store"))
         await self.exchange(client, self.source, GET, ok(b"y", FRESH))
         self.assertEqual((await self.hit(client)).body, b"y")
