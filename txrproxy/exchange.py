@@ -315,7 +315,7 @@ class Exchange(Forwarding):
     def on_response_body(self, content: bytes, ended: bool, trailers: Fields) -> None:
         """More of the body."""
         if ended:
-            self.upstream = None
+            self._completed()
             if trailers:
                 head = self._response_head
                 if head is not None and self.head.facts.trailers:
@@ -498,6 +498,12 @@ class Exchange(Forwarding):
     def more(self, content: bytes) -> None:
         """More of such a response."""
         self.bytes_out += self.downstream.body(content, False)
+
+    def more_of(self, fd: int, offset: int, count: int) -> int:
+        """More of it from a file; how much that was, 0 if it has to go by :meth:`more`."""
+        sent: int = self.downstream.send_file(fd, offset, count)
+        self.bytes_out += sent
+        return sent
 
     def end(self) -> None:
         """All of it was sent."""

@@ -113,6 +113,17 @@ class Wiring:
         def tick() -> None:
             pool.tick(reactor.seconds())
 
+        def let_go(pool: Pool, event: str, backend: Backend | None) -> None:
+            # Later, when the candidates are settled: others will take who waits in line there.
+            if backend is not None and backend.waiting:
+                reactor.callLater(0, turn_away, backend)
+
+        def turn_away(backend: Backend) -> None:
+            if pool.candidates and backend not in pool.candidates:
+                backend.connections.turn_away()
+
+        pool.listeners.append(let_go)
+
         if settings.sticky is not None:
             secret = self._sticky_secret(f"pools.{name}.sticky.secret", settings.sticky.secret)
             pool.sticky = Sticky(settings.sticky.cookie.encode(), secret, pool)

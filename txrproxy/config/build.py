@@ -428,7 +428,8 @@ class _Builder:
         if self.old is not None and name in self.old.pools:
             if name in self.old.names and name in self.wiring.names:
                 self.wiring.names[name].remember(self.old.names[name])
-            made.remember(self.old.pools[name], self.seconds())
+            checked = pool.health is not None
+            made.remember(self.old.pools[name], self.seconds(), checked=checked)
         if pool.health is not None and self.checks:
             self.check(made, pool.health)
         return made
