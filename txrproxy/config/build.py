@@ -20,12 +20,12 @@ from txrproxy import actions
 from txrproxy.balance.backend import Backend
 from txrproxy.balance.pool import MEMBERS, STATE, Pool
 from txrproxy.balance.split import Split
-from txrproxy.cache.collapse import Flights
 from txrproxy.cache.key import KeyMaker
+from txrproxy.cache.link import Links
 from txrproxy.cache.policy import CONSUMED, Rules
-from txrproxy.cache.store import Store
 from txrproxy.caching import Caching
 from txrproxy.config import schema
+from txrproxy.config.caches import Caches
 from txrproxy.config.certificates import rules_of, sources
 from txrproxy.config.policies import Policies, promised, replaced
 from txrproxy.config.problems import ConfigErrors, Problem
@@ -62,7 +62,6 @@ if TYPE_CHECKING:
     from txrproxy.resource import ReverseProxyResource
 
 HANDSHAKE = 10.0  # seconds for a TLS handshake, however it trickles in
-LOCK_TIMEOUT = 5.0  # seconds that a request waits for another's response to begin
 LINGER = 5.0  # seconds that a closing connection still reads, so that its last response arrives
 
 
@@ -86,7 +85,7 @@ class Graph:
     checkers: Mapping[Pool, Checker] = field(repr=False)
     slots: Slots = field(repr=False)
     policies: Policies = field(repr=False)
-    caches: Mapping[Any, tuple[Store, Flights]] = field(repr=False)
+    caches: Caches = field(repr=False)
     _tree: Tree[Plan] = field(repr=False)
     _shared: Mapping[str, Any] = field(repr=False)
     _reactor: Any = field(repr=False)
@@ -108,8 +107,7 @@ class Graph:
         self.find_names()
         for pool, checker in self.checkers.items():
             self._check(pool, checker)
-        for store, _ in self.caches.values():
-            store.open()
+        self.caches.start()
 
     def _check(self, pool: Pool, checker: Checker) -> None:
         """Begin to check a pool, as soon as it has its members."""
@@ -172,14 +170,7 @@ class Graph:
         for pool, checker in old.checkers.items():
             if pool not in self.checkers:
                 checker.stop()
-        stores = [store for store, _ in self.caches.values()]
-        before = [store for store, _ in old.caches.values()]
-        for store in before:
-            if store not in stores:
-                store.close()
-        for store in stores:
-            if store not in before:
-                store.open()
+        self.caches.take_over(old.caches, self.config.server.drain_timeout)
         removed = {pool for name, pool in old.pools.items() if name not in self.pools}
         timeout = self.config.server.drain_timeout
         self._endings = [call for call in old._endings if call.active()]
@@ -200,21 +191,24 @@ class Graph:
         for site in self._all_sites():
             site.abort()
 
-    def close(self) -> None:
-        """Let go of the connections to backends, and stop the clockwork."""
+    def close(self) -> Deferred[Any]:
+        """Let go of the connections to backends, and stop the clockwork.
+
+        Fires when what is to be kept of responses is written.
+        """
         self.discard(None)
         close(self.pools.values())
         self.policies.close()
         for checker in self.checkers.values():
             checker.stop()
-        for store, _ in self.caches.values():
-            store.close()
+        closed = self.caches.close()
         for tls in self.tls.values():
             tls.stop()
         for call in self._endings:
             if call.active():
                 call.cancel()
         self.deadlines.close()
+        return closed
 
     @property
     def busy(self) -> int:
@@ -251,17 +245,19 @@ def build(
     old: Graph | None = None,
     checks: bool = True,
     state: State | None = None,
+    links: Links | None = None,
 ) -> Graph:
     """The objects of a configuration that was loaded without errors.
 
     ``old`` is the graph that it is to take over from, which notices nothing until it does. ``log``
     takes access log records (:func:`txrproxy.observe.accesslog.open_log`). Without ``checks``,
     another process asks the backends whether they are well. ``state`` is where limits count, one
-    for each process: :mod:`txrproxy.guards.state`. Raises
+    for each process: :mod:`txrproxy.guards.state`. ``links`` lead to the process that owns the
+    folders of caches; without them, this one does. Raises
     :class:`ConfigErrors` for what only shows when it is tried, such as a resource that can not be
     imported.
     """
-    return _Builder(config, reactor, log, wall, old, checks, state).graph()
+    return _Builder(config, reactor, log, wall, old, checks, state, links).graph()
 
 
 class _Builder:
@@ -274,6 +270,7 @@ class _Builder:
         old: Graph | None,
         checks: bool,
         state: State | None,
+        links: Links | None,
     ) -> None:
         self.config = config
         self.reactor = reactor
@@ -293,11 +290,12 @@ class _Builder:
         self.gate = Gate(reactor) if old is None else old.gate
         kept = None if old is None else old.policies
         self.policies = Policies(config, self.wiring, wall, kept, state)
+        self.caches = Caches(config, reactor, self.deadlines, links)
 
     def graph(self) -> Graph:
         config = self.config
         pools = {name: self.pool(name, pool) for name, pool in config.pools.items()}
-        self.caches = {name: self.cache(name, cache) for name, cache in config.caches.items()}
+        self.caches.make(None if self.old is None else self.old.caches)
         tree = Tree([self.route(route, pools) for route in config.routes])
         limit = self.old.limit if self.old else ConnectionLimit(config.server.max_connections)
         shared: dict[str, Any] = {
@@ -432,23 +430,6 @@ class _Builder:
         if pool.health is not None and self.checks:
             self.check(made, pool.health)
         return made
-
-    def cache(self, name: Any, settings: schema.Cache) -> tuple[Store, Flights]:
-        """A store, and what is on its way into it. Nothing is opened before it starts."""
-        old = self.old
-        same_place = old is not None and old.config.base == self.config.base
-        if old is not None and same_place and old.config.caches.get(name) == settings:
-            return old.caches[name]
-        store = Store(
-            str(self.config.resolve(settings.path)),
-            max_size=settings.max_size,
-            max_object=settings.max_object,
-            memory=settings.memory,
-            clock=self.reactor,
-            deliver=self.reactor.callFromThread,
-            name=f"cache {name}",
-        )
-        return store, Flights(self.deadlines, LOCK_TIMEOUT, store.threads, store.mark)
 
     def caching(self, route: schema.Route, serve: Serve) -> Serve:
         """What a route does, with a cache before it."""

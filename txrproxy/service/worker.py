@@ -28,6 +28,7 @@ from twisted.logger import (
     globalLogPublisher,
 )
 
+from txrproxy.cache.link import Links
 from txrproxy.config.schema import Config
 from txrproxy.service.plane import Plane
 from txrproxy.transport.channel import AnyChannel, Body, Channel
@@ -45,10 +46,12 @@ class Worker:
     commit, discard
     share     mine, of
     deafen, drain (timeout, softly), abort, reopen, status
+    cache     for the stores of caches, in both directions: :mod:`txrproxy.cache.link`
     """
 
     def __init__(self, channel: AnyChannel, reactor: Any, inherited: Config | None = None) -> None:
-        self.plane = Plane(reactor)
+        self.links = Links(channel, reactor)
+        self.plane = Plane(reactor, self.links)
         self.drain_timeout = 0.0
         self._inherited = inherited
         plane = self.plane
@@ -143,6 +146,7 @@ def _serve(reactor: Any, link: socket.socket, config: Config, messages: list[Bod
 
     def orphaned() -> None:
         log.channel = None
+        worker.links.lost()
         _logger.critical("the main process is gone; finishing")
         drain()
 
