@@ -16,7 +16,6 @@ from txrproxy.cache.control import NoOwner, Silent, ask
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.toml import load
 
-
 _NOT_ANSWERED = 3
 
 
@@ -25,9 +24,9 @@ def add_commands(commands: Any) -> None:
     cache = commands.add_parser(
         "cache",
         help="look into a response cache, or take something out of it",
-        description="Works on the cache of a configuration, or on a folder. While the proxy runs, "
-        "it is asked, and a purge is in force in all its processes when the command ends; otherwise "
-        "the files are read.",
+        description="Works on the cache of a configuration, or on a folder. A proxy that runs is "
+        "asked, and a purge is in force in all its processes when the command ends; otherwise the "
+        "files are read.",
     )
     verbs = cache.add_subparsers(title="commands", metavar="COMMAND", required=True)
 

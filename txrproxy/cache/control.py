@@ -213,7 +213,8 @@ def _short(folder: int) -> str:
 def ask(folder: str, question: Answer) -> Any:
     """Ask the owner of a folder, or the folder itself.
 
-    Raises :class:`NoOwner`, of which :class:`Silent` is one kind, ValueError with what the answer says is wrong, OSError.
+    Raises :class:`NoOwner`, of which :class:`Silent` is one kind, ValueError with what the answer
+    says is wrong, OSError.
     """
     if not os.path.isdir(folder):
         raise NoOwner(f"{folder}: no such folder")

@@ -264,7 +264,7 @@ class Keeper:
 
     def _on_adopt(self, member: Member, body: dict[str, Any]) -> Answer:
         member.reserved -= body["reserved"]
-        return self._ask("adopt", body["path"], body["reserved"])
+        return self._ask("adopt", body["file"], body["reserved"])
 
     def _on_update(self, member: Member, body: dict[str, Any]) -> Answer:
         owner, old, new = self.store.owner, unpack(body["old"]), unpack(body["new"])

@@ -35,7 +35,7 @@ from txrproxy.cache.writing import File, Published, Room
 
 TOPIC = "cache"
 ANSWER = 30.0  # seconds that a thread waits for room
-LATER = 1.0  # seconds for which an owner that is not ready is not asked again
+LATER = 0.1  # seconds for which an owner that is not ready is not asked again
 LEASE = 6.0  # seconds for an answer to who may ask the origin; the owner says something before
 
 Trusted = tuple[int, int, int]
@@ -308,7 +308,7 @@ class Remote:
                     lists: tuple[Vary, ...] = unpack(answer["result"])
                     done((*result, lists), None)
 
-            self._call(published, "adopt", path=path, reserved=reserved)
+            self._call(published, "adopt", file=path, reserved=reserved)
 
         self.threads.submit(lambda: file.complete(stored, pieces), completed)
 
