@@ -462,6 +462,7 @@ class ReloadTests(CacheCase):
 
 class UpgradeTests(CacheCase):
     def test_the_folder_is_handed_over(self) -> None:
+        self.rewrite(drain="1s")
         self.ready()
         with connect(self.port) as link:
             fetch(link, "/1000/a")

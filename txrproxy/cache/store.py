@@ -186,7 +186,7 @@ class Store:
                 if self._said_closed:
                     self._said_closed = False
                     _logger.info("{name}: storing responses again", name=self.name)
-                if owned is not None:
+                if owned is not None and self._call is not None:
                     owned()
             while waiting:
                 waiting.pop()()
