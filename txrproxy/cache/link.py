@@ -214,9 +214,10 @@ class Remote:
 
         def left(_: Any, __: BaseException | None) -> None:
             self._links.forget(self._number)
+            self._send("detach")
             done()
 
-        self.threads.submit(self.folder.close, lambda *_: self._call(left, "detach"))
+        self.threads.submit(self.folder.close, left)
 
     def forget(self) -> None:
         """It will not attach."""
