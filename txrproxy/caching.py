@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from copy import copy
+from copy import copy as shallow
 from functools import partial
 from typing import Any
 
 from txrproxy.cache.collapse import Flight, Flights
 from txrproxy.cache.key import KeyMaker, absolute_url, variant
 from txrproxy.cache.policy import (
+    PLAIN,
     REPLACED,
     STALE_ERRORS,
     Answer,
@@ -51,6 +52,7 @@ from txrproxy.cache.stored import Stored
 from txrproxy.errors import ONLY_IF_CACHED, Reason
 from txrproxy.exchange import Exchange
 from txrproxy.fetching import Asked, Fetch
+from txrproxy.http.date import http_date_line
 from txrproxy.http.fields import Fields, make_line
 from txrproxy.http.forward import believed_scheme
 from txrproxy.http.head import RequestHead, ResponseHead
@@ -83,6 +85,7 @@ class Caching:
         show_key: bool = False,
     ) -> None:
         self._store = store
+        self._recall = store.memory.get
         self._flights = flights
         self._rules = rules
         self._keys = keys
@@ -109,27 +112,46 @@ class Caching:
             self._pass(exchange, demand, absolute_url(scheme, head.authority, target))
             return
         key = self._keys.key(scheme, head.authority, target, head.fields, peer.trusted)
-        if demand.plain and head.method == b"GET":
+        whole = head.method == b"GET" and (demand.plain or demand.whole)
+        if whole:
             # The common case, in as few steps as may be.
-            copy = self._store.find(key, head.fields, variant, partial(self._late, exchange, key))
-            if type(copy) is Copy:
-                now = exchange.site.wall()
-                use = reuse(copy.stored, demand, now, self._rules)
-                if use.verdict is Verdict.FRESH and not self._show_key:
-                    stored = copy.stored
-                    body = copy.body
-                    assert body is not None
-                    exchange.cache = b"hit"
-                    exchange.respond(
-                        stored.head, stored.length, body, True, hit_lines(use.age, use.ttl)
-                    )
-                    return
-            if copy is not PENDING:
-                self._found(exchange, key, copy)  # type: ignore[arg-type]
-        else:
-            copy = self._store.find(key, head.fields, variant, partial(self._late, exchange, key))
-            if copy is not PENDING:
-                self._found(exchange, key, copy)  # type: ignore[arg-type]
+            recalled = self._recall(key)
+            if type(recalled) is Copy and self._replay(exchange, recalled, demand):
+                return
+        copy = self._store.find(key, head.fields, variant, partial(self._late, exchange, key))
+        if copy is PENDING:
+            return
+        if whole and type(copy) is Copy and self._replay(exchange, copy, demand):
+            return
+        self._found(exchange, key, copy)  # type: ignore[arg-type]
+
+    def _replay(self, exchange: Exchange, copy: Copy, demand: Demand) -> bool:
+        """Send what is in memory, if it is fresh; its head is made once a second."""
+        now = exchange.site.wall()
+        if not demand.plain:
+            use = reuse(copy.stored, demand, now, self._rules)
+            if use.verdict is not Verdict.FRESH:
+                return False
+        rules = exchange.response_rules
+        stored = copy.stored
+        hot = stored.hot
+        if hot is None or hot[0] != int(now) or hot[1] is not rules or exchange.added:
+            use = reuse(stored, PLAIN, now, self._rules)
+            block = rules.block(stored.head)
+            # What is not fresh for a whole second more, or differs from client to client, takes the
+            # long way.
+            if use.verdict is not Verdict.FRESH or use.ttl < 1.0:
+                return False
+            if block.names_backend or exchange.added:
+                return False
+            lines = hit_lines(use.age, use.ttl, stored.key if self._show_key else b"")
+            date = http_date_line(now) if block.needs_date else b""
+            head = b"".join((stored.head.status_line, block.block, date, lines))
+            stored.hot = hot = (int(now), rules, stored.head.status, head)
+            self._store.used(stored)
+        assert copy.body is not None
+        exchange.replay(hot[2], hot[3], copy.body)
+        return True
 
     def _late(self, exchange: Exchange, key: bytes, copy: Copy | None) -> None:
         """What was stored had to be read from the disk."""
@@ -146,7 +168,7 @@ class Caching:
         demand = for_request(head, self._rules)
         if exchange.sent and not demand.authorized:
             # A policy tells the backend who it is, which may answer as if it had seen credentials.
-            demand = copy(demand)
+            demand = shallow(demand)
             demand.authorized = True
         return Asked(demand, key, url)
 
@@ -204,7 +226,8 @@ class Caching:
         """Send what a client asks for of a copy."""
         exchange.cache = note
         stored = copy.stored
-        made: Answer = answer(exchange.head, demand, stored, os.urandom(12).hex().encode())
+        boundary = os.urandom(12).hex().encode() if demand.ranged else b""
+        made: Answer = answer(exchange.head, demand, stored, boundary)
         if exchange.head.method == b"HEAD" or not made.length:
             copy.close()
             exchange.respond(made.head, 0, b"", True, more)

@@ -400,6 +400,10 @@ class Store:
 
         self.link.ask(discarded, "discard", name, inode)
 
+    def used(self, stored: Stored) -> None:
+        """A response was used without :meth:`find`: it is to stay."""
+        self._used.add(stored)
+
     # The tier in memory.
 
     def _put(self, copy: Copy) -> None:
