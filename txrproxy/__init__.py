@@ -22,7 +22,8 @@ the same rank. ``tests/test_layers.py`` reads this table and fails on an import 
     6  config                               TOML to schema; schema to live objects (build, backends)
     7  demo demo_websocket                  the origins of the demonstration
     7  control                              what the command asks a proxy that runs
-    8  cli cache_cli                        the txrproxy command
+    7  cache_cli                            its commands for caches
+    8  cli                                  the txrproxy command
     8  service                              twistd
 
 Ranks 0 to 2 decide: they import no Twisted and read no clock; time is an argument.

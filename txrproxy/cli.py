@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from txrproxy import __version__, control
+from txrproxy import __version__, cache_cli, control
 from txrproxy.config import waf
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.schema import Config, Match, Route
@@ -87,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         _stop,
         timeout=600,
     )
+    cache_cli.add_commands(commands)
     version = commands.add_parser("version", help="print the version", description="The version.")
     version.set_defaults(run=lambda _: _version())
     return parser

@@ -4,6 +4,7 @@
 
     Edge ── Listeners       the sockets, bound while the process still has its privileges
       ├──── Master          the workers, or the data plane in this process
+      ├──── Keepers         the folders of caches, which the workers fill
       ├──── Control         `txrproxy status`, `reload`, `upgrade`, `stop`
       └──── Notifier        systemd
 
@@ -32,6 +33,7 @@ from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.schema import Config
 from txrproxy.config.toml import load_with_warnings
 from txrproxy.observe.errorlog import ErrorLog
+from txrproxy.service.caches import Keepers
 from txrproxy.service.control import Control, Taken, was_left
 from txrproxy.service.files import needed, raise_limit
 from txrproxy.service.master import Master, worker_count
@@ -73,6 +75,7 @@ class Edge(Service):
         self.config = config
         self.listeners = Listeners(systemd())
         self.master = Master(reactor, self.listeners)
+        self.keepers = Keepers(self.master, reactor)
         self._reactor = reactor
         self._error_log = error_log
         self._file = file
@@ -354,7 +357,11 @@ class Edge(Service):
         if self._control is not None:
             self._control.close()
             self._control = None
-        return self.master.stop(self._successor is not None).addBoth(self._stopped)
+        if self._successor is not None:
+            self.keepers.close()  # for the other one to take them
+        stopped = self.master.stop(self._successor is not None)
+        stopped.addBoth(lambda _: self.keepers.close())
+        return stopped.addBoth(self._stopped)
 
     def _at_once(self) -> None:
         _logger.warn("ending at once")
