@@ -15,7 +15,6 @@ ROUTE = '[[routes]]\nname = "b"\npool = "app"\n'
 USES = {
     "admin": ("[admin]", "admin"),
     "policies.*.waf": ("[policies.p]\nwaf = {}", "policies.p.waf"),
-    "tests.*": ('[[tests]]\nrequest = { url = "http://a/" }\nexpect = {}', "tests[0]"),
 }
 
 PASSES = """

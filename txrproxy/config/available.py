@@ -35,7 +35,6 @@ class Later:
 NOT_YET = (
     Later("admin"),
     Later("policies.*.waf"),
-    Later("tests.*"),
 )
 
 _NO_DEFAULT = object()

@@ -42,6 +42,7 @@ MAX_KEY_SET = 1024 * 1024  # bytes
 
 T = TypeVar("T")
 Filter = Callable[[Serve], Serve]
+Watch = Callable[[str, str, Any, Serve], Serve]
 
 
 @define(eq=False)
@@ -108,8 +109,12 @@ class Policies:
         for part in self.parts.values():
             part.stop()
 
-    def chain(self, names: Sequence[Any], serve: Serve) -> Serve:
-        """What these policies let pass, and then ``serve``."""
+    def chain(self, names: Sequence[Any], serve: Serve, watch: Watch | None = None) -> Serve:
+        """What these policies let pass, and then ``serve``.
+
+        ``watch(kind, name, settings, next)`` is for who wants to see them at work: it is asked for
+        each filter, the last one first, and what it returns is called in place of ``next``.
+        """
         makers: tuple[tuple[str, Callable[[str, Any], Filter]], ...] = (
             ("access", self._access),
             ("connection_limit", self._connection_limit),
@@ -128,7 +133,8 @@ class Policies:
                     settings = getattr(policy, kind)
                 if settings is None:
                     continue
-                serve = self._part(name, kind, settings, make).filter(serve)
+                part = self._part(name, kind, settings, make)
+                serve = part.filter(serve if watch is None else watch(kind, name, settings, serve))
         return serve
 
     def _part(
