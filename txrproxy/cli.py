@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -69,10 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser(None if wanted == "completion" else wanted)
     options = parser.parse_args(arguments)
     try:
-        return int(options.run(options))
+        status = int(options.run(options))
+        sys.stdout.flush()
     except BrokenPipeError:  # nobody reads on, as with `| head`
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit fails too
         return 1
+    return status
 
 
 def make_parser(wanted: str | None = None) -> argparse.ArgumentParser:

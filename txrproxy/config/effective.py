@@ -16,7 +16,7 @@ import attrs
 
 from txrproxy.config.available import default_of
 from txrproxy.config.forms import FORMS
-from txrproxy.config.schema import Config
+from txrproxy.config.schema import ClientCert, Config, Match
 from txrproxy.config.structure import is_table
 from txrproxy.config.values import FieldName, Secret
 
@@ -41,7 +41,9 @@ def _table(value: Any, defaults: bool) -> dict[str, Any]:
         item = getattr(value, field.name)
         if "hidden" in field.metadata:
             continue
-        if defaults or item != default_of(field):
+        # A condition that is absent takes everything, and one that is empty is refused.
+        written = defaults and not (type(value) in (Match, ClientCert) or field.name == "split")
+        if written or item != default_of(field):
             found[field.name] = _plain(field.type, item, defaults)
     return found
 
@@ -62,7 +64,7 @@ def _plain(kind: Any, value: Any, defaults: bool) -> Any:
         name, item = get_args(kind)
         return {
             str(key): MASK
-            if name is FieldName and not isinstance(one, tuple) and _HIDDEN.search(key)
+            if name is FieldName and _HIDDEN.search(key)
             else _plain(item, one, defaults)
             for key, one in value.items()
         }

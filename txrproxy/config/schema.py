@@ -835,7 +835,7 @@ class TestRequest:
         None,
         "that it comes to; without it, the first with the scheme and port of the URL, or with the "
         "scheme alone",
-        example='"https"',
+        example='"http"',
     )
 
 

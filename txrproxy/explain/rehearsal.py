@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 
 from txrproxy.config.build import Graph, build
 from txrproxy.config.schema import Config
-from txrproxy.errors import REASONS, Reason
+from txrproxy.errors import REASONS, RESPONDED, Reason
 from txrproxy.explain.still import Step, Still, still
 from txrproxy.http.fields import is_field_value, is_token
 from txrproxy.http.forward import Peer, is_trusted, unmapped
@@ -166,25 +166,23 @@ class Rehearsal:
         """
         stage = self._stage(frozenset())
         outcome = stage.play(ask, listener)
-        names = self._uses(outcome.route)
-        if not names:
+        route = next((one for one in self.config.routes if one.name == outcome.route), None)
+        if route is None:
             return outcome
-        filters = stage.watch(ask, listener, names)
+        filters = stage.watch(ask, listener, route.use) if route.use else []
         without: frozenset[Step] = frozenset()
         while (stopped := _stopped(filters)) is not None and stopped.waits:
             without |= {stopped.step}
             stopped.passed = True
             stage = self._stage(without)
-            rest = {one.step: one for one in stage.watch(ask, listener, names)}
+            rest = {one.step: one for one in stage.watch(ask, listener, route.use)}
             filters = [rest.get(one.step, one) for one in filters]
         if without:
             outcome = stage.play(ask, listener)
         outcome.filters = filters
+        if route.resource is not None and outcome.reason is RESPONDED:
+            outcome.answer, outcome.status, outcome.reason = b"", 0, None  # its own, not ours
         return outcome
-
-    def _uses(self, route: str) -> tuple[Any, ...]:
-        found = [one.use for one in self.config.routes if one.name == route]
-        return found[0] if found else ()
 
 
 def _stopped(filters: list[Filter]) -> Filter | None:

@@ -115,5 +115,7 @@ def _store(route: Route | None) -> str:
 def _end(outcome: Outcome) -> str:
     if outcome.forwarded:
         return f"it is sent to pool {quote(outcome.pool)}"
-    reason = outcome.reason.name if outcome.reason is not None else "no answer"
+    if outcome.reason is None:
+        return "nobody can tell"
+    reason = outcome.reason.name
     return f"status {outcome.status} ({reason})"
