@@ -112,22 +112,30 @@ class Caching:
             self._pass(exchange, demand, absolute_url(scheme, head.authority, target))
             return
         key = self._keys.key(scheme, head.authority, target, head.fields, peer.trusted)
-        if demand.plain and head.method == b"GET":
+        whole = head.method == b"GET" and (demand.plain or demand.whole)
+        if whole:
             # The common case, in as few steps as may be.
             recalled = self._recall(key)
-            if type(recalled) is Copy and self._replay(exchange, recalled):
+            if type(recalled) is Copy and self._replay(exchange, recalled, demand):
                 return
         copy = self._store.find(key, head.fields, variant, partial(self._late, exchange, key))
-        if copy is not PENDING:
-            self._found(exchange, key, copy)  # type: ignore[arg-type]
+        if copy is PENDING:
+            return
+        if whole and type(copy) is Copy and self._replay(exchange, copy, demand):
+            return
+        self._found(exchange, key, copy)  # type: ignore[arg-type]
 
-    def _replay(self, exchange: Exchange, copy: Copy) -> bool:
+    def _replay(self, exchange: Exchange, copy: Copy, demand: Demand) -> bool:
         """Send what is in memory, if it is fresh; its head is made once a second."""
         now = exchange.site.wall()
+        if not demand.plain:
+            use = reuse(copy.stored, demand, now, self._rules)
+            if use.verdict is not Verdict.FRESH:
+                return False
         rules = exchange.response_rules
-        hot = copy.hot
+        stored = copy.stored
+        hot = stored.hot
         if hot is None or hot[0] != int(now) or hot[1] is not rules or exchange.added:
-            stored = copy.stored
             use = reuse(stored, PLAIN, now, self._rules)
             block = rules.block(stored.head)
             # What is not fresh for a whole second more, or differs from client to client, takes the
@@ -139,7 +147,7 @@ class Caching:
             lines = hit_lines(use.age, use.ttl, stored.key if self._show_key else b"")
             date = http_date_line(now) if block.needs_date else b""
             head = b"".join((stored.head.status_line, block.block, date, lines))
-            copy.hot = hot = (int(now), rules, stored.head.status, head)
+            stored.hot = hot = (int(now), rules, stored.head.status, head)
             self._store.used(stored)
         assert copy.body is not None
         exchange.replay(hot[2], hot[3], copy.body)
@@ -194,7 +202,8 @@ class Caching:
         """Send what a client asks for of a copy."""
         exchange.cache = note
         stored = copy.stored
-        made: Answer = answer(exchange.head, demand, stored, os.urandom(12).hex().encode())
+        boundary = os.urandom(12).hex().encode() if demand.ranged else b""
+        made: Answer = answer(exchange.head, demand, stored, boundary)
         if exchange.head.method == b"HEAD" or not made.length:
             copy.close()
             exchange.respond(made.head, 0, b"", True, more)

@@ -128,7 +128,7 @@ class Fetch(Forwarding):
     def on_response_body(self, content: bytes, ended: bool, trailers: Fields) -> None:
         """More of the body that is being filled."""
         if ended:
-            self.upstream = None
+            self._completed()
         self.write(content, ended)
 
     def write(self, content: bytes, ended: bool) -> None:

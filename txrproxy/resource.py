@@ -444,6 +444,11 @@ class _StockDownstream:
         request.write(content)
         return len(content)
 
+    writing = False
+
+    def send_file(self, fd: int, offset: int, count: int) -> int:
+        return 0
+
     def body(self, content: bytes, ended: bool, trailers: Fields = EMPTY) -> int:
         if content:
             self._request.write(content)

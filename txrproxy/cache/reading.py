@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 from zlib import crc32
 
 from txrproxy.cache.disk import Folder
@@ -39,7 +38,10 @@ from txrproxy.cache.entry import (
 from txrproxy.cache.jobs import Runs
 from txrproxy.cache.stored import Stored
 from txrproxy.http.fields import Fields
+from txrproxy.http.memo import Memo
 
+_ENTRIES = 16 * 1024 * 1024  # bytes, about, of heads that are kept parsed
+_ENTRY_WEIGHT = 2048
 INLINE = 64 * 1024
 """Bytes of the largest body that is read whole, and that the tier in memory takes."""
 
@@ -57,17 +59,15 @@ class Copy:
     """A stored response and its body, to be read by one exchange; or by many if ``body`` is there.
 
     ``body`` is the whole of it, or None when it is in the file ``fd`` from ``offset`` on. Call
-    :meth:`close` when done with it. What it leads to survives eviction and purges. ``hot`` is for
-    who sends it often, to keep what it has made of it.
+    :meth:`close` when done with it. What it leads to survives eviction and purges.
     """
 
-    __slots__ = ("body", "fd", "hot", "length", "offset", "stored")
+    __slots__ = ("body", "fd", "length", "offset", "stored")
 
     def __init__(self, stored: Stored, body: bytes | None) -> None:
         self.stored = stored
         self.body = body
         self.length = stored.length
-        self.hot: Any = None
         self.fd = -1
         self.offset = 0
 
@@ -201,6 +201,8 @@ class Reader:
         self._buffer = bytearray(_BUFFER)
         self._view = memoryview(self._buffer)
         self._checked: Checked = {}
+        # The same heads are read again and again, and what is derived from one dies with it.
+        self._entries: Memo[Entry] = Memo(_ENTRIES)
 
     def find(self, key: bytes, fields: Fields, variant: Variant) -> Found:
         """Now, or raise BlockingIOError where that would have to wait. On the loop."""
@@ -278,8 +280,7 @@ class Reader:
                 os.close(fd)
         return None
 
-    @staticmethod
-    def _entry(fd: int, data: memoryview, flags: int) -> tuple[Entry, memoryview]:
+    def _entry(self, fd: int, data: memoryview, flags: int) -> tuple[Entry, memoryview]:
         """The head in ``data``, or in more of the file where that is not enough."""
         if flags and len(data) < 12:
             raise BlockingIOError
@@ -288,7 +289,14 @@ class Reader:
             if flags:
                 raise BlockingIOError
             data = memoryview(os.pread(fd, min(offset, MAX_HEAD), 0))
-        return decode_head(data), data
+        if not flags:
+            return decode_head(data), data  # in a thread, which has no business with the memo
+        head = bytes(data[:offset])
+        entry = self._entries.get(head)
+        if entry is None:
+            entry = decode_head(head)
+            self._entries.remember(head, entry, _ENTRY_WEIGHT + 4 * offset)
+        return entry, data
 
     def _checked_of(self, state: os.stat_result, entry: Entry) -> bytearray:
         key = (state.st_ino, state.st_mtime_ns, entry.checksum)

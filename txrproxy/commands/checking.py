@@ -8,6 +8,7 @@ from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from txrproxy.config import waf
 from txrproxy.config.problems import ConfigErrors, Finding, Problem
 from txrproxy.config.schema import Config, Match, Route
 from txrproxy.config.toml import load_with_warnings
@@ -72,6 +73,8 @@ def summary(config: Config) -> str:
         ("pools", _pools(config)),
         ("routes, the first that matches wins", _routes(config)),
     ]
+    if firewalls := [*waf.summary(config)]:
+        parts.append(("web application firewall, by policy", iter(firewalls)))
     if config.tests:
         count = len(config.tests)
         parts.append(("tests", iter([(f"{count} passed",)])))

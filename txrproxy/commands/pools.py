@@ -25,7 +25,7 @@ def add_commands(commands: Any) -> None:
     pools = commands.add_parser(
         "pools",
         help="list the backends of the proxy that runs, or take one out",
-        description="What is set lasts until the configuration of the pool changes, or a restart.",
+        description="What is set lasts until the backend leaves the configuration, or a restart.",
     )
     verbs = pools.add_subparsers(title="commands", metavar="COMMAND", required=True)
 

@@ -32,10 +32,7 @@ class Later:
     when: Callable[[Any], bool] | None = None
 
 
-NOT_YET = (
-    Later("admin"),
-    Later("policies.*.waf"),
-)
+NOT_YET = (Later("admin"),)
 
 _NO_DEFAULT = object()
 

@@ -15,6 +15,7 @@ from txrproxy.config.build import Graph, cache_keys, cache_rules
 from txrproxy.config.forms import write_seconds, write_size
 from txrproxy.config.schema import Config, Policy, Route
 from txrproxy.config.values import Name
+from txrproxy.config.waf import waf_of
 from txrproxy.explain.listeners import choose
 from txrproxy.explain.rehearsal import Ask, Filter, Outcome, Rehearsal
 from txrproxy.explain.routetests import route_of
@@ -172,6 +173,16 @@ def _policies(config: Config, route: Route, filters: list[Filter]) -> Iterator[E
             "settings": _settings(one),
             "says": _says(one),
             "reason": one.reason.name if one.reason is not None else None,
+        }
+    waf = waf_of(config, route)
+    if waf is not None:
+        of = [str(name) for name in route.use if config.policies[name].waf is waf]
+        yield {
+            "policy": of[-1],
+            "kind": "waf",
+            "settings": f"{waf.mode} by {', '.join(waf.rules)}",
+            "says": "not asked; taken to let it pass",
+            "reason": None,
         }
     for name in dict.fromkeys(route.use):
         policy = config.policies[name]

@@ -2,7 +2,8 @@
 written or looked up, and all else as it is.
 
 Certificates are not read, names of backends are not looked up, health is what somebody says it is,
-caches are empty, embedded resources are not imported. What decides about a request is not touched.
+caches are empty, embedded resources are not imported, firewalls are not asked. What decides about a
+request is not touched.
 """
 
 from __future__ import annotations
@@ -72,7 +73,11 @@ def _is_there(config: Config, secret: Secret) -> bool:
 
 
 def _policy(policy: Policy, without: Collection[str]) -> Policy:
-    """What only these filters set stays away from a client's request, as with them."""
+    """What only these filters set stays away from a client's request, as with them.
+
+    A firewall's engines are processes, which are not started for this.
+    """
+    policy = attrs.evolve(policy, waf=None)
     if not without:
         return policy
     changes = policy.request_headers

@@ -410,6 +410,14 @@ class Downstream(RequestReader):
             self.transport.write(content)
         return len(content)
 
+    def send_file(self, fd: int, offset: int, count: int) -> int:
+        """Send content from a file, as much as can be had now; the number of bytes.
+
+        0 if the client takes none at the moment, or its connection can not be written to so.
+        """
+        send: Callable[[int, int, int], int] | None = getattr(self.transport, "send_file", None)
+        return 0 if send is None or self._chunked else send(fd, offset, count)
+
     def finish(self) -> None:
         """The response has been written whole: go on with the next request, or close."""
         self.exchange = None
