@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.explain.samples import edge
 from tests.explain.test_running import answer, row
+from txrproxy.balance.sticky import token
 from txrproxy.explain.explanation import explain
 from txrproxy.explain.rehearsal import Ask
 from txrproxy.explain.running import states
@@ -121,3 +125,60 @@ class ExplanationTests(SynchronousTestCase):
         self.assertEqual((found["routes"], found["to_client"]["status"]), ([], 400))
         with self.assertRaisesRegex(ValueError, "no listener named"):
             self.explain("http://a/", listener="other")
+
+    def test_other_shapes(self) -> None:
+        """What the sample has not: each setting of a route and of a policy is told."""
+        more = """
+[pools.hashed]
+backends = ["http://10.0.0.5", "http://10.0.0.6"]
+balance = "hash"
+hash_key = "path"
+timeouts = { total = "9s" }
+[policies.users]
+basic_auth = { realm = "staff", users = "env:EXPLAIN_USERS" }
+response_headers = { add = { x-a = "1" }, remove = ["x-b"] }
+waf = { mode = "block" }
+[[routes]]
+name = "hashed"
+match = { path = "/hashed" }
+pool = "hashed"
+use = ["users"]
+rewrite = { replace = ["^/h", "/x"], prefix = "/p" }
+[[routes]]
+name = "fixed"
+match = { path = "/fixed" }
+respond = { status = 418 }
+"""
+        self.patch(os, "environ", {**os.environ, "EXPLAIN_USERS": ""})
+        self.patch(os, "environb", {**os.environb, b"EXPLAIN_USERS": b"me:$2b$05$" + b"a" * 53})
+        fields = (("Authorization", "Basic bWU6bWU="),)
+        found = explain(edge(more), Ask("GET", "http://a:8080/hashed", fields))
+        self.assertEqual(found["plan"]["rewrite.replace"], ["^/h", "/x"])
+        self.assertEqual(found["plan"]["rewrite.prefix"], "/p")
+        self.assertEqual(found["plan"]["timeouts"]["total"], "9s")
+        self.assertEqual(
+            [(one["kind"], one["says"]) for one in found["policies"]],
+            [
+                ("basic_auth", "asks; taken to let it pass"),
+                ("waf", "not asked; taken to let it pass"),
+                ("body_limit", "applies"),
+                ("response_headers", "applies"),
+                ("hide", "applies"),
+            ],
+        )
+        self.assertEqual(found["policies"][0]["settings"], "realm staff")
+        self.assertEqual(found["pool"]["balance"], "hash of path")
+        self.assertIn("the same for each request with this key", found["pool"]["why"])
+        self.assertTrue(found["to_backend"].startswith("GET /p/xashed HTTP/1.1\r\n"))
+        self.assertNotIn("uthorization", found["to_backend"])
+        found = explain(edge(more), Ask("GET", "http://a:8080/fixed"))
+        self.assertEqual(found["plan"], {"does": "respond 418"})
+
+    def test_sticky(self) -> None:
+        folder = Path(self.mktemp())
+        (folder / "state").mkdir(parents=True)
+        (folder / "state" / "sticky.key").write_bytes(b"k" * 32)
+        config = attrs.evolve(edge(), base=folder.absolute())
+        cookie = f"txr={token(b'k' * 32, b'mine', b'https://10.0.0.4:443').decode()}"
+        found = explain(config, Ask("GET", "http://a:8080/mine", (("Cookie", cookie),)))
+        self.assertEqual(found["pool"]["why"], "its cookie asks for this backend")

@@ -7,6 +7,7 @@ import os
 import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.explain.samples import edge
@@ -150,6 +151,13 @@ class RehearsalTests(SynchronousTestCase):
         """Of one's own: it is not imported, and what it answers nobody can tell."""
         found = self.play("http://example.com/embedded")
         self.assertEqual((found.route, found.status, found.answer), ("embedded", 0, b""))
+
+    def test_nothing_is_logged(self) -> None:
+        with capturedLogs() as events:
+            rehearsal = Rehearsal(edge())
+            for url in ("http://a/next", "http://a/guarded/x", "http://a/mine", "http://a/q"):
+                play(rehearsal, url, client="10.1.0.1")
+        self.assertEqual(events, [])
 
     def test_known_states(self) -> None:
         def prepare(graph: object) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 from txrproxy.balance.pool import Pool
@@ -16,7 +17,7 @@ from txrproxy.config.forms import write_seconds, write_size
 from txrproxy.config.schema import Config, Policy, Route
 from txrproxy.config.values import Name
 from txrproxy.config.waf import waf_of
-from txrproxy.explain.listeners import choose
+from txrproxy.explain.listeners import Choice, choose
 from txrproxy.explain.rehearsal import Ask, Filter, Outcome, Rehearsal
 from txrproxy.explain.routetests import route_of
 from txrproxy.explain.running import States, apply, condition
@@ -43,8 +44,19 @@ def explain(
             apply(known, graph)
 
     choices = choose(config, ask)
+    with closing(Rehearsal(config, prepare, wall)) as rehearsal:
+        return _explain(config, ask, choices, rehearsal, known is not None, wall())
+
+
+def _explain(
+    config: Config,
+    ask: Ask,
+    choices: list[Choice],
+    rehearsal: Rehearsal,
+    running: bool,
+    now: float,
+) -> Explanation:
     listener = choices[-1].name
-    rehearsal = Rehearsal(config, prepare, wall)
     outcome = rehearsal.play(ask, listener)
     route = route_of(config, outcome)
     redirects = not outcome.route and bool(config.listeners[Name(listener)].redirect_https)
@@ -70,10 +82,10 @@ def explain(
     if route is not None:
         found["plan"] = _plan(config, route)
         found["policies"] = list(_policies(config, route, outcome.filters))
-        found["cache"] = _cache(config, route, outcome, wall())
+        found["cache"] = _cache(config, route, outcome, now)
     if outcome.pool:
         pool = next(p for p in rehearsal.graph.pools.values() if p.name.decode() == outcome.pool)
-        found["pool"] = _pool(config, pool, outcome, known is not None)
+        found["pool"] = _pool(config, pool, outcome, running)
     if outcome.answer:
         found["to_client"] = {
             "status": outcome.status,

@@ -152,6 +152,12 @@ class Rehearsal:
         self._stages: dict[frozenset[Step], _Stage] = {}
         self.graph = self._stage(frozenset()).graph
 
+    def close(self) -> None:
+        """Let go of everything, for a process that lives on."""
+        for stage in self._stages.values():
+            stage.graph.close()
+        self._stages.clear()
+
     def _stage(self, without: frozenset[Step]) -> _Stage:
         stage = self._stages.get(without)
         if stage is None:
@@ -197,7 +203,7 @@ class _Stage:
         self._reactor = Still()
         self._log = _Log()
         self.config = config
-        self.graph = graph = build(config, self._reactor, self._log, wall)
+        self.graph = graph = build(config, self._reactor, self._log, wall, tell=_nothing)
         for members in graph.names.values():
             members.assume(lambda name: [Target(4, ADDRESS, _port(name), "")])
         prepare(graph)
@@ -289,6 +295,10 @@ class _Stage:
         address = unmapped(ask.client)
         trusted = is_trusted(address, self.config.server.trusted_proxies)
         return Peer(address.encode("ascii"), ask.scheme.encode("ascii"), trusted)
+
+
+def _nothing(*_: Any) -> None:
+    """What happens to pools in a rehearsal is nobody's concern."""
 
 
 def _port(name: str) -> int:

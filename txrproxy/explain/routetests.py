@@ -22,6 +22,13 @@ def failures(config: Config) -> Iterator[Finding]:
     if not config.tests:
         return
     rehearsal = Rehearsal(config)
+    try:
+        yield from _failures(config, rehearsal)
+    finally:
+        rehearsal.close()
+
+
+def _failures(config: Config, rehearsal: Rehearsal) -> Iterator[Finding]:
     for index, test in enumerate(config.tests):
         try:
             ask = asked(test)
