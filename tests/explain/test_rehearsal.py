@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from unittest import mock
 
 import attrs
 from hypothesis import given, settings
@@ -185,6 +186,11 @@ class RehearsalTests(SynchronousTestCase):
         found = play(rehearsal, "http://a/", listener="a")
         self.assertEqual((found.status, found.filters[0].waits), (401, False))
         self.assertIn(b"WWW-Authenticate: Basic", found.answer)
+        with mock.patch("threading.Thread.start") as start:
+            found = play(rehearsal, "http://a/", listener="a", authorization="Basic bWU6bWU=")
+        self.assertEqual((found.pool, found.filters[0].waits), ("app", True))
+        self.assertNotIn(b"uthorization", found.forwarded)
+        start.assert_not_called()
 
     @settings(max_examples=60, deadline=None)
     @given(

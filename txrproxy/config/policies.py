@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from attrs import define
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
 
 from txrproxy.balance.pool import Pool
 from txrproxy.config import schema
@@ -183,7 +185,7 @@ class Policies:
         users = self._watched(place, settings.users, htpasswd.parse, FOLLOWED)
         for module in htpasswd.libraries(users.value):
             _import(place, module)
-        passwords = Passwords(lambda: users.value)
+        passwords = Passwords(lambda: users.value, in_thread=self._in_thread)
         user_field = settings.user_field.encode()
         return lambda next: basic_auth(passwords, settings.realm, user_field, next)
 
@@ -223,6 +225,11 @@ class Policies:
         return lambda next: forward_auth(asked, pool, copy, send, next)
 
     # What they are made of.
+
+    def _in_thread(self, call: Callable[[], Any]) -> Deferred[Any]:
+        """Of the reactor that all of it was built for."""
+        reactor = self._wiring.reactor
+        return deferToThreadPool(reactor, reactor.getThreadPool(), call)
 
     def _watched(
         self,

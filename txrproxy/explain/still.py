@@ -35,6 +35,12 @@ class Still(Clock):
     def callFromThread(self, call: Callable[..., Any], *arguments: Any) -> None:
         call(*arguments)
 
+    def getThreadPool(self) -> Still:
+        return self
+
+    def callInThreadWithCallback(self, *_: Any) -> None:
+        """No thread is begun: what would run in one is never done."""
+
 
 def still(config: Config, without: Collection[Step] = ()) -> Config:
     """What a request meets inside the proxy; ``without`` are filters that let everyone pass."""
