@@ -33,7 +33,6 @@ class Later:
 
 
 NOT_YET = (
-    Later("admin"),
     Later("policies.*.waf"),
     Later("tests.*"),
 )

@@ -20,6 +20,7 @@ from txrproxy.config.build import Graph, build
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.schema import Config
 from txrproxy.observe.accesslog import open_log
+from txrproxy.observe.counts import Counts
 from txrproxy.service.sockets import addresses
 from txrproxy.transport.channel import Refused
 from txrproxy.transport.listening import ELSEWHERE, UNREADY, Listening
@@ -42,6 +43,7 @@ class Plane:
 
     def __init__(self, reactor: Any) -> None:
         self.graph: Graph | None = None
+        self.counts = Counts()
         self._reactor = reactor
         self._next: Graph | None = None
         self._sockets: dict[tuple[str, int], _Socket] = {}
@@ -87,9 +89,10 @@ class Plane:
     def _log(self, config: Config) -> Any:
         access, old = config.log.access, self.graph
         path = access.path if access.path == "-" else str(config.resolve(access.path))
-        if old is not None and (old.config.log.access, old.config.base) == (access, config.base):
+        if old is not None and _log_of(old.config) == _log_of(config):
             return old.log
-        return open_log(path, access.format, access.redact, self._reactor)
+        count = self.counts.add if _is_counted(config) else None
+        return open_log(path, access.format, access.redact, self._reactor, count)
 
     def discard(self) -> None:
         """Forget what was prepared, and the sockets that came for it."""
@@ -118,6 +121,9 @@ class Plane:
             if old.log is not new.log:
                 old.log.close()
         self.graph = new
+        for pool in new.pools.values():
+            if self.counts.tell not in pool.listeners:
+                pool.listeners.append(self.counts.tell)
         if old is None:
             self._unready = True
             new.ready().addCallback(self._be_ready)
@@ -238,6 +244,16 @@ class Plane:
         graph.close()
         assert self._draining is not None
         graph.log.close().chainDeferred(self._draining)
+
+
+def _is_counted(config: Config) -> bool:
+    """Whether anybody may ask for metrics."""
+    return config.admin is not None and config.admin.metrics
+
+
+def _log_of(config: Config) -> tuple[Any, ...]:
+    """What the access log is made of."""
+    return config.log.access, config.base, _is_counted(config)
 
 
 def resident() -> int:

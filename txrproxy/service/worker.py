@@ -29,6 +29,7 @@ from twisted.logger import (
 )
 
 from txrproxy.config.schema import Config
+from txrproxy.service.figures import Figures
 from txrproxy.service.plane import Plane
 from txrproxy.transport.channel import AnyChannel, Body, Channel
 from txrproxy.transport.reactor import after_fork
@@ -45,10 +46,18 @@ class Worker:
     commit, discard
     share     mine, of
     deafen, drain (timeout, softly), abort, reopen, status
+    figures, pools   for metrics and the admin API: :mod:`txrproxy.service.figures`
     """
 
-    def __init__(self, channel: AnyChannel, reactor: Any, inherited: Config | None = None) -> None:
+    def __init__(
+        self,
+        channel: AnyChannel,
+        reactor: Any,
+        inherited: Config | None = None,
+        number: int = 1,
+    ) -> None:
         self.plane = Plane(reactor)
+        self.figures = Figures(channel, reactor, self.plane, number)
         self.drain_timeout = 0.0
         self._inherited = inherited
         plane = self.plane
@@ -118,7 +127,7 @@ def run(number: int, link: socket.socket, config: Config, sockets: Iterable[Body
             cpus = sorted(os.sched_getaffinity(0))
             os.sched_setaffinity(0, {cpus[(number - 1) % len(cpus)]})
         reactor = after_fork()
-        status = _serve(reactor, link, config, messages)
+        status = _serve(reactor, link, config, messages, number)
     except BaseException:
         # There may be no log yet, or no longer.
         os.write(2, traceback.format_exc().encode())
@@ -127,11 +136,14 @@ def run(number: int, link: socket.socket, config: Config, sockets: Iterable[Body
         os._exit(status)
 
 
-def _serve(reactor: Any, link: socket.socket, config: Config, messages: list[Body]) -> int:
+def _serve(
+    reactor: Any, link: socket.socket, config: Config, messages: list[Body], number: int
+) -> int:
     def drain() -> None:
         worker.plane.drain(worker.drain_timeout, softly=True).addBoth(lambda _: stop())
 
     def stop() -> None:
+        worker.figures.tell()
         globalLogPublisher.removeObserver(log.observer)
         channel.close()
         if reactor.running:
@@ -149,7 +161,8 @@ def _serve(reactor: Any, link: socket.socket, config: Config, messages: list[Bod
     channel = Channel(reactor, link, orphaned)
     log = _Forwarder(channel, config.log.error.level)
     globalLogPublisher.addObserver(log.observer)
-    worker = Worker(channel, reactor, config)
+    channel.register("log level", lambda body: log.set_level(body["level"]))
+    worker = Worker(channel, reactor, config, number)
     channel.register("leave", lambda _: drain())
     for body in messages:
         worker._sockets({**body, "fds": list(map(os.dup, body["fds"]))})
@@ -170,10 +183,16 @@ class _Forwarder:
 
     def __init__(self, channel: Channel, level: str) -> None:
         self.channel: Channel | None = channel
-        least = LogLevel.debug if level == "debug" else LogLevel.info
-        severe: Any = LogLevelFilterPredicate(least)
+        self._severe = LogLevelFilterPredicate()
+        self.set_level(level)
         take: Any = self._take
+        severe: Any = self._severe
         self.observer: Any = FilteringLogObserver(take, [severe])
+
+    def set_level(self, level: str) -> None:
+        """Send what is at least as severe, and no less than the main process may want to write."""
+        least = LogLevel.debug if level == "debug" else LogLevel.info
+        self._severe.setLogLevelForNamespace("", least)
 
     def _take(self, event: LogEvent) -> None:
         failure: Any = event.get("log_failure")
