@@ -29,6 +29,8 @@ from twisted.logger import (
 )
 
 from txrproxy.config.schema import Config
+from txrproxy.guards.state import State
+from txrproxy.service.board import TOLD, Follower
 from txrproxy.service.figures import Figures
 from txrproxy.service.plane import Plane
 from txrproxy.transport.channel import AnyChannel, Body, Channel
@@ -45,6 +47,7 @@ class Worker:
               process was forked with: answers when it is built
     commit, discard
     share     mine, of
+    backends  what is known of backends; it answers "ejected" (:mod:`txrproxy.service.board`)
     deafen, drain (timeout, softly), abort, reopen, status
     figures, pools   for metrics and the admin API: :mod:`txrproxy.service.figures`
     """
@@ -54,9 +57,11 @@ class Worker:
         channel: AnyChannel,
         reactor: Any,
         inherited: Config | None = None,
+        state: State | None = None,
         number: int = 1,
     ) -> None:
-        self.plane = Plane(reactor)
+        follower = Follower(reactor.seconds, channel.send)
+        self.plane = Plane(reactor, follower, state)
         self.figures = Figures(channel, reactor, self.plane, number)
         self.drain_timeout = 0.0
         self._inherited = inherited
@@ -66,6 +71,7 @@ class Worker:
             "prepare": self._prepare,
             "commit": self._commit,
             "discard": lambda _: plane.discard(),
+            TOLD: follower.told,
             "share": lambda body: plane.share(body["mine"], body["of"]),
             "deafen": lambda _: plane.deafen(),
             "drain": self._drain,
@@ -107,10 +113,17 @@ def packed(config: Config) -> int:
     return fd
 
 
-def run(number: int, link: socket.socket, config: Config, sockets: Iterable[Body]) -> None:
+def run(
+    number: int,
+    link: socket.socket,
+    config: Config,
+    sockets: Iterable[Body],
+    state: State | None = None,
+) -> None:
     """Be worker ``number``, in a process that was just forked; does not return.
 
-    ``link`` is our end of the channel; ``sockets`` are messages of that topic, with ``fds``.
+    ``link`` is our end of the channel; ``sockets`` are messages of that topic, with ``fds``;
+    ``state`` is where limits count.
     """
     status = 70  # EX_SOFTWARE
     try:
@@ -127,7 +140,7 @@ def run(number: int, link: socket.socket, config: Config, sockets: Iterable[Body
             cpus = sorted(os.sched_getaffinity(0))
             os.sched_setaffinity(0, {cpus[(number - 1) % len(cpus)]})
         reactor = after_fork()
-        status = _serve(reactor, link, config, messages, number)
+        status = _serve(number, reactor, link, config, messages, state)
     except BaseException:
         # There may be no log yet, or no longer.
         os.write(2, traceback.format_exc().encode())
@@ -137,7 +150,12 @@ def run(number: int, link: socket.socket, config: Config, sockets: Iterable[Body
 
 
 def _serve(
-    reactor: Any, link: socket.socket, config: Config, messages: list[Body], number: int
+    number: int,
+    reactor: Any,
+    link: socket.socket,
+    config: Config,
+    messages: list[Body],
+    state: State | None,
 ) -> int:
     def drain() -> None:
         worker.plane.drain(worker.drain_timeout, softly=True).addBoth(lambda _: stop())
@@ -162,7 +180,7 @@ def _serve(
     log = _Forwarder(channel, config.log.error.level)
     globalLogPublisher.addObserver(log.observer)
     channel.register("log level", lambda body: log.set_level(body["level"]))
-    worker = Worker(channel, reactor, config, number)
+    worker = Worker(channel, reactor, config, state, number)
     channel.register("leave", lambda _: drain())
     for body in messages:
         worker._sockets({**body, "fds": list(map(os.dup, body["fds"]))})
