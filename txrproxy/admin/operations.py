@@ -1,7 +1,7 @@
 """Everything that the admin server offers, as one table.
 
-A row is a method and a path, what it takes, what it answers, and whom it calls. The server finds its
-way by it, and the OpenAPI document (:mod:`txrproxy.admin.openapi`) is written from it, so that
+A row is a method and a path, what it takes, what it answers, and whom it calls. The server finds
+its way by it, and the OpenAPI document (:mod:`txrproxy.admin.openapi`) is written from it, so that
 neither can say what the other does not.
 """
 
@@ -49,6 +49,10 @@ class Operation:
     body: Schema | None = None
     errors: tuple[int, ...] = ()  # beside those that every operation may answer with
     open: bool = False  # to everybody, without a token
+
+
+def _document(asked: Asked) -> Any:
+    return openapi.document(OPERATIONS)
 
 
 def _ready(asked: Asked) -> Any:
@@ -124,7 +128,7 @@ _BACKEND = {
         "weight": _COUNT,
         "healthy": {"type": ["boolean", "null"]},
         "ejected": {"type": "boolean"},
-        "available": {"type": "boolean"},
+        "available": {"type": ["boolean", "null"]},
         "active": _COUNT,
         "idle": _COUNT,
         "waiting": _COUNT,
@@ -159,7 +163,7 @@ _READY = {
 
 API = "/api/v1"
 
-OPERATIONS = (
+OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "GET",
         "/healthz",
@@ -194,7 +198,7 @@ OPERATIONS = (
         "openapi",
         "This document.",
         _OPEN,
-        lambda asked: openapi.document(OPERATIONS),
+        _document,
     ),
     Operation(
         "GET",
@@ -238,9 +242,7 @@ OPERATIONS = (
         _list("pools", _POOL),
         _pools,
     ),
-    Operation(
-        "GET", f"{API}/pools/{{pool}}", "pool", "One pool.", _POOL, _pool, errors=(404,)
-    ),
+    Operation("GET", f"{API}/pools/{{pool}}", "pool", "One pool.", _POOL, _pool, errors=(404,)),
     Operation(
         "GET",
         f"{API}/pools/{{pool}}/backends/{{backend}}",
@@ -258,9 +260,7 @@ OPERATIONS = (
         "It holds until the proxy ends or the pool is changed by a reload.",
         _BACKEND,
         _set_backend,
-        body=table(
-            {"state": one_of(*STATES), "weight": integer(0, MAX_WEIGHT)}, minProperties=1
-        ),
+        body=table({"state": one_of(*STATES), "weight": integer(0, MAX_WEIGHT)}, minProperties=1),
         errors=(404, 409),
     ),
     Operation(

@@ -99,12 +99,13 @@ def describe(schema: Schema) -> str:
     """What is allowed, in a few words."""
     kind = schema["type"]
     if "enum" in schema:
-        return ", ".join(schema["enum"][:-1]) + " or " + schema["enum"][-1]
+        *words, last = schema["enum"]
+        return f"{', '.join(words)} or {last}"
     if kind == "integer":
         return f"a whole number from {schema['minimum']} to {schema['maximum']}"
     if kind == "string":
         return f"a string of at most {schema['maxLength']} characters"
-    return {"boolean": "true or false", "object": "an object"}[kind]
+    return "true or false" if kind == "boolean" else "an object"
 
 
 _KINDS = {

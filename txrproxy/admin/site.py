@@ -1,8 +1,8 @@
 """The admin server: a small ``twisted.web`` site that finds operations, asks, and answers in JSON.
 
 Whoever asks is judged first (:mod:`txrproxy.admin.guard`), on every path, so that strangers learn
-nothing of what there is. All that a request may make this hold is bounded: :data:`MAX_BODY` bytes of
-a body, :data:`MAX_CONNECTIONS` connections, a minute of silence.
+nothing of what there is. All that a request may make this hold is bounded: :data:`MAX_BODY` bytes
+of a body, :data:`MAX_CONNECTIONS` connections, a minute of silence.
 """
 
 from __future__ import annotations
@@ -207,9 +207,7 @@ def _find(words: list[str]) -> list[tuple[Operation, dict[str, str]]]:
 def _query(uri: bytes) -> dict[str, str]:
     text = uri.partition(b"?")[2].decode("latin-1")
     try:
-        pairs = parse_qsl(
-            text, keep_blank_values=True, errors="strict", max_num_fields=_MAX_QUERY
-        )
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MAX_QUERY)
     except ValueError as error:
         raise Invalid("the query can not be read; expected NAME=VALUE in UTF-8") from error
     words = dict(pairs)
@@ -286,5 +284,3 @@ def _answer(request: Any, status: int, value: Any) -> None:
     if request.method != b"HEAD":
         request.write(body)
     request.finish()
-
-

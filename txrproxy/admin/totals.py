@@ -10,7 +10,7 @@ where values are gathered already.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from typing import Any
 
@@ -28,7 +28,11 @@ MAX_SERIES = 100_000
 need so many; those beyond it are counted together, as "other"."""
 
 _ENDS = [*map(str, BOUNDS), "+Inf"]
-_COMBINE = {Kind.SUM: sum, Kind.LEAST: min, Kind.MOST: max}
+_COMBINE: dict[Kind, Callable[[list[float]], float]] = {
+    Kind.SUM: sum,
+    Kind.LEAST: min,
+    Kind.MOST: max,
+}
 
 Row = tuple[str, list[str], Any]
 
@@ -86,7 +90,7 @@ class Totals:
     def text(self, accept: str = "") -> tuple[bytes, str]:
         """Everything, and its content type, in the form that ``accept`` asks for."""
         encode, content_type = choose_encoder(accept)
-        return encode(self), content_type  # type: ignore[arg-type]
+        return encode(self), content_type
 
     def collect(self) -> Iterator[Any]:
         """All metrics as prometheus_client has them."""

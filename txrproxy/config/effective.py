@@ -77,5 +77,3 @@ def _hides(name: object, value: Any) -> bool:
 def _text(value: Any) -> str:
     """A URL without its user and password."""
     return _USER.sub(f"{MASK}@", str(value))
-
-

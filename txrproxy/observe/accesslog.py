@@ -39,7 +39,7 @@ Count = Callable[[Sequence[Record]], object]
 
 
 class NullWriter:
-    """In the place of a :class:`~txrproxy.observe.writer.Writer`, for records that are only counted."""
+    """In the place of a :class:`Writer`, for records that are only counted."""
 
     __slots__ = ()
 
@@ -143,8 +143,9 @@ def open_log(
 
     ``path`` is ``-`` for standard output, else absolute or relative to the working directory;
     ``format`` is ``json``, ``combined`` or ``off``; ``redact`` names query parameters whose values
-    are not written; ``count`` is told of each batch. ``reactor`` provides IReactorTime and IReactorThreads and must still be running
-    when ``close`` is called. Raises OSError when the file can not be opened.
+    are not written; ``count`` is told of each batch. ``reactor`` provides IReactorTime and
+    IReactorThreads and must still be running when ``close`` is called. Raises OSError when the
+    file can not be opened.
     """
     if format == "off":
         if count is None:

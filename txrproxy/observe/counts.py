@@ -4,10 +4,10 @@
 
     record ──▶ access log ── a batch ──▶ Counts.add ── a second later ──▶ take ──▶ main process
 
-Every exchange makes one record anyway, so counting costs a request nothing where it runs: a batch of
-512 is counted when it is rendered. Records that are alike (the same route, method, status, reason,
-backend) share a cell, and cells become metrics only in :meth:`Counts.take`, which gives what has
-come since it was called before. Whoever adds that up never sees a count go back.
+Every exchange makes one record anyway, so counting costs a request nothing where it runs: a batch
+of 512 is counted when it is rendered. Records that are alike (the same route, method, status,
+reason, backend) share a cell, and cells become metrics only in :meth:`Counts.take`, which gives
+what has come since it was called before. Whoever adds that up never sees a count go back.
 
 Labels are words of the configuration or of a fixed list (:mod:`txrproxy.metrics`): what a client or
 an origin chose freely becomes "other".
@@ -20,8 +20,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from txrproxy import metrics
-from txrproxy.balance.backend import Backend
-from txrproxy.balance.pool import EJECTED, PANIC, Pool
 from txrproxy.errors import REASONS, TUNNEL_IDLE, UPGRADED
 from txrproxy.metrics import BOUNDS
 from txrproxy.observe.formats import Record
@@ -128,18 +126,6 @@ class Counts:
         if idle and records:
             self.changed()
 
-    def tell(self, pool: Pool, event: str, backend: Backend | None) -> None:
-        """A listener for pools."""
-        idle = not self._cells and not self._values
-        if event == EJECTED and backend is not None:
-            self.count(metrics.EJECTIONS, (_text(pool.name), _text(backend.name)))
-        elif event == PANIC:
-            self.count(metrics.PANICS, (_text(pool.name),))
-        else:
-            return
-        if idle:
-            self.changed()
-
     def take(self) -> list[Row]:
         """What was counted since the last time."""
         self._settle()
@@ -162,9 +148,9 @@ class Counts:
         for name, value in notes:
             if name == b"cache":
                 result = value.decode() if value in RESULTS else _OTHER
-                self.count(metrics.CACHE_REQUESTS, (_text(route), result))
+                self.count(metrics.CACHE_REQUESTS, (route.decode(), result))
             elif name == b"tries":
-                self._tries(_text(pool), value, backend, {reason, b"%d" % status})
+                self._tries(pool.decode(), value, backend, {reason, b"%d" % status})
 
     def _tries(self, pool: str, tries: bytes, backend: bytes, ends: set[bytes]) -> None:
         """Every try but the last was followed by another, and that one too if it is not the end."""
@@ -182,7 +168,7 @@ class Counts:
         """Make metrics of cells."""
         count = self.count
         for key, cell in self._cells.items():
-            route, pool, backend = _text(key[0]), _text(key[4]), _text(key[5])
+            route, pool, backend = key[0].decode(), key[4].decode(), _text(key[5])
             method = key[1].decode() if key[1] in METHODS else _OTHER
             status = _class(key[2])
             count(metrics.REQUESTS, (route, method, status), cell.count)
@@ -213,7 +199,8 @@ class Counts:
 
 
 def _text(name: bytes) -> str:
-    return name.decode("utf-8", "backslashreplace")
+    """A backend's name, or another word that may hold any byte of a path."""
+    return name.decode("latin-1")
 
 
 def _class(status: int) -> str:

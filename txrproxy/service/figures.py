@@ -23,7 +23,7 @@ INTERVAL = 1.0  # seconds that a count waits to be told, at most
 
 
 class Figures:
-    """Of the process that ``plane`` serves in. Topics: ``figures``, ``pools``; tells ``counted``."""
+    """Of the process that serves ``plane``. Topics: ``figures``, ``pools``; tells ``counted``."""
 
     def __init__(self, channel: AnyChannel, reactor: Any, plane: Plane, number: int = 1) -> None:
         self._channel = channel
@@ -80,7 +80,7 @@ class Figures:
             return []
         return [
             {
-                "name": _text(pool.name),
+                "name": pool.name.decode(),
                 "panic": pool.panicking,
                 "backends": [_backend(backend) for backend in pool.backends],
             }
@@ -99,10 +99,10 @@ def _state(graph: Graph) -> Iterator[Row]:
 
 
 def _pool(pool: Pool) -> Iterator[Row]:
-    name = _text(pool.name)
+    name = pool.name.decode()
     yield metrics.PANIC, [name], int(pool.panicking)
     for backend in pool.backends:
-        labels = [name, _text(backend.name)]
+        labels = [name, backend.name.decode("latin-1")]
         yield metrics.ACTIVE, labels, backend.in_use
         yield metrics.IDLE, labels, len(backend.connections.idle)
         yield metrics.WAITING, labels, backend.waiting
@@ -113,7 +113,7 @@ def _pool(pool: Pool) -> Iterator[Row]:
 
 def _backend(backend: Backend) -> Body:
     return {
-        "id": _text(backend.name),
+        "id": backend.name.decode("latin-1"),
         "state": backend.state.value,
         "weight": backend.weight,
         "healthy": backend.healthy,
@@ -123,7 +123,3 @@ def _backend(backend: Backend) -> Body:
         "idle": len(backend.connections.idle),
         "waiting": backend.waiting,
     }
-
-
-def _text(name: bytes) -> str:
-    return name.decode("utf-8", "backslashreplace")

@@ -137,9 +137,6 @@ class Plane:
             if old.log is not new.log:
                 old.log.close()
         self.graph = new
-        for pool in new.pools.values():
-            if self.counts.tell not in pool.listeners:
-                pool.listeners.append(self.counts.tell)
         self._follower.use(new.pools)
         if self._unready:
             ready = gatherResults([new.find_names(), self._follower.ready()])
