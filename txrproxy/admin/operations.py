@@ -76,9 +76,8 @@ async def _backend(asked: Asked) -> Any:
 
 def _set_backend(asked: Asked) -> Any:
     parts, body = asked.parts, asked.body
-    return asked.steward.set_backend(
-        parts["pool"], parts["backend"], body.get("state"), body.get("weight")
-    )
+    weight = int(body["weight"]) if "weight" in body else None
+    return asked.steward.set_backend(parts["pool"], parts["backend"], body.get("state"), weight)
 
 
 async def _cache(asked: Asked) -> Any:
@@ -94,7 +93,7 @@ def _entries(asked: Asked) -> Any:
 def _purge(asked: Asked) -> Any:
     body = asked.body
     kinds = [kind for kind in PURGES if kind in body]
-    if len(kinds) != 1 or body.get("all") is False:
+    if len(kinds) != 1:
         raise Invalid(f"the body: expected exactly one of {', '.join(PURGES)}")
     (kind,) = kinds
     value = "" if kind == "all" else body[kind]
@@ -288,7 +287,7 @@ OPERATIONS: tuple[Operation, ...] = (
         _list("entries", {"type": "object", "required": ["url"]}),
         _entries,
         query={
-            "prefix": text(default="", description="only URLs that begin so"),
+            "prefix": text(1024, default="", description="only URLs that begin so"),
             "limit": integer(1, MAX_LISTED, default=1000, description="at most so many"),
         },
         errors=(404, 409),
@@ -306,11 +305,12 @@ OPERATIONS: tuple[Operation, ...] = (
                 "url": text(),
                 "prefix": text(),
                 "tag": text(),
-                "all": boolean(),
+                "all": boolean(enum=[True]),
                 "soft": boolean(default=False),
                 "preview": boolean(default=False),
             },
             minProperties=1,
+            oneOf=[{"required": [kind]} for kind in PURGES],
         ),
         errors=(404, 409),
     ),

@@ -11,15 +11,15 @@ from typing import Any
 
 Schema = Mapping[str, Any]
 
-MAX_TEXT = 8192
+MAX_TEXT = 2048
 
 
 class Invalid(ValueError):
     """A value that does not have the shape; the text says where, and what is allowed."""
 
 
-def text(**more: Any) -> dict[str, Any]:
-    return {"type": "string", "maxLength": MAX_TEXT, **more}
+def text(most: int = MAX_TEXT, **more: Any) -> dict[str, Any]:
+    return {"type": "string", "maxLength": most, **more}
 
 
 def one_of(*words: str) -> dict[str, Any]:
@@ -52,9 +52,9 @@ def check(value: Any, schema: Schema, where: str = "the body") -> None:
         raise Invalid(f"{where}: expected {describe(schema)}")
     if kind == "object":
         _check_object(value, schema, where)
+    elif value not in schema.get("enum", (value,)):
+        raise Invalid(f"{where}: expected {describe(schema)}")
     elif kind == "string":
-        if value not in schema.get("enum", (value,)):
-            raise Invalid(f"{where}: expected {describe(schema)}")
         if len(value) > schema.get("maxLength", len(value)):
             raise Invalid(f"{where}: expected {describe(schema)}")
     elif kind == "integer" and not schema["minimum"] <= value <= schema["maximum"]:
@@ -98,6 +98,8 @@ def read(words: Mapping[str, str], properties: Schema) -> dict[str, Any]:
 def describe(schema: Schema) -> str:
     """What is allowed, in a few words."""
     kind = schema["type"]
+    if kind == "boolean":
+        return "true" if "enum" in schema else "true or false"
     if "enum" in schema:
         *words, last = schema["enum"]
         return f"{', '.join(words)} or {last}"
@@ -105,12 +107,15 @@ def describe(schema: Schema) -> str:
         return f"a whole number from {schema['minimum']} to {schema['maximum']}"
     if kind == "string":
         return f"a string of at most {schema['maxLength']} characters"
-    return "true or false" if kind == "boolean" else "an object"
+    return "an object"
 
 
 _KINDS = {
     "object": lambda value: isinstance(value, dict),
     "string": lambda value: isinstance(value, str),
     "boolean": lambda value: isinstance(value, bool),
-    "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "integer": lambda value: (
+        (isinstance(value, int) and not isinstance(value, bool))
+        or (isinstance(value, float) and value.is_integer())  # 1.0 is one, says JSON Schema
+    ),
 }

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -45,6 +46,8 @@ class AdminSite(Site):
             reactor=reactor,
             parsePOSTFormSubmission=False,
         )
+        # Not by way of Twisted's choice between HTTP/1.1 and HTTP/2.
+        vars(self)["protocol"] = _Channel
         self.guard = guard
         self._open: set[Any] = set()
 
@@ -61,14 +64,8 @@ class AdminSite(Site):
         if len(self._open) >= MAX_CONNECTIONS:
             return None
         channel: Any = super().buildProtocol(addr)
+        channel.others = self._open
         self._open.add(channel)
-        lost = channel.connectionLost
-
-        def connection_lost(reason: Failure) -> None:
-            self._open.discard(channel)
-            lost(reason)
-
-        channel.connectionLost = connection_lost
         return channel
 
     def close_connections(self) -> None:
@@ -77,10 +74,21 @@ class AdminSite(Site):
             channel.loseConnection()
 
 
+class _Channel(HTTPChannel):
+    """HTTP/1.1 alone."""
+
+    others: set[Any]
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.others.discard(self)
+        super().connectionLost(reason)
+
+
 class _Request(Request):
     """Holds no more of a body than may be; more than that ends the connection."""
 
     received = 0
+    _hung_up = False
 
     def gotLength(self, length: int | None) -> None:
         super().gotLength(None if length is None else min(length, MAX_BODY))
@@ -96,13 +104,13 @@ class _Request(Request):
 
     def _hang_up(self) -> None:
         channel: Any = self.channel
-        if channel is not None and not channel.disconnecting:
+        if channel is not None and not self._hung_up:
+            self._hung_up = True
             body = json.dumps(_TOO_LARGE).encode()
             channel.transport.write(
                 b"HTTP/1.1 413 Content Too Large\r\nContent-Type: application/json\r\n"
                 b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
             )
-            channel.disconnecting = True
             channel.transport.loseConnection()
 
 

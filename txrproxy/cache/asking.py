@@ -27,12 +27,17 @@ def ask_later(reactor: Any, folder: str, question: Answer, patience: float = PAT
     except OSError as error:
         done.errback(NoOwner(f"{folder}: {error.strerror}"))
         return done
-    try:
-        path = f"/proc/self/fd/{fd}/{NAME}"
-        reactor.connectUNIX(path, _Asking(question, done, folder), timeout=patience)
-    finally:
+    connector = reactor.connectUNIX(
+        f"/proc/self/fd/{fd}/{NAME}", _Asking(question, done, folder), timeout=patience
+    )
+    done.addTimeout(patience, reactor, lambda *_: _late(folder))
+
+    def close(result: Any) -> Any:
         os.close(fd)
-    return done.addTimeout(patience, reactor, lambda *_: _late(folder))
+        connector.disconnect()
+        return result
+
+    return done.addBoth(close)
 
 
 def _late(folder: str) -> None:

@@ -20,10 +20,11 @@ from txrproxy.config.schema import Config
 from txrproxy.config.values import Bind, Secret
 from txrproxy.service.sockets import Group, absolute, listen
 from txrproxy.transport.channel import Refused
+from txrproxy.transport.listening import Listening
 
 if TYPE_CHECKING:
     from txrproxy.admin.guard import Guard
-    from txrproxy.service.edge import Edge
+    from txrproxy.service.steward import Proxy
 
 _BACKLOG = 64
 
@@ -41,11 +42,11 @@ class Prepared:
 
 
 class AdminServer:
-    """Of an :class:`~txrproxy.service.edge.Edge`; nothing where the configuration has no admin."""
+    """Of a proxy; nothing where its configuration has no admin server."""
 
-    def __init__(self, edge: Edge, reactor: Any) -> None:
+    def __init__(self, proxy: Proxy, reactor: Any) -> None:
         self.steward: Any = None  # from the first configuration on that has an admin server
-        self._edge = edge
+        self._proxy = proxy
         self._reactor = reactor
         self._now: Prepared | None = None
         self._site: Any = None
@@ -114,10 +115,10 @@ class AdminServer:
         if self.steward is None:
             from txrproxy.service.steward import Overseer
 
-            self.steward = Overseer(self._edge, self._reactor)
+            self.steward = Overseer(self._proxy, self._reactor)
         if self._site is not None:
             self._site.guard = prepared.guard
-        if prepared.fresh and self._edge.running:
+        if prepared.fresh and self._proxy.running:
             self.start()
 
     def start(self) -> None:
@@ -126,9 +127,9 @@ class AdminServer:
 
         if self._now is None or self._port is not None:
             return
-        sock = self._now.sock
         self._site = AdminSite(self.steward, self._now.guard, self._reactor)
-        self._port = self._reactor.adoptStreamPort(sock.fileno(), sock.family, self._site)
+        self._port = Listening(self._now.sock, self._site, self._reactor)
+        self._port.start()
         _logger.info("admin server on {address}", address=self.where)
 
     def reloaded(self, ok: bool) -> None:
@@ -139,7 +140,7 @@ class AdminServer:
     def _stop(self) -> None:
         port, site, self._port, self._site = self._port, self._site, None, None
         if port is not None:
-            port.stopListening()
+            port.close()
             site.close_connections()
 
     def close(self, handed_over: bool = False) -> None:

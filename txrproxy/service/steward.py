@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, DeferredList
 
@@ -21,26 +21,44 @@ from txrproxy.balance.pool import EJECTED, PANIC, Pool
 from txrproxy.cache.asking import ask_later
 from txrproxy.cache.control import NoOwner
 from txrproxy.config.effective import effective
-from txrproxy.service.master import Handle
+from txrproxy.config.schema import Config
+from txrproxy.observe.errorlog import ErrorLog
+from txrproxy.service.master import Handle, Master
 from txrproxy.transport.channel import Body, Refused
-
-if TYPE_CHECKING:
-    from txrproxy.service.edge import Edge
 
 SCRAPE = 3.0  # seconds that a worker, or a cache, has to answer
 
 
-class Overseer:
-    """Answers for an :class:`~txrproxy.service.edge.Edge`."""
+class Proxy(Protocol):
+    """What is asked of an :class:`~txrproxy.service.edge.Edge`."""
 
-    def __init__(self, edge: Edge, reactor: Any) -> None:
+    config: Config
+    master: Master
+    error_log: ErrorLog | None
+    running: Any
+
+    def not_ready(self) -> str: ...
+
+    def status(self) -> Deferred[Body]: ...
+
+    def reload(self) -> Deferred[Body]: ...
+
+    def set_backend(
+        self, pool: str, backend: str, state: str | None, weight: int | None
+    ) -> Deferred[Body]: ...
+
+
+class Overseer:
+    """Answers for a proxy."""
+
+    def __init__(self, proxy: Proxy, reactor: Any) -> None:
         self.totals = Totals()
-        self._edge = edge
+        self._proxy = proxy
         self._reactor = reactor
         self._started = time.time()
         self._restarts = 0
         self._gathering: list[Deferred[None]] | None = None
-        master = edge.master
+        master = proxy.master
         master.register("counted", lambda worker, body: self.totals.add(body["rows"]))
         master.board.watch = self._happened
         self.reloaded(None)
@@ -72,10 +90,10 @@ class Overseer:
     # Answers.
 
     def not_ready(self) -> str:
-        return self._edge.not_ready()
+        return self._proxy.not_ready()
 
     def metrics(self, accept: str) -> Any:
-        admin = self._edge.config.admin
+        admin = self._proxy.config.admin
         if admin is None or not admin.metrics:
             raise Unknown("metrics are off (admin.metrics)")
         return self._gather().addCallback(lambda _: self.totals.text(accept))
@@ -88,7 +106,7 @@ class Overseer:
             return done
         self._gathering = [done]
         asked: list[Deferred[Any]] = [
-            self._edge.master.ask("figures", timeout=SCRAPE).addCallback(self._told),
+            self._proxy.master.ask("figures", timeout=SCRAPE).addCallback(self._told),
             self._cache_figures().addCallback(self._caches_told),
         ]
 
@@ -120,7 +138,7 @@ class Overseer:
         self.totals.state("caches", now)
 
     def _told_of_ourselves(self) -> None:
-        master = self._edge.master
+        master = self._proxy.master
         restarts, self._restarts = master.restarts - self._restarts, master.restarts
         self.totals.add([(metrics.RESTARTS, [], restarts)])
         self.totals.state(
@@ -135,22 +153,22 @@ class Overseer:
         )
 
     def status(self) -> Any:
-        return self._edge.status()
+        return self._proxy.status()
 
     def config(self) -> Body:
-        return effective(self._edge.config)
+        return effective(self._proxy.config)
 
     def routes(self) -> Body:
-        return {"routes": effective(self._edge.config)["routes"]}
+        return {"routes": effective(self._proxy.config)["routes"]}
 
     def pools(self) -> Any:
-        board = {pool["name"]: pool for pool in self._edge.master.board.report()}
+        board = {pool["name"]: pool for pool in self._proxy.master.board.report()}
 
         def told(answers: Sequence[tuple[Handle, Body]]) -> Body:
             found = [body["pools"] for _, body in answers if "pools" in body]
             return {"pools": [_with_traffic(pool, found) for pool in board.values()]}
 
-        return self._edge.master.ask("pools", timeout=SCRAPE).addCallback(told)
+        return self._proxy.master.ask("pools", timeout=SCRAPE).addCallback(told)
 
     def set_backend(self, pool: str, backend: str, state: str | None, weight: int | None) -> Any:
         def there(answer: Body) -> Any:
@@ -160,7 +178,7 @@ class Overseer:
             ids = [each["id"] for each in pools[pool]["backends"]]
             if backend not in ids:
                 raise Unknown(f"no backend {backend[:256]!r} in this pool", ids)
-            return self._edge.set_backend(pool, backend, state, weight)
+            return self._proxy.set_backend(pool, backend, state, weight)
 
         def changed(answer: Body) -> Body:
             (found,) = (each for each in answer["pools"] if each["name"] == pool)
@@ -180,7 +198,7 @@ class Overseer:
         return self._cache_figures().addCallback(lambda rows: {"caches": rows})
 
     def _cache_figures(self) -> Deferred[list[Body]]:
-        config = self._edge.config
+        config = self._proxy.config
         names = list(config.caches)
         asked = [self._ask_cache(str(name), {"ask": "stats"}, SCRAPE) for name in names]
 
@@ -195,7 +213,7 @@ class Overseer:
         return done.addCallback(told)
 
     def _ask_cache(self, cache: str, question: Body, patience: float = 30.0) -> Deferred[Any]:
-        config = self._edge.config
+        config = self._proxy.config
         found = {str(name): settings for name, settings in config.caches.items()}
         if cache not in found:
             raise Unknown(f"no cache {cache[:256]!r}", found)
@@ -221,20 +239,20 @@ class Overseer:
     # Control.
 
     def reload(self) -> Any:
-        return self._edge.reload()
+        return self._proxy.reload()
 
     def log_level(self) -> Body:
-        log = self._edge.error_log
+        log = self._proxy.error_log
         if log is None:
             raise Refused("the log is twistd's own (--logger, --logfile or --syslog)")
         return {"level": log.level}
 
     def set_log_level(self, level: str) -> Body:
         self.log_level()
-        log = self._edge.error_log
+        log = self._proxy.error_log
         assert log is not None
         log.level = level
-        self._edge.master.broadcast("log level", {"level": level})
+        self._proxy.master.broadcast("log level", {"level": level})
         return {"level": level}
 
 
