@@ -47,7 +47,7 @@ def expressions(value: Any) -> Iterator[str]:
     """Everything that a dashboard asks for."""
     if isinstance(value, dict):
         for key, part in value.items():
-            if key in ("expr", "query", "definition") and isinstance(part, str):
+            if key in ("expr", "definition") and isinstance(part, str):
                 yield part
             else:
                 yield from expressions(part)
