@@ -33,6 +33,10 @@ SETTLE_SECONDS = 1.0
 Drive = Callable[[str, int], Result]
 
 _BROWSING = partial(wrk, headers=BROWSER, connections=32)
+# A browser that does not ask for news: nginx would not hear it, others would ask the origin.
+_VISITOR = {name: value for name, value in BROWSER.items() if name != "Cache-Control"}
+_VISITING = partial(wrk, headers=_VISITOR, connections=32)
+_CACHING = ("nginx", "txrproxy")
 _TERMINATING = ("nginx", "haproxy", "apache", "txrproxy")  # TLS
 
 
@@ -54,7 +58,7 @@ class Sample:
 class Case(ABC):
     """``routes``: how many the subject is configured with; ``only``: who can run it, else all.
 
-    ``tls``: the subject terminates it.
+    ``tls``: the subject terminates it. ``cache``: where it keeps responses (see ``Place``).
     """
 
     unit: ClassVar[str]
@@ -67,6 +71,7 @@ class Case(ABC):
     routes: int = 0
     only: tuple[str, ...] = ()
     tls: bool = False
+    cache: str = ""
 
     def measure(self, pid: int, port: int, seconds: int, trusting: ssl.SSLContext) -> Sample:
         """Run against the subject ``pid`` on ``port``. Raises :exc:`LoadError`.
@@ -203,6 +208,37 @@ CASES = {
         Idle(name="idle", about="5,000 keep-alive connections that made one request each"),
         _routes("routes-1", 1),
         _routes("routes-10k", 10_000),
+        Loaded(
+            name="hit-1k",
+            about="GET of 1 KiB that is kept, in memory where the subject does that, log on",
+            cache="memory",
+            drive=_VISITING,
+            only=_CACHING,
+        ),
+        Loaded(
+            name="hit-1k-disk",
+            about="As hit-1k, from a file",
+            cache="disk",
+            drive=_VISITING,
+            only=_CACHING,
+        ),
+        Loaded(
+            name="hit-1m",
+            about="GET of 1 MiB that is kept",
+            path="/1m",
+            answer=BODIES["/1m"],
+            cache="memory",
+            drive=_VISITING,
+            only=_CACHING,
+        ),
+        Loaded(
+            name="tls-hit-1k",
+            about="As hit-1k, over TLS 1.3",
+            cache="memory",
+            tls=True,
+            drive=_VISITING,
+            only=_CACHING,
+        ),
         Loaded(
             name="tls-proxied-1k",
             about="As proxied-1k, over TLS 1.3",

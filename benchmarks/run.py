@@ -149,7 +149,7 @@ def _started(
     folder.mkdir()
     log = folder / "access.log"
     how["tls"] = tls if case.tls else None
-    place = Place(program, folder, subject.port, log, case.routes, **how)
+    place = Place(program, folder, subject.port, log, case.routes, cache=case.cache, **how)
     start = subject.configure(place)
     ports = (subject.port,)
     with running(

@@ -30,7 +30,8 @@ class Place:
     """Where one run of a subject happens.
 
     ``routes``: how many; 0 is one that takes everything. ``tls``: what to terminate TLS with; None
-    is plain HTTP.
+    is plain HTTP. ``cache`` is where responses are kept: "" for nowhere, "memory" for where the
+    subject keeps them best, "disk" for files only.
     """
 
     program: str
@@ -41,6 +42,7 @@ class Place:
     workers: int = 1
     profile: bool = False  # under cProfile
     tls: Certificate | None = None
+    cache: str = ""
 
     def write(self, name: str, text: str) -> str:
         path = self.folder / name
@@ -98,7 +100,11 @@ def _nginx(place: Place) -> Start:
     user = "user root;" if os.geteuid() == 0 else ""
     servers = " ".join(f"server 127.0.0.1:{port};" for port in ORIGINS)
     paths = [route_path(number) for number in range(place.routes)] or ["/"]
-    locations = "\n".join(f"location {path} {{ proxy_pass http://origin; }}" for path in paths)
+    kept = "proxy_cache kept; proxy_cache_valid 200 1h;" if place.cache else ""
+    store = f"proxy_cache_path {folder}/cache levels=1:2 keys_zone=kept:10m max_size=1g;"
+    locations = "\n".join(
+        f"location {path} {{ {kept} proxy_pass http://origin; }}" for path in paths
+    )
     tls = (
         f"ssl_certificate {place.tls.cert}; ssl_certificate_key {place.tls.key};"
         " ssl_protocols TLSv1.2 TLSv1.3;"
@@ -118,6 +124,7 @@ http {{
   client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
   uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
   keepalive_requests {_UNLIMITED};
+  {store if kept else ""}
   upstream origin {{ {servers} keepalive 64; keepalive_requests {_UNLIMITED}; }}
   server {{
     listen 127.0.0.1:{place.port} backlog=4096{" ssl" if tls else ""}; {tls}
@@ -361,8 +368,9 @@ def _stock(place: Place) -> Start:
 def _txrproxy(place: Place) -> Start:
     backends = ", ".join(f'"http://127.0.0.1:{port}"' for port in ORIGINS)
     paths = [route_path(number) for number in range(place.routes)] or ["/"]
+    cache = 'cache = { store = "kept", default_ttl = "1h" }' if place.cache else ""
     routes = "\n".join(
-        f'[[routes]]\nname = "r{number}"\nmatch = {{ path = "{path}*" }}\npool = "origin"'
+        f'[[routes]]\nname = "r{number}"\nmatch = {{ path = "{path}*" }}\npool = "origin"\n{cache}'
         for number, path in enumerate(paths)
     )
     protocols = 'protocols = ["http/1.1"]' if place.tls else ""
@@ -381,6 +389,13 @@ keepalive_requests = {_UNLIMITED}
 backends = [{backends}]
 keepalive = {{ idle = 64, timeout = "50s", requests = {_UNLIMITED} }}
 {routes}
+"""
+    if place.cache:
+        memory = {"memory": "64MiB", "disk": "1KiB"}[place.cache]
+        text += f"""
+[caches.kept]
+path = "{place.folder}/cache"
+memory = "{memory}"
 """
     if place.tls:
         text += f"""

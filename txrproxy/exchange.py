@@ -29,6 +29,7 @@ from txrproxy.errors import (
     METHOD_NOT_ALLOWED,
     MISDIRECTED,
     OK,
+    RESET,
     RESPONDED,
     UPGRADED,
     Fault,
@@ -58,7 +59,10 @@ _logger = Logger()
 _PAGE_POLICY = make_line(
     b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'"
 )
+_NO_FIELDS = ResponseBlock([])
 MAX_LOGGED = 2048  # bytes of what a client chooses freely, so that a line has a bound
+HIT = b"hit"  # said of an exchange that a cache has answered
+_HIT_NOTES = ((b"cache", HIT),)
 CLIENT_CLOSED = 499  # what the log says where no status could be sent, as nginx does
 
 
@@ -80,6 +84,11 @@ class Exchange(Forwarding):
     _public: PublicAddress | None = None
     _response_head: ResponseHead | None = None
     _length = 0  # framing of the response
+
+    # What a filter asked for of the request body, and whether its client was told to send it.
+    _collecting: tuple[int, Callable[[Exchange, bytes, bool], object]] | None = None
+    continued = False
+    withheld: Any = None  # keeps a response back until it has been looked at
 
     def __init__(self, site: Any, downstream: Any, head: RequestHead, now: float) -> None:
         self.site = site
@@ -147,6 +156,36 @@ class Exchange(Forwarding):
             self._held = []
             self.downstream.pause_body()
 
+    def collect(self, limit: int, done: Callable[[Exchange, bytes, bool], object]) -> None:
+        """Gather the request body before anything is sent on, up to about ``limit`` bytes.
+
+        ``done(exchange, content, whole)`` is called once, at once if there is no more to come:
+        with ``limit`` bytes of the body at most, and whether that is all of it. The body then
+        stays where it is until a filter goes on.
+        """
+        facts, limited = self.head.facts, self.plan.body_limit
+        if limited is not None and facts.body > limited:
+            self.fail(BODY_TOO_LARGE)
+        elif not facts.body or self._body_ended or self._held_size >= limit:
+            self._gathered(limit, done)
+        else:
+            self._collecting = (limit, done)
+            if self._held is None:
+                self._held = []
+            else:
+                self.downstream.resume_body()
+            if facts.expects_continue and not self.continued:
+                self.continued = True
+                self.downstream.informational(status_line(100), _NO_FIELDS)
+
+    def _gathered(self, limit: int, done: Callable[[Exchange, bytes, bool], object]) -> None:
+        self._collecting = None
+        if not self._body_ended:
+            self.downstream.pause_body()
+        content = b"".join(self._held or ())
+        whole = len(content) <= limit and (self._body_ended or not self.head.facts.body)
+        done(self, content[:limit], whole)
+
     def go_on(self, serve: Callable[[Exchange], None]) -> None:
         """What the filter waited for is there: on to the next, unless all is over."""
         if self.over:
@@ -184,7 +223,7 @@ class Exchange(Forwarding):
                 self._held = []
             else:
                 self.downstream.resume_body()
-            self._waits_for_continue = facts.expects_continue
+            self._waits_for_continue = facts.expects_continue and not self.continued
         else:
             self._body_ended = True
             self.upgrading = bool(facts.upgrade) and plan.websocket
@@ -210,6 +249,9 @@ class Exchange(Forwarding):
             rules = plan.trusted_rules if trusted else plan.rules
             self._trailers = rules.trailers(trailers, self.head.facts)
         self._pass_body(content, ended)
+        collecting = self._collecting
+        if collecting is not None and (ended or self._held_size >= collecting[0]):
+            self._gathered(*collecting)
 
     def on_bad_body(self, reason: Reason) -> None:
         """The request body is broken, or stopped coming."""
@@ -226,16 +268,20 @@ class Exchange(Forwarding):
     # 4: the response.
 
     @property
-    def _response_rules(self) -> ResponseRules:
+    def response_rules(self) -> ResponseRules:
+        """What is done to the fields of a response to this client."""
         rules = self.plan.response_rules
-        return rules.secure if self.secure else rules
+        peer = self.downstream.peer
+        return rules.secure if peer.secure or (peer.trusted and self.secure) else rules
 
     def on_informational(self, head: ResponseHead) -> None:
         """1xx: to a client that can read it (RFC 9110 section 15.2)."""
         if head.status == 100:
             self._waits_for_continue = False
+            if self.continued:
+                return  # the client was told already
         if self.head.facts.http_11:
-            self.downstream.informational(head.status_line, self._response_rules.block(head))
+            self.downstream.informational(head.status_line, self.response_rules.block(head))
 
     def on_response(
         self,
@@ -249,6 +295,9 @@ class Exchange(Forwarding):
 
         ``judged`` says that the pool has heard of it already.
         """
+        withheld = self.withheld
+        if withheld is not None and withheld.takes(head, length, content, ended, judged):
+            return
         now = self.site.seconds()
         self.first_byte = first_byte = now - self._attempt_at
         if ended:
@@ -310,17 +359,29 @@ class Exchange(Forwarding):
 
     def on_response_body(self, content: bytes, ended: bool, trailers: Fields) -> None:
         """More of the body."""
+        if self.withheld is not None and self.withheld.more(content, ended, trailers):
+            return
         if ended:
-            self.upstream = None
+            self._completed()
             if trailers:
                 head = self._response_head
                 if head is not None and self.head.facts.trailers:
-                    trailers = self._response_rules.trailers(trailers, head)
+                    trailers = self.response_rules.trailers(trailers, head)
                 else:
                     trailers = EMPTY
         self.bytes_out += self.downstream.body(content, ended, trailers)
         if ended:
             self.finish(OK, self.site.seconds())
+
+    def on_upstream_failed(self, reason: Reason) -> None:
+        if not self.status and not reason.status:
+            reason = RESET  # in the middle of a response of which nothing has been sent yet
+        super().on_upstream_failed(reason)
+
+    def refuse_response(self, reason: Reason) -> None:
+        """What the backend answers is not for the client."""
+        self._drop_upstream()
+        self.fail(reason)
 
     def pause(self) -> None:
         """The client does not take what is written to it."""
@@ -366,7 +427,7 @@ class Exchange(Forwarding):
         if pool.sticky is not None and self._wanted is not self.backend:
             self._stick()
         self.status = 101
-        lines = self._response_rules.block(head).lines
+        lines = self.response_rules.block(head).lines
         block = ResponseBlock(
             [
                 *lines,
@@ -442,7 +503,7 @@ class Exchange(Forwarding):
         own = [*lines, *self.added]
         if status != 204:
             own.append(make_line(b"Content-Length", b"%d" % len(body)))
-        block = self._response_rules.own(own)
+        block = self.response_rules.own(own)
         self.status = status
         if self.head.method == b"HEAD":
             body = b""
@@ -465,7 +526,7 @@ class Exchange(Forwarding):
         """
         self.status = status = head.status
         self._length = length
-        block = self._response_rules.block(head)
+        block = self.response_rules.block(head)
         if block.names_backend:
             block = ResponseBlock(public_lines(block.lines, self._public_address()))
         if self.added:
@@ -484,9 +545,22 @@ class Exchange(Forwarding):
         if ended:
             self.finish(OK, self.site.seconds())
 
+    def replay(self, status: int, lines: bytes, content: bytes) -> None:
+        """Answer with a head that is ready but for what is this client's own, and all of a body."""
+        self.cache = HIT
+        self.status = status
+        self.bytes_out = self.downstream.replay(self.head, lines, self.request_id, content)
+        self.finish(OK, self.site.seconds())
+
     def more(self, content: bytes) -> None:
         """More of such a response."""
         self.bytes_out += self.downstream.body(content, False)
+
+    def more_of(self, fd: int, offset: int, count: int) -> int:
+        """More of it from a file; how much that was, 0 if it has to go by :meth:`more`."""
+        sent: int = self.downstream.send_file(fd, offset, count)
+        self.bytes_out += sent
+        return sent
 
     def end(self) -> None:
         """All of it was sent."""
@@ -534,15 +608,16 @@ class Exchange(Forwarding):
                     now - self.started,
                     reason.log_name,
                     self.request_id,
-                    fields.first(b"user-agent")[:MAX_LOGGED],
-                    fields.first(b"referer")[:MAX_LOGGED],
+                    *(fields.derived.get("logged") or _logged(fields)),
                     self._notes() if identity is not None or self._tries or self.cache else (),
                 )
             )
 
     def _notes(self) -> tuple[tuple[bytes, bytes], ...]:
         """What there is to log of few exchanges only."""
-        notes = []
+        notes: list[tuple[bytes, bytes]] = []
+        if self.identity is None and self.cache is HIT:
+            return _HIT_NOTES
         if self.identity is not None:
             notes.append((b"client_cert", self.identity.log_name))
         if self.cache:
@@ -550,6 +625,13 @@ class Exchange(Forwarding):
         if self._tries:
             notes.append((b"tries", b", ".join(self._tries)))
         return tuple(notes)
+
+
+def _logged(fields: Fields) -> tuple[bytes, bytes]:
+    """What the log says of a request's fields."""
+    logged = fields.first(b"user-agent")[:MAX_LOGGED], fields.first(b"referer")[:MAX_LOGGED]
+    fields.derived["logged"] = logged
+    return logged
 
 
 def _is_zero(digits: bytes) -> bool:

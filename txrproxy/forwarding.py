@@ -155,6 +155,12 @@ class Forwarding:
         """No connection; ``reason`` says whether another backend may have one."""
         self._failed(reason, self.site.seconds())
 
+    def on_turned_away(self) -> None:
+        """The backend in whose line it was is used no more: to another."""
+        if not self._body_ended:
+            self.downstream.resume_body()
+        self._attempt(self.site.seconds())
+
     def queue_expired(self) -> None:
         """No connection became free in time."""
         assert self.backend is not None
@@ -163,6 +169,15 @@ class Forwarding:
 
     def deadline_expired(self) -> None:
         """All tries together took too long."""
+        total = self.plan.total
+        assert total is not None
+        now = self.site.seconds()
+        # A backend that hangs would never be noticed where this is shorter than its own timeouts.
+        # To blame is who had the whole request, and more than an even part of the time.
+        waited = (now - self._attempt_at) * (len(self._tried) + 1)
+        if self.upstream is not None and self._body_ended and waited >= total.seconds:
+            self.pool.failed(self.backend, now)
+            self._note_try(DEADLINE.log_name)
         self._drop_upstream()
         self.fail(DEADLINE)
 
@@ -244,8 +259,11 @@ class Forwarding:
         # A kept connection may have been closed under the request: not the backend's failure, if
         # sending the request again is safe (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
         if reason is RESET and upstream is not None and upstream.reused and self._safe:
-            assert self.backend is not None
-            self._attempt(now, self.backend, fresh=True)
+            backend = self.backend
+            assert backend is not None
+            self._tries = (*self._tries, b"%b stale_connection" % backend.name)
+            stays = backend.usable and not backend.closed
+            self._attempt(now, backend if stays else None, fresh=stays)
             return
         self._failed(reason, now)
 
@@ -263,14 +281,19 @@ class Forwarding:
     @property
     def _safe(self) -> bool:
         """Whether the request may be sent again though a backend may have acted on it."""
-        return self._replayable and self.head.method in IDEMPOTENT
+        return self._replayable and (
+            self.head.method in IDEMPOTENT or self.pool.retry.non_idempotent
+        )
 
     def _judge(self, status: int, seconds: float, now: float) -> bool:
         """Tell the pool what its backend made of the request; True: it goes to another one."""
         pool, backend = self.pool, self.backend
         assert backend is not None
         if status not in BAD_STATUSES:
-            pool.succeeded(backend, now)
+            # A body that is still to come may be cut, and makes it no success then. But a trial is
+            # decided: a stream without an end is an answer, too.
+            if self.upstream is None or backend.ejected or status == 101:
+                pool.succeeded(backend, now)
             if pool.observe is not None:
                 pool.observe(backend, seconds, now)
             return False
@@ -287,6 +310,13 @@ class Forwarding:
             upstream.abandon()
         self._attempt(now, other)
         return True
+
+    def _completed(self) -> None:
+        """A body has come to its end."""
+        self.upstream = None
+        pool = self.pool
+        if pool.watched and self.status not in BAD_STATUSES:
+            pool.succeeded(self.backend, self.site.seconds())
 
     def _note_try(self, outcome: bytes) -> None:
         backend = self.backend

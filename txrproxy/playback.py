@@ -14,7 +14,7 @@ from txrproxy.cache.policy import Part
 from txrproxy.cache.reading import Copy
 from txrproxy.errors import INTERNAL, TRUNCATED
 
-PIECE = 256 * 1024  # bytes handed to the client's connection at once
+PIECE = 64 * 1024  # bytes handed to a client's connection that takes no more for now
 A_TURN = 4  # pieces in one turn of the loop: others want their turn, too
 
 
@@ -84,11 +84,8 @@ class Playback:
             if not self._parts:
                 self._finish()
                 return
-            data = self._next()
-            if data is None:
+            if not self._step():
                 return  # a thread is asked; it calls back
-            exchange = self._exchange
-            exchange.more(data)
             if self._exchange is None:
                 return
             if self._paused:
@@ -96,46 +93,43 @@ class Playback:
                 return
         self._later(self._go_on)
 
-    def _next(self) -> bytes | None:
-        part = self._parts[0]
-        copy = self._copy
-        before = b""
+    def _step(self) -> bool:
+        """Send some; False if it takes time to get at it."""
+        part, copy, exchange = self._parts[0], self._copy, self._exchange
         if self._place < 0:
             self._place = part.start
-            before = part.head
-        end = part.start + part.length
-        size = end - self._place
+            if part.head:
+                exchange.more(part.head)
+        size = part.start + part.length - self._place
         if copy.body is None:
             size = min(size, copy.ready(self._place, self._is_ready))
             if not size:
-                self._ahead(before)
-                return None
-        size = min(size, PIECE)
-        data = copy.read(self._place, size, self._was_read)
+                return False
+            sent = exchange.more_of(copy.fd, copy.offset + self._place, size)
+            if sent:
+                self._took(sent)
+                return True
+        data = copy.read(self._place, min(size, PIECE), self._was_read)
         if data is None:
-            self._ahead(before)
-            return None
-        return before + self._took(data)
+            return False
+        self._took(len(data))
+        exchange.more(data)
+        return True
 
-    def _took(self, data: bytes) -> bytes:
-        self._place += len(data)
+    def _took(self, count: int) -> None:
+        self._place += count
         part = self._parts[0]
         if self._place >= part.start + part.length:
             del self._parts[0]
             self._place = -1
-        return data
-
-    def _ahead(self, before: bytes) -> None:
-        """The head of a part need not wait for its bytes."""
-        if before:
-            self._exchange.more(before)
 
     def _is_ready(self, count: int) -> None:
         self._go_on(damaged=not count)
 
     def _was_read(self, data: bytes) -> None:
         if data and self._exchange is not None:
-            self._exchange.more(self._took(data))
+            self._took(len(data))
+            self._exchange.more(data)
         self._go_on(damaged=not data)
 
     def _finish(self) -> None:
@@ -180,7 +174,8 @@ class Following:
     def abandon(self) -> None:
         """Nobody is left to send to."""
         self._exchange = None
-        self._reader.close()
+        if self._reader is not None:
+            self._reader.close()
 
     # The flight's side. A leader's own client does not wait for a head, so it is asked nothing.
 

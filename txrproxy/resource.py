@@ -428,6 +428,27 @@ class _StockDownstream:
         request.write(content)
         return len(content)
 
+    def replay(self, head: RequestHead, lines: bytes, request_id: bytes, content: bytes) -> int:
+        request = self._request
+        start, *rest = lines[:-2].split(b"\r\n")
+        _, status, phrase = start.split(b" ", 2)
+        request.setResponseCode(int(status), phrase)
+        request.defaultContentType = None
+        headers = request.responseHeaders
+        for name in (b"Server", b"Date"):
+            headers.removeHeader(name)
+        for line in rest:
+            name, _, value = line.partition(b": ")
+            headers.addRawHeader(name, value)
+        headers.setRawHeaders(b"X-Request-Id", [request_id])
+        request.write(content)
+        return len(content)
+
+    writing = False
+
+    def send_file(self, fd: int, offset: int, count: int) -> int:
+        return 0
+
     def body(self, content: bytes, ended: bool, trailers: Fields = EMPTY) -> int:
         if content:
             self._request.write(content)

@@ -110,13 +110,24 @@ class Wiring:
             key=compile_key(settings.hash_key) if settings.balance == "hash" else None,
             aliases=aliases,
             wake=lambda seconds: reactor.callLater(seconds, tick),
-            tell=_let_go,
+            tell=_keep_idle,
         )
         pool.listeners.append(self._tell)
         reactor = self.reactor
 
         def tick() -> None:
             pool.tick(reactor.seconds())
+
+        def let_go(pool: Pool, event: str, backend: Backend | None) -> None:
+            # Later, when the candidates are settled: others will take who waits in line there.
+            if backend is not None and backend.waiting:
+                reactor.callLater(0, turn_away, backend)
+
+        def turn_away(backend: Backend) -> None:
+            if pool.candidates and backend not in pool.candidates:
+                backend.connections.turn_away()
+
+        pool.listeners.append(let_go)
 
         if settings.sticky is not None:
             secret = self._sticky_secret(f"pools.{name}.sticky.secret", settings.sticky.secret)
@@ -304,7 +315,7 @@ def kept_secret(path: Path) -> bytes:
     return fresh
 
 
-def _let_go(pool: Pool, event: str, backend: Backend | None) -> None:
+def _keep_idle(pool: Pool, event: str, backend: Backend | None) -> None:
     """Keep no idle connections to what is not used."""
     if event == STATE and backend is not None:
         connections = backend.connections

@@ -290,6 +290,44 @@ class EjectionTests(PoolCase):
         self.fails(self.a, 3)
         self.assertFalse(self.a.ejected)
 
+    def test_another_process_has_found_it(self) -> None:
+        """What that says is done, and may be said again."""
+        now = self.time.now
+        for until, ejections in ((now + 40, 4), (now + 40, 4), (now + 50, 5)):
+            self.pool.obey(self.a, until, ejections, now)
+            self.assertEqual(self.chosen(), {self.b})
+            self.assertEqual((self.a.ejected_until, self.a.ejections), (until, ejections))
+        self.assertEqual(self.told, [(EJECTED, b"a")] * 2)
+        for _ in range(2):
+            self.pool.obey(self.a, None, 0, now)
+            self.assertEqual(self.chosen(), {self.a, self.b})
+        self.assertEqual(self.told[2:], [(RESTORED, b"a")])
+
+    def test_another_process_tells_late(self) -> None:
+        """A trial that has begun is not ended by what was known before it."""
+        self.eject()
+        until = self.a.ejected_until
+        self.time.advance(10)
+        self.assertIs(self.pool.select((), b"", self.time.now), self.a)
+        self.pool.obey(self.a, until, 1, self.time.now)
+        self.assertEqual((self.a.on_trial, self.chosen()), (True, {self.b}))
+        self.pool.succeeded(self.a, self.time.now)
+        self.pool.obey(self.a, until, 1, self.time.now)
+        self.assertIs(self.pool.select((), b"", self.time.now), self.a)
+        self.assertTrue(self.a.on_trial)
+
+    def test_whether_one_may_be_ejected(self) -> None:
+        self.assertTrue(self.pool.may_eject(self.a))
+        self.eject()
+        self.assertEqual([self.pool.may_eject(b) for b in (self.a, self.b)], [True, False])
+        self.assertFalse(self.pool.may_eject(*named(b"c")))
+
+    def test_where_nobody_is_ejected(self) -> None:
+        self.make(self.a, self.b)
+        self.pool.obey(self.a, self.time.now + 10, 1, self.time.now)
+        self.assertEqual(self.chosen(), {self.a, self.b})
+        self.assertFalse(self.pool.may_eject(self.a))
+
     def test_trial(self) -> None:
         """One request decides; the others go elsewhere meanwhile."""
         self.eject()
@@ -365,17 +403,77 @@ class EjectionTests(PoolCase):
         self.assertIs(self.pool.select((), b"", self.time.now), self.a)
 
     def test_a_probe_brings_back(self) -> None:
-        """Once its time is over; before that, and while it is down, there is no trial."""
+        """From a first ejection at once: the server is another one."""
         self.eject()
         self.pool.set_health(self.a, False, self.time.now)
-        self.pool.set_health(self.a, True, self.time.now)
-        self.assertEqual(self.chosen(), {self.b})
-        self.pool.set_health(self.a, False, self.time.now)
-        self.time.advance(10)
         self.assertEqual(self.chosen(), {self.b})
         self.pool.set_health(self.a, True, self.time.now)
         self.assertEqual(self.chosen(), {self.a, self.b})
         self.assertFalse(self.a.ejected)
+
+    def test_a_probe_after_more_ejections(self) -> None:
+        """Once its time is over; before that, and while it is down, there is no trial."""
+        self.eject()
+        self.time.advance(10)
+        self.pool.set_health(self.a, False, self.time.now)
+        self.pool.set_health(self.a, True, self.time.now)
+        self.eject()
+        self.assertEqual(self.a.ejections, 2)
+        self.pool.set_health(self.a, False, self.time.now)
+        self.pool.set_health(self.a, True, self.time.now)
+        self.assertEqual(self.chosen(), {self.b})
+        self.pool.set_health(self.a, False, self.time.now)
+        self.time.advance(20)
+        self.assertEqual(self.chosen(), {self.b})
+        self.pool.set_health(self.a, True, self.time.now)
+        self.assertEqual(self.chosen(), {self.a, self.b})
+        self.assertFalse(self.a.ejected)
+
+    def test_a_pool_made_anew_remembers(self) -> None:
+        """Of backends that both have: what people want of them, ejections, latencies."""
+        self.eject()
+        before = self.pool
+        self.a.latency, self.a.latency_at = 0.2, 1.0
+        before.set_state(self.b, State.DRAIN, self.time.now)
+        a, b, c = named(b"a", b"b", b"c")
+        after = self.make(a, b, c, ejection=Ejection(3, 10.0, 0.5))
+        after.remember(before, self.time.now)
+        self.assertEqual((a.ejected, a.ejected_until, a.ejections), (True, 1010.0, 1))
+        self.assertEqual((a.latency, a.latency_at), (0.2, 1.0))
+        self.assertIs(b.state, State.DRAIN)
+        self.assertEqual(self.chosen(), {c})
+
+    def test_a_pool_without_ejection_remembers_none(self) -> None:
+        self.eject()
+        before = self.pool
+        (a,) = named(b"a")
+        self.make(a).remember(before, 1.0)
+        self.assertFalse(a.ejected)
+
+    def test_checks_are_remembered_where_there_are_checks(self) -> None:
+        before = self.make(*named(b"a", b"b", b"c"))
+        a, b, c = before.backends
+        a.healthy, c.healthy = False, None
+        for initial in (None, True):
+            for checked in (True, False):
+                after = self.make(*named(b"a", b"b", b"c", healthy=initial))
+                after.remember(before, 1.0, checked=checked)
+                found = [backend.healthy for backend in after.backends]
+                bad = bool(initial) and not checked
+                self.assertEqual(found, [bad, True, initial], (initial, checked))
+
+    def test_who_is_back_is_not_held_to_be_slow(self) -> None:
+        self.eject()
+        self.a.latency = 5.0
+        self.time.advance(10)
+        self.assertIs(self.pool.select((), b"", self.time.now), self.a)
+        self.pool.succeeded(self.a, self.time.now)
+        self.assertEqual((self.a.ejected, self.a.latency), (False, 0.0))
+        self.a.latency = 5.0
+        self.pool.set_health(self.a, False, self.time.now)
+        self.assertEqual(self.a.latency, 5.0)
+        self.pool.set_health(self.a, True, self.time.now)
+        self.assertEqual(self.a.latency, 0.0)
 
     def test_panic_brings_back(self) -> None:
         """All requests are trials then, once its time is over."""

@@ -68,6 +68,28 @@ class SplitTests(SynchronousTestCase):
         found = Counter(self.split.choose(head(self.cookie(self.next))) for _ in range(1000))
         self.assertEqual(found[self.next], 50)
 
+    def sick(self, pool: Pool, healthy: bool = False) -> None:
+        pool.set_health(pool.backends[0], healthy, 0.0)
+
+    def test_a_pool_that_checks_find_bad_is_passed_over(self) -> None:
+        """Though it would panic."""
+        self.stick(*self.pools)
+        self.sick(self.next)
+        self.assertEqual({self.split.choose(head()) for _ in range(100)}, {self.app})
+        self.assertIs(self.split.choose(head(self.cookie(self.next))), self.app)
+        self.sick(self.next, healthy=True)
+        self.assertIs(self.split.choose(head(self.cookie(self.next))), self.next)
+
+    def test_a_small_one_does_not_get_what_a_large_one_had(self) -> None:
+        self.sick(self.app)
+        found = Counter(self.split.choose(head()) for _ in range(100))
+        self.assertEqual(found[self.next], 5)
+        self.sick(self.next)
+        found = Counter(self.split.choose(head()) for _ in range(100))
+        self.assertEqual(found[self.next], 5)
+        self.down(self.app)
+        self.assertEqual({self.split.choose(head()) for _ in range(100)}, {self.next})
+
     def test_a_pool_without_backends_is_passed_over(self) -> None:
         self.down(self.next)
         self.assertEqual({self.split.choose(head()) for _ in range(100)}, {self.app})

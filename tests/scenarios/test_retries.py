@@ -138,6 +138,89 @@ class RetryTests(Two):
         self.assertEqual((response.status, self.proxied.log.reasons), (504, [b"deadline"]))
         await self.second.wire.closing()
 
+    async def test_a_body_that_is_still_arriving(self):
+        """What was sent goes again, and the rest follows it; in either framing."""
+        chunked = b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for head, first, rest in (
+            (b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", b"he", b"llo"),
+            (chunked, b"2\r\nhe\r\n", b"3\r\nllo\r\n0\r\n\r\n"),
+        ):
+            for ending in ("reset", "503"):
+                client = await self.start()
+                client.send(head + first)
+                await self.until(lambda: self.first.wires, "a connection")
+                wire = self.first.wires[0]
+                await self.until(
+                    lambda wire=wire: wire.received.endswith((b"he", b"he\r\n")), "some of the body"
+                )
+                if ending == "503":
+                    wire.send(BUSY)
+                else:
+                    wire.transport.abortConnection()
+                await self.until(lambda: self.second.wires, "another try")
+                client.send(rest)
+                seen, response = await self.settle(client, b"PUT /")
+                self.assertEqual((seen.body, response.status), (b"hello", 200), (head, ending))
+                self.assertEqual(self.tries, f"first {ending}")
+
+    async def test_who_expects_100(self):
+        client = await self.start()
+        client.send(PUT.replace(b"\r\n\r\nhello", b"\r\nExpect: 100-continue\r\n\r\n"))
+        await self.until(lambda: self.first.wires, "a connection")
+        await self.until(lambda: self.first.wires[0].received, "the head")
+        self.first.wires[0].transport.abortConnection()
+        await self.until(lambda: self.second.wires and self.second.wires[0].received, "another try")
+        self.second.wires[0].send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await client.head()
+        client.send(b"hello")
+        seen, response = await self.settle(client, b"PUT /")
+        self.assertEqual((seen.body, response.status), (b"hello", 200))
+
+    async def test_pipelined_requests_keep_their_order(self):
+        client = await self.start()
+        client.send(GET.replace(b"/ ", b"/1 ") + GET.replace(b"/ ", b"/2 "))
+        await self.first.request()
+        self.first.wire.transport.abortConnection()
+        await self.second.request()
+        self.second.reply(ok(b"one"))
+        self.assertEqual((await client.response()).body, b"one")
+
+    async def test_an_upgrade_goes_to_another(self):
+        client = await self.start()
+        client.send(GET[:-2] + b"Connection: upgrade\r\nUpgrade: echo\r\n\r\n")
+        await self.first.request()
+        self.first.wire.transport.abortConnection()
+        await self.second.request()
+        self.second.reply(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+        self.assertEqual((await client.head()).status, 101)
+
+    async def test_a_kept_connection_that_was_closed(self):
+        """Sent again on a fresh one where that is safe, or allowed; the log has it."""
+        for request, pool in ((PUT, ""), (POST, RETRY + "non_idempotent = true")):
+            client = await self.start(pool)
+            await self.exchange(client, self.first)
+            await self.exchange(client, self.second)
+            client.send(request)
+            await self.first.request()
+            self.first.wire.transport.abortConnection()
+            seen = await self.first.request()
+            self.first.reply(EMPTY_OK)
+            response = await client.response(to=request.split(b" ")[0])
+            self.assertEqual((response.status, seen.body), (200, b"hello"))
+            self.assertEqual(self.tries, "first stale_connection")
+
+    async def test_a_kept_connection_to_one_that_is_not_used_any_more(self):
+        client = await self.start()
+        await self.exchange(client, self.first)
+        await self.exchange(client, self.second)
+        client.send(GET)
+        await self.first.request()
+        pool = self.proxied.graph.pools["app"]
+        pool.set_state(pool.backends[0], State.DRAIN, 0.0)
+        self.first.wire.transport.abortConnection()
+        _, response = await self.settle(client)
+        self.assertEqual((response.status, self.tries), (200, "first stale_connection"))
+
     async def test_total_does_not_bound_the_body(self):
         client = await self.start(RETRY + "[pools.app.timeouts]\ntotal = '10s'", timed=True)
         client.send(GET)
@@ -161,7 +244,7 @@ class RetryTests(Two):
     async def test_the_budget_holds(self):
         client = await self.start(RETRY + "on = ['503']\nbudget = 0.1")
         for origin in (self.first, self.second):
-            origin.prepare = _always(BUSY)
+            origin.prepare = always(BUSY)
         for _ in range(30):
             client.send(GET)
             self.assertEqual((await client.response()).status, 503)
@@ -184,7 +267,7 @@ class RetryTests(Two):
         self.assertEqual(line["backend"], self.second.address)
 
 
-def _always(reply):
+def always(reply):
     """Give each connection of an origin the same answer to every request."""
 
     def prepare(wire):
@@ -262,6 +345,75 @@ class EjectionTests(Two):
             await self.turns()
         self.assertEqual((backend.errors, backend.ejected), (0, False))
 
+    async def test_a_total_that_is_shorter_counts(self):
+        total = "[pools.app.timeouts]\ntotal = '10s'"
+        client = await self.start(RETRY + OUTLIER + total, timed=True)
+        backend, other = self.proxied.backends()
+        client.send(GET)
+        await self.first.request()
+        self.proxied.wait(12)
+        self.assertEqual((await client.response()).status, 504)
+        self.assertEqual((backend.errors, self.tries), (1, "first deadline"))
+        # Who got the request when most of the time was over is not to blame.
+        client.send(GET)
+        await self.second.request()
+        self.proxied.wait(7)
+        self.second.wire.transport.abortConnection()
+        await self.first.request()
+        self.proxied.wait(4)
+        self.assertEqual((await client.response()).status, 504)
+        self.assertEqual((backend.errors, other.errors, self.tries), (1, 1, "second reset"))
+
+    async def test_a_client_that_is_slow_to_send_is_no_failure(self):
+        total = "[pools.app.timeouts]\ntotal = '10s'"
+        client = await self.start(OUTLIER + total, timed=True)
+        client.send(POST[:-1])
+        await self.until(lambda: self.first.wires, "a connection")
+        await self.turns()
+        self.proxied.wait(12)
+        self.assertEqual((await client.response()).status, 504)
+        self.assertEqual(self.proxied.backends()[0].errors, 0)
+
+    async def test_bodies_that_are_cut_again_and_again(self):
+        """What their heads say is no success yet."""
+        client = await self.start(OUTLIER, timed=True)
+        backend = self.proxied.backends()[0]
+        for number in (1, 2):
+            client = await self.client(self.proxied)
+            client.send(GET)
+            await self.first.request()
+            self.first.reply(ok(b"whole")[:-2])
+            await client.head()
+            self.first.wire.transport.loseConnection()
+            await self.proxied.log.record(2 * number - 1)
+            self.assertEqual(backend.errors, number)
+            if number == 1:
+                await self.exchange(await self.client(self.proxied), self.second)
+        self.assertTrue(backend.ejected)
+
+    async def test_a_whole_body_is_a_success(self):
+        client = await self.start(OUTLIER, timed=True)
+        backend = self.proxied.backends()[0]
+        backend.errors = 1
+        client.send(GET)
+        await self.first.request()
+        self.first.reply(ok(b"whole")[:-2])
+        await client.head()
+        self.assertEqual(backend.errors, 1)
+        self.first.reply(b"le")
+        await self.proxied.log.record()
+        self.assertEqual(backend.errors, 0)
+
+    async def test_a_busy_answer_in_two_pieces_is_no_success(self):
+        client = await self.start(OUTLIER, timed=True)
+        client.send(GET)
+        await self.first.request()
+        self.first.reply(BUSY[:-2])
+        await client.head()
+        self.first.reply(b"sy")
+        await self.proxied.log.record()
+        self.assertEqual(self.proxied.backends()[0].errors, 1)
+
     async def test_a_cut_body_counts(self):
         client = await self.start(OUTLIER, timed=True)
         client.send(GET)
@@ -293,7 +445,7 @@ class DrainTests(Two):
         pool.set_state(backend, State.UP, 0.0)
         seen = Counter()
         for origin in (self.first, self.second):
-            origin.prepare = _always(EMPTY_OK)
+            origin.prepare = always(EMPTY_OK)
         self.second.wire.transport.abortConnection()
         await self.until(lambda: not self.proxied.idle(), "the connection to be gone")
         for _ in range(4):
@@ -335,6 +487,45 @@ class BoundTests(Two):
             client.send(GET)
             await origin.request()
         self.assertEqual((await self.ask(clients[2], GET)).status, 503)
+
+    async def test_a_line_goes_elsewhere_when_its_backend_is_out(self):
+        """With its body; without another backend it stays."""
+        await self.bounded("max_connections = 1")
+        clients = [await self.client(self.proxied) for _ in range(3)]
+        for client, origin in zip(clients, (self.first, self.second), strict=False):
+            client.send(GET)
+            await origin.request()
+        pool = self.proxied.graph.pools["app"]
+        first, second = pool.backends
+        pool.set_state(second, State.DRAIN, 0.0)
+        clients[2].send(PUT)
+        await self.until(lambda: first.waiting, "a line")
+        pool.set_state(second, State.UP, 0.0)
+        self.second.reply(EMPTY_OK)
+        await clients[1].response()
+        pool.set_state(first, State.DRAIN, 0.0)
+        seen, response = await self.settle(clients[2], b"")
+        self.assertEqual((seen.body, response.status, first.waiting), (b"hello", 200, 0))
+        self.first.reply(EMPTY_OK)
+        self.assertEqual((await clients[0].response()).status, 200)
+
+    async def test_a_line_stays_where_there_is_nobody_else(self):
+        await self.bounded("max_connections = 1")
+        clients = [await self.client(self.proxied) for _ in range(2)]
+        pool = self.proxied.graph.pools["app"]
+        first, second = pool.backends
+        pool.set_state(second, State.DOWN, 0.0)
+        for client in clients:
+            client.send(GET)
+        await self.first.request()
+        await self.until(lambda: first.waiting, "a line")
+        pool.set_health(first, False, 0.0)
+        await self.turns()
+        self.first.reply(EMPTY_OK)
+        await self.first.request()
+        self.first.reply(EMPTY_OK)
+        for client in clients:
+            self.assertEqual((await client.response()).status, 200)
 
     async def test_priority(self):
         refusing = Refusing()

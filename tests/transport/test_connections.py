@@ -20,12 +20,16 @@ class Waiter:
         self.plan = case.plan
         self.got: Any = None
         self.faults = 0
+        self.turned_away = 0
 
     def on_connected(self, upstream: Any) -> None:
         self.got = upstream
 
     def on_connect_failed(self, reason: Reason) -> None:
         self.got = reason
+
+    def on_turned_away(self) -> None:
+        self.turned_away += 1
 
     def on_fault(self) -> None:
         self.faults += 1
@@ -96,6 +100,19 @@ class LineTests(SynchronousTestCase):
         upstream.served = 1
         self.connections.release(upstream)
         self.assertEqual(second.faults, 1)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_a_line_that_is_dissolved(self) -> None:
+        first, second, third, fourth = (self.ask() for _ in range(4))
+
+        def broken() -> None:
+            self.connections.leave(fourth)
+            raise RuntimeError("a fault of ours")
+
+        second.on_turned_away = broken  # type: ignore[method-assign]
+        self.connections.turn_away()
+        self.assertEqual((second.faults, third.turned_away, fourth.turned_away), (1, 1, 0))
+        self.assertEqual((first.turned_away, self.backend.waiting, len(self.plan.queue)), (0, 0, 0))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_who_leaves_while_its_connection_is_opened_leaves_it_to_the_next(self) -> None:

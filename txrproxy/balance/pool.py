@@ -72,7 +72,8 @@ class Pool:
     retried, ``sticky`` (None without) which backend a cookie asks for, and ``key`` (None without)
     the key of a request for a policy that hashes one. ``observe(backend, seconds, now)``, None
     without, is told how long a backend took to answer. ``watched`` says whether the outcome of
-    requests matters to anything here. ``candidates`` are those that may be chosen at the moment.
+    requests matters to anything here. ``candidates`` are those that may be chosen at the moment;
+    ``well`` says whether checks find any of them well.
 
     ``own`` and ``own_hosts`` are the addresses, lower case with and without port, by which a
     response may name a backend; a route rewrites them to the public address.
@@ -102,6 +103,7 @@ class Pool:
         "slow_start",
         "sticky",
         "watched",
+        "well",
     )
 
     def __init__(
@@ -154,15 +156,19 @@ class Pool:
         self._tell(self, MEMBERS, None)
         return list(before - after)
 
-    def remember(self, before: Pool, now: float) -> None:
-        """Of the same backends, this pool knows what another one did: a reload has made it anew."""
+    def remember(self, before: Pool, now: float, *, checked: bool = False) -> None:
+        """Of the same backends, this pool knows what another one did: a reload has made it anew.
+
+        ``checked``: there are active checks here, too, so what those have found bad is believed.
+        """
         known = {backend.name: backend for backend in before.backends}
         for backend in self.backends:
             old = known.get(backend.name)
             if old is None:
                 continue
             backend.state, backend.since = old.state, old.since
-            if backend.healthy is None:
+            backend.latency, backend.latency_at = old.latency, old.latency_at
+            if backend.healthy is None or (checked and old.healthy is False):
                 backend.healthy = old.healthy
             if self.ejection is not None:
                 backend.ejected, backend.ejected_until = old.ejected, old.ejected_until
@@ -195,6 +201,7 @@ class Pool:
             self._tell(self, PANIC if panicking else CALM, None)
         self._grow(candidates, now)
         self.candidates = tuple(candidates)
+        self.well = any(backend.healthy for backend in candidates)
         self._policy.update(candidates)
         ejected = [backend for backend in self.backends if backend.ejected]
         self._due = [b for b in ejected if now >= b.ejected_until and b.usable and b.healthy]
@@ -261,10 +268,12 @@ class Pool:
             return
         # What was there from the beginning does not grow: everybody would, and nobody take more.
         if healthy and (backend.healthy is False or backend.since > -NEVER):
-            backend.since = now
+            self._begin_anew(backend, now)
         backend.healthy = healthy
         self._tell(self, UP if healthy else DOWN, backend)
-        if healthy and backend.ejected and now >= backend.ejected_until:
+        # Checks that had failed and pass again tell of another server than the ejected one. Once:
+        # one that comes and goes serves its later ejections in full.
+        if healthy and backend.ejected and (now >= backend.ejected_until or backend.ejections == 1):
             self._restore(backend, now)
         else:
             self.refresh(now)
@@ -341,9 +350,14 @@ class Pool:
         backend.ejected = False
         backend.on_trial = False
         backend.errors = 0
-        backend.since = now
+        self._begin_anew(backend, now)
         self._tell(self, RESTORED, backend)
         self.refresh(now)
+
+    def _begin_anew(self, backend: Backend, now: float) -> None:
+        """It is back: how slow it was in its bad days says nothing any more."""
+        backend.since = now
+        backend.latency = 0.0
 
     def _keep_share(self, now: float) -> None:
         """The pool has shrunk: the share of ejected backends must hold all the same."""

@@ -38,7 +38,10 @@ from txrproxy.cache.entry import (
 from txrproxy.cache.jobs import Runs
 from txrproxy.cache.stored import Stored
 from txrproxy.http.fields import Fields
+from txrproxy.http.memo import Memo
 
+_ENTRIES = 16 * 1024 * 1024  # bytes, about, of heads that are kept parsed
+_ENTRY_WEIGHT = 2048
 INLINE = 64 * 1024
 """Bytes of the largest body that is read whole, and that the tier in memory takes."""
 
@@ -198,6 +201,8 @@ class Reader:
         self._buffer = bytearray(_BUFFER)
         self._view = memoryview(self._buffer)
         self._checked: Checked = {}
+        # The same heads are read again and again, and what is derived from one dies with it.
+        self._entries: Memo[Entry] = Memo(_ENTRIES)
 
     def find(self, key: bytes, fields: Fields, variant: Variant) -> Found:
         """Now, or raise BlockingIOError where that would have to wait. On the loop."""
@@ -275,8 +280,7 @@ class Reader:
                 os.close(fd)
         return None
 
-    @staticmethod
-    def _entry(fd: int, data: memoryview, flags: int) -> tuple[Entry, memoryview]:
+    def _entry(self, fd: int, data: memoryview, flags: int) -> tuple[Entry, memoryview]:
         """The head in ``data``, or in more of the file where that is not enough."""
         if flags and len(data) < 12:
             raise BlockingIOError
@@ -285,7 +289,14 @@ class Reader:
             if flags:
                 raise BlockingIOError
             data = memoryview(os.pread(fd, min(offset, MAX_HEAD), 0))
-        return decode_head(data), data
+        if not flags:
+            return decode_head(data), data  # in a thread, which has no business with the memo
+        head = bytes(data[:offset])
+        entry = self._entries.get(head)
+        if entry is None:
+            entry = decode_head(head)
+            self._entries.remember(head, entry, _ENTRY_WEIGHT + 4 * offset)
+        return entry, data
 
     def _checked_of(self, state: os.stat_result, entry: Entry) -> bytearray:
         key = (state.st_ino, state.st_mtime_ns, entry.checksum)

@@ -24,12 +24,14 @@ class Stored:
     before it is used.
 
     ``derived`` belongs to the policy, which works out once what follows from all of this. It is no
-    part of the record: a store neither keeps nor copies it.
+    part of the record: a store neither keeps nor copies it. ``hot`` belongs to who
+    sends it often, and keeps what it has made of it.
     """
 
     __slots__ = (
         "derived",
         "head",
+        "hot",
         "invalidated",
         "key",
         "length",
@@ -66,6 +68,7 @@ class Stored:
         self.tags = tuple(tags)
         self.invalidated = invalidated
         self.derived: Any = None
+        self.hot: Any = None
 
     def __repr__(self) -> str:
         return f"<Stored {self.head.status} {self.url.decode('latin-1')}>"

@@ -32,10 +32,7 @@ class Later:
     when: Callable[[Any], bool] | None = None
 
 
-NOT_YET = (
-    Later("policies.*.waf"),
-    Later("tests.*"),
-)
+NOT_YET = (Later("tests.*"),)
 
 _NO_DEFAULT = object()
 

@@ -155,7 +155,8 @@ class PoolBuilder:
         if old is not None and name in old.pools:
             if name in old.names and name in self.wiring.names:
                 self.wiring.names[name].remember(old.names[name])
-            made.remember(old.pools[name], self.reactor.seconds())
+            checked = pool.health is not None
+            made.remember(old.pools[name], self.reactor.seconds(), checked=checked)
         if pool.health is not None and self.checks:
             self.check(made, pool.health)
         return made

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 from attrs import define, field
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.reflect import namedAny
 
 from txrproxy import actions
@@ -29,6 +30,7 @@ from txrproxy.config.certificates import rules_of, sources
 from txrproxy.config.policies import Policies, promised, replaced
 from txrproxy.config.problems import ConfigErrors, Problem
 from txrproxy.config.values import Bind
+from txrproxy.config.waf import Firewalls
 from txrproxy.guards.state import State
 from txrproxy.http.fields import make_line
 from txrproxy.http.forward import Changes
@@ -77,6 +79,7 @@ class Graph(Backends):
     gate: Gate = field(repr=False)
     policies: Policies = field(repr=False)
     caches: Mapping[Any, tuple[Store, Flights]] = field(repr=False)
+    firewalls: Firewalls = field(repr=False)
     _tree: Tree[Plan] = field(repr=False)
     _shared: Mapping[str, Any] = field(repr=False)
     _reactor: Any = field(repr=False)
@@ -97,6 +100,15 @@ class Graph(Backends):
         super().start()
         for store, _ in self.caches.values():
             store.open()
+        self.firewalls.start()
+
+    def ready(self) -> Deferred[Any]:
+        """Fires when what is known of backends will do to serve, and engines are there."""
+        engines = self.firewalls.engines
+        waits = [super().ready()]
+        if engines is not None:
+            waits.append(engines.ready())
+        return gatherResults(waits)
 
     def take_over(self, old: Graph) -> None:
         """Take the place of a graph that runs, and that this one was built beside.
@@ -137,6 +149,9 @@ class Graph(Backends):
         if removed or gone:
             call = self._reactor.callLater(timeout, _end, removed, gone, self._all_sites())
             self._endings.append(call)
+        end = self.firewalls.take_over(old.firewalls)
+        if end is not None:
+            self._endings.append(self._reactor.callLater(timeout, end))
 
     def _all_sites(self) -> list[ProxySite]:
         return [*self.listeners.values(), *self._retired]
@@ -158,10 +173,16 @@ class Graph(Backends):
             store.close()
         for tls in self.tls.values():
             tls.stop()
+        self.firewalls.close()
         for call in self._endings:
             if call.active():
                 call.cancel()
         super().close()
+
+    def reopen(self) -> None:
+        """Open the files of logs again: they were moved away."""
+        self.log.reopen()
+        self.firewalls.reopen()
 
     @property
     def busy(self) -> int:
@@ -221,6 +242,8 @@ class _Builder(PoolBuilder):
         self.gate = Gate(reactor) if old is None else old.gate
         kept = None if old is None else old.policies
         self.policies = Policies(config, self.wiring, wall, kept, state)
+        former = None if old is None else old.firewalls
+        self.firewalls = Firewalls(config, reactor, self.deadlines, wall, former)
 
     def graph(self) -> Graph:
         config = self.config
@@ -264,6 +287,7 @@ class _Builder(PoolBuilder):
             gate=self.gate,
             policies=self.policies,
             caches=self.caches,
+            firewalls=self.firewalls,
             tree=tree,
             shared=shared,
             reactor=self.reactor,
@@ -436,7 +460,8 @@ class _Builder(PoolBuilder):
         plan = Plan(
             name=route.name.encode(),
             serve=self.policies.chain(
-                route.use, self.caching(route, self.serve(route, conditions))
+                route.use,
+                self.firewalls.before(route, self.caching(route, self.serve(route, conditions))),
             ),
             takes_connect=bool({"CONNECT", "TRACE"} & set(match.method)) and not self._pools(route),
             body_limit=min(limits) if limits else None,

@@ -149,6 +149,10 @@ class Subrequest:
         """There is none."""
         self._finish(None, reason)
 
+    def on_turned_away(self) -> None:
+        """The line was dissolved, and there is no other server to ask."""
+        self._finish(None, QUEUE_TIMEOUT)
+
     def on_fault(self) -> None:
         """The proxy itself failed."""
         self._finish(None, INTERNAL)

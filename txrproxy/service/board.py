@@ -7,10 +7,10 @@
                                    └─────────── "ejected" ─────────────┘◀── requests
 
 The board has pools of its own, which serve nobody: what is true of them is true. Whatever happens
-to one of their backends is told as a row, which has all there is to say of that backend; so it does
-no harm to hear it twice, or before one knows the backend. A worker that leaves a backend out because
-requests fail, or takes it back, says so. The board does the same, unless as many are out as may be,
-and tells everyone what has become of it, who said so included: all end with what the board has.
+to one of their backends is told as a row, which has all there is to say of that backend, so that it
+does no harm to hear it twice, or early. A worker that leaves a backend out because requests fail,
+or takes it back, says so. The board does the same, unless as many are out as may be, and tells all
+workers what has become of it, the one that said so included: they end with what the board has.
 
 A backend is known by the names of its pool and of itself. One whose name is looked up may be found
 here earlier than there: a follower keeps what it was told for that time.
@@ -281,6 +281,8 @@ class Board:
             if backend is not None:
                 one.seen = True
                 _set(pool, backend, one.state, one.weight, now)
+                if one.state is State.UP and one.weight is None:
+                    del wanted[name]
             elif one.seen:
                 del wanted[name]
 

@@ -195,9 +195,9 @@ class Plane:
         each.sock.close()
 
     def reopen(self) -> None:
-        """Open the access log again: it was moved away."""
+        """Open the files of logs again: they were moved away."""
         if self.graph is not None:
-            self.graph.log.reopen()
+            self.graph.reopen()
 
     def status(self) -> dict[str, Any]:
         """What this process is doing; ``rss`` in bytes, ``uptime`` in seconds."""

@@ -36,6 +36,9 @@ class Waiter(Protocol):
     def on_connect_failed(self, reason: Reason) -> None:
         """There will be none."""
 
+    def on_turned_away(self) -> None:
+        """No use to stay in line."""
+
     def on_fault(self) -> None:
         """Taking it raised an exception."""
 
@@ -152,6 +155,17 @@ class Connections:
         else:
             self.idle.remove(upstream)
             self._idle_queue.stop(upstream)
+
+    def turn_away(self) -> None:
+        """Nobody is to wait here any more: others may have room."""
+        for waiter in [*self._waiting]:
+            if waiter in self._waiting:  # what one does may make another leave
+                self.leave(waiter)
+                try:
+                    waiter.on_turned_away()
+                except Exception:
+                    _logger.failure("{waiter!r} failed", waiter=waiter)
+                    waiter.on_fault()
 
     def close(self) -> None:
         """Close the idle ones, and keep none from now on."""

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import fcntl
 import inspect
+import os
 import socket
 import sys
 import termios
@@ -92,6 +93,26 @@ class _Direct(tcp.Connection):
                 self._end = main.CONNECTION_LOST
         if sent != len(data):
             self._queue(bytes(memoryview(data)[sent:]))
+
+    def send_file(self, fd: int, offset: int, count: int) -> int:
+        """Send from a file what the kernel takes now; the number of bytes, 0 if it takes none.
+
+        None goes past what is queued: 0 then, too.
+        """
+        if (
+            self._tempDataLen
+            or self.dataBuffer
+            or not self.connected
+            or self.disconnecting
+            or self._writeDisconnecting
+            or self._aborting
+            or self.TLS
+        ):
+            return 0
+        try:
+            return os.sendfile(self.socket.fileno(), fd, offset, count)
+        except OSError:
+            return 0  # a write finds out what it is
 
     _queue: ClassVar[Callable[[Any, bytes], None]] = tcp.Connection.write
 

@@ -387,6 +387,18 @@ class Downstream(RequestReader):
         self.transport.write(data)
         return len(data)
 
+    def replay(self, head: RequestHead, lines: bytes, request_id: bytes, content: bytes) -> int:
+        """Send a whole response, with its length in ``lines``; the number of bytes written."""
+        self._chunked = False
+        end = b"\r\n\r\n"
+        if not self._keep:
+            end = b"\r\n" + _CLOSE
+        elif not head.facts.http_11:
+            end = b"\r\n" + _KEEP
+        data = b"%bX-Request-Id: %b%b%b" % (lines, request_id, end, content)
+        self.transport.write(data)
+        return len(data)
+
     def body(self, content: bytes, ended: bool, trailers: Fields = EMPTY) -> int:
         """Send more content; the number of bytes written."""
         if self._chunked:
@@ -397,6 +409,14 @@ class Downstream(RequestReader):
         if content:
             self.transport.write(content)
         return len(content)
+
+    def send_file(self, fd: int, offset: int, count: int) -> int:
+        """Send content from a file, as much as can be had now; the number of bytes.
+
+        0 if the client takes none at the moment, or its connection can not be written to so.
+        """
+        send: Callable[[int, int, int], int] | None = getattr(self.transport, "send_file", None)
+        return 0 if send is None or self._chunked else send(fd, offset, count)
 
     def finish(self) -> None:
         """The response has been written whole: go on with the next request, or close."""

@@ -17,6 +17,14 @@ class DemandTests(SynchronousTestCase):
         self.assertIs(for_request(head, RULES), PLAIN)
         self.assertTrue(PLAIN.lookup and PLAIN.stores and PLAIN.plain and not PLAIN.invalidates)
 
+    def test_whole(self) -> None:
+        for line, whole in (
+            (b"Cache-Control: max-age=5", True),
+            (b'If-None-Match: "a"', False),
+            (b"Range: bytes=0-1", False),
+        ):
+            self.assertIs(for_request(request(line), RULES).whole, whole, line)
+
     def test_is_remembered_with_the_fields(self) -> None:
         head = request(b"Cache-Control: no-cache, max-age=5")
         first = for_request(head, RULES)

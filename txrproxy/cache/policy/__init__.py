@@ -20,7 +20,7 @@ No function here knows the time; all times are arguments, in seconds since the e
 """
 
 from txrproxy.cache.policy.answer import Answer, answer, not_modified, not_modified_head
-from txrproxy.cache.policy.demand import Demand, for_request
+from txrproxy.cache.policy.demand import PLAIN, Demand, for_request
 from txrproxy.cache.policy.freshness import STALE_ERRORS, Reuse, Verdict, reuse
 from txrproxy.cache.policy.invalidation import invalidated_by
 from txrproxy.cache.policy.ranges import Part
@@ -38,6 +38,7 @@ from txrproxy.cache.policy.validation import (
 
 __all__ = [
     "CONSUMED",
+    "PLAIN",
     "REPLACED",
     "STALE_ERRORS",
     "Answer",

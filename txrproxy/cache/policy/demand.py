@@ -50,7 +50,8 @@ class Demand:
     stored. ``plain`` says that nothing but the key and Vary matters. ``no_cache`` asks for
     validation first; ``max_age``, ``min_fresh``, ``max_stale`` and ``stale_if_error`` are seconds,
     None if not given. ``only_if_cached`` is to be answered with 504 rather than sent on.
-    ``conditional`` and ``ranged`` say that the client asks for less than the whole.
+    ``conditional`` and ``ranged`` say that the client asks for less than the whole; ``whole`` that
+    it does not.
     """
 
     __slots__ = (
@@ -95,6 +96,10 @@ class Demand:
         self.min_fresh: float | None = None
         self.max_stale: float | None = None
         self.stale_if_error: float | None = None
+
+    @property
+    def whole(self) -> bool:
+        return not (self.conditional or self.ranged)
 
     def __repr__(self) -> str:
         said = {name: getattr(self, name) for name in self.__slots__ if getattr(self, name)}
