@@ -85,6 +85,7 @@ class Master:
         self._limits: SharedMemory | None = None  # without processes there is nothing to share
         self.register("log", _log)
         self.register("leaving", lambda worker, _: self._leaves(worker))
+        self.register("counted", lambda worker, body: None)  # until somebody wants to know
         self.register(EJECTIONS, lambda _, body: self.board.hear(body))
 
     # Topics.
