@@ -5,6 +5,7 @@ the same rank. ``tests/test_layers.py`` reads this table and fails on an import 
 ``docs/architecture.md`` has the picture::
 
     0  errors                               the reason table: every way an exchange can end
+    0  metrics                              the table of all that is counted
     0  config.values config.forms config.schema      what a configuration is made of
     1  http                                 RFC 9110 and 9112 on bytes
     2  routing                              which route takes a request, and what is done with it
@@ -19,6 +20,7 @@ the same rank. ``tests/test_layers.py`` reads this table and fails on an import 
     5  observe                              the access log and the error log
     5  waf                                  a firewall's rules, engines and filter
     5  health                               active checks of backends
+    5  admin                                metrics and control over HTTP
     6  config                               TOML to schema; schema to live objects (build, backends)
     7  demo demo_websocket                  the origins of the demonstration
     6  table                                tables for a terminal

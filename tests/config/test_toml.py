@@ -68,10 +68,10 @@ class Reading(Files):
         self.assertEqual(list(load(path).pools), ["app"])
 
     def test_problems_are_data(self) -> None:
-        path = self.write("main.toml", MINIMAL + "\n[admin]\n")
+        path = self.write("main.toml", MINIMAL + "\n[admin]\nlisten = 1\n")
         error = self.assertRaises(ConfigErrors, load, path)
         (problem,) = error.problems
-        self.assertEqual((problem.file, problem.line, problem.key), (str(path), 10, "admin"))
+        self.assertEqual((problem.file, problem.line, problem.key), (str(path), 11, "admin.listen"))
 
     def test_warnings_are_problems_too(self) -> None:
         path = self.write("main.toml", MINIMAL + "[policies.p]\n")

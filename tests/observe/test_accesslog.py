@@ -86,6 +86,30 @@ class NullLogTests(SynchronousTestCase):
                 self.assertTrue(hasattr(log, name), name)
 
 
+class CountingTests(SynchronousTestCase):
+    def test_batches_are_counted_without_a_log(self):
+        counted = []
+        clock = Clock()
+        log = open_log("-", "off", (), clock, lambda records: counted.append(len(records)))
+        self.assertTrue(log.enabled)
+        for _ in range(BATCH + 3):
+            log.append(())
+        clock.advance(INTERVAL)
+        self.assertEqual(counted, [BATCH, 3])
+        log.append(())
+        log.reopen()
+        self.successResultOf(log.close())
+        self.assertEqual(sum(counted), BATCH + 4)
+
+    def test_and_with_one(self):
+        counted = []
+        writer = FakeWriter()
+        log = AccessLog(lambda records: b"x" * len(records), writer, Clock(), counted.append)
+        log.append("a")
+        log.flush()
+        self.assertEqual(counted, [["a"]])
+
+
 class OpenLogTests(TestCase):
     async def test_file_in_a_thread(self):
         path = self.mktemp()

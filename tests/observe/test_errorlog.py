@@ -54,6 +54,14 @@ class ErrorLogTests(SynchronousTestCase):
         self.log()(event())
         self.assertEqual(self.lines(), ["2023-11-14T22:13:20.250Z info txrproxy.test: hello"])
 
+    def test_level_may_change(self) -> None:
+        log = self.log("warn")
+        for level in ("info", "error", "debug"):
+            log.level = level
+            self.assertEqual(log.level, level)
+            log(event(LogLevel.info, level))
+        self.assertEqual([line.rpartition(" ")[2] for line in self.lines()], ["info", "debug"])
+
     def test_text_traceback(self) -> None:
         """Lines beyond the first are indented, so that each event begins at the margin."""
         self.log()(event(LogLevel.critical, "it broke", log_failure=failure(KeyError("x"))))

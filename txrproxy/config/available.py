@@ -32,7 +32,7 @@ class Later:
     when: Callable[[Any], bool] | None = None
 
 
-NOT_YET = (Later("admin"),)
+NOT_YET: tuple[Later, ...] = ()
 
 _NO_DEFAULT = object()
 

@@ -151,6 +151,11 @@ class Admin:
         example='"env:TXRPROXY_TOKEN"',
     )
     metrics: bool = option(True, "serve GET /metrics in the Prometheus text format")
+    hosts: tuple[HostPattern, ...] = option(
+        (),
+        "names by which it may be asked, beside IP addresses and localhost",
+        example='["admin.example.com"]',
+    )
 
 
 @frozen(kw_only=True)

@@ -34,16 +34,43 @@ _FORMATTERS: dict[str, Callable[[Sequence[str]], Formatter]] = {
 }
 
 
-class AccessLog:
-    """Gathers records, and renders and writes them in batches. ``clock`` is an IReactorTime."""
+Count = Callable[[Sequence[Record]], object]
+"""Is told of each batch."""
 
-    __slots__ = ("_clock", "_format", "_records", "_timer", "_writer")
+
+class NullWriter:
+    """In the place of a :class:`Writer`, for records that are only counted."""
+
+    __slots__ = ()
+
+    def write(self, data: bytes, lines: int) -> None: ...
+
+    def reopen(self) -> None: ...
+
+    def close(self) -> Deferred[None]:
+        return succeed(None)
+
+
+class AccessLog:
+    """Gathers records, and renders and writes them in batches. ``clock`` is an IReactorTime.
+
+    ``count`` is told of each batch before.
+    """
+
+    __slots__ = ("_clock", "_count", "_format", "_records", "_timer", "_writer")
 
     enabled = True
     """Whether it is worth building a record."""
 
-    def __init__(self, format: Formatter, writer: Writer, clock: Any) -> None:
+    def __init__(
+        self,
+        format: Formatter,
+        writer: Writer | NullWriter,
+        clock: Any,
+        count: Count | None = None,
+    ) -> None:
         self._format = format
+        self._count = count
         self._writer = writer
         self._clock = clock
         self._records: list[Record] = []
@@ -68,6 +95,8 @@ class AccessLog:
     def flush(self) -> None:
         """Hand everything gathered so far to the writer."""
         records, self._records = self._records, []
+        if self._count is not None:
+            self._count(records)
         for start in range(0, len(records), _PIECE):
             piece = records[start : start + _PIECE]
             self._writer.write(self._format(piece), len(piece))
@@ -103,16 +132,25 @@ class NullLog:
         return succeed(None)
 
 
-def open_log(path: str, format: str, redact: Sequence[str], reactor: Any) -> AccessLog | NullLog:
+def open_log(
+    path: str,
+    format: str,
+    redact: Sequence[str],
+    reactor: Any,
+    count: Count | None = None,
+) -> AccessLog | NullLog:
     """The log of the ``[log] access`` table.
 
     ``path`` is ``-`` for standard output, else absolute or relative to the working directory;
     ``format`` is ``json``, ``combined`` or ``off``; ``redact`` names query parameters whose values
-    are not written. ``reactor`` provides IReactorTime and IReactorThreads and must still be running
-    when ``close`` is called. Raises OSError when the file can not be opened.
+    are not written; ``count`` is told of each batch. ``reactor`` provides IReactorTime and
+    IReactorThreads and must still be running when ``close`` is called. Raises OSError when the
+    file can not be opened.
     """
     if format == "off":
-        return NullLog()
+        if count is None:
+            return NullLog()
+        return AccessLog(lambda records: b"", NullWriter(), reactor, count)
     formatter = _FORMATTERS[format](redact)
     in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
-    return AccessLog(formatter, Writer(Output(path), reactor, in_thread), reactor)
+    return AccessLog(formatter, Writer(Output(path), reactor, in_thread), reactor, count)

@@ -63,9 +63,21 @@ class ErrorLog:
         self.path = path
         self._fd = STDERR if path == "-" else _open(path)
         self._format = _FORMATS[format]
-        severe: Any = LogLevelFilterPredicate(LogLevel.lookupByName(level))
+        self._severe = LogLevelFilterPredicate()
+        self.level = level
+        severe: Any = self._severe
         write: Any = self._write
         self._filtered = FilteringLogObserver(write, [severe])
+
+    @property
+    def level(self) -> str:
+        """The least severe level that is written; may be set at any time."""
+        return self._level
+
+    @level.setter
+    def level(self, name: str) -> None:
+        self._severe.setLogLevelForNamespace("", LogLevel.lookupByName(name))
+        self._level = name
 
     @property
     def on_stderr(self) -> bool:

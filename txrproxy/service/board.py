@@ -27,7 +27,7 @@ from attrs import define
 from twisted.internet.defer import Deferred
 
 from txrproxy.balance.backend import Backend, State
-from txrproxy.balance.pool import CALM, EJECTED, MEMBERS, PANIC, RESTORED, STATE, Pool
+from txrproxy.balance.pool import CALM, EJECTED, MEMBERS, PANIC, RESTORED, STATE, Pool, Tell
 from txrproxy.config.backends import Backends, build_backends
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.schema import Config
@@ -58,6 +58,7 @@ class Board:
 
     def __init__(self, reactor: Any, broadcast: Callable[[str, Body], object]) -> None:
         self.backends: Backends | None = None
+        self.watch: Tell = lambda pool, event, backend: None  # sees what happens to pools
         self._reactor = reactor
         self._broadcast = broadcast
         self._next: Backends | None = None
@@ -100,6 +101,11 @@ class Board:
         if not self._ready:
             new.ready().addCallback(self._be_ready)
         self._broadcast(TOLD, self.snapshot())
+
+    @property
+    def ready(self) -> bool:
+        """Whether every backend that is checked has been asked once."""
+        return self._ready
 
     def _be_ready(self, _: Any) -> None:
         if not self._ready:
@@ -185,6 +191,7 @@ class Board:
         """Something has happened to a pool of ours; workers leave it to us to log that."""
         if self.backends is None or self.backends.pools.get(pool.name.decode()) is not pool:
             return
+        self.watch(pool, event, backend)
         if event in (PANIC, CALM):
             log_event(pool, event, backend)
         elif backend is None:

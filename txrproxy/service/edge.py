@@ -6,6 +6,7 @@
       ├──── Master          the workers, or the data plane in this process
       ├──── Keepers         the folders of caches, which the workers fill
       ├──── Control         `txrproxy status`, `reload`, `upgrade`, `stop`
+      ├──── AdminServer     metrics, and the same over HTTP
       └──── Notifier        systemd
 
 SIGHUP reloads, SIGUSR1 opens logs again, SIGTERM and SIGINT drain and end, and either of them, sent
@@ -24,7 +25,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredLock, fail
+from twisted.internet.defer import Deferred, DeferredLock, fail, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -34,13 +35,14 @@ from txrproxy.config.schema import Config
 from txrproxy.config.toml import load_with_warnings
 from txrproxy.explain.routetests import failures
 from txrproxy.observe.errorlog import ErrorLog
+from txrproxy.service.adminserver import AdminServer
 from txrproxy.service.caches import Keepers
 from txrproxy.service.control import Control, Taken, was_left
 from txrproxy.service.files import needed, raise_limit
 from txrproxy.service.master import Master, worker_count
 from txrproxy.service.notify import Notifier
 from txrproxy.service.sockets import CannotListen, Group, Listeners, systemd
-from txrproxy.service.upgrade import Successor, predecessor, receive
+from txrproxy.service.upgrade import Successor, admin_key, predecessor, receive
 from txrproxy.transport.channel import Body, Refused
 
 _logger = Logger()
@@ -78,7 +80,8 @@ class Edge(Service):
         self.master = Master(reactor, self.listeners)
         self.keepers = Keepers(self.master, reactor)
         self._reactor = reactor
-        self._error_log = error_log
+        self.error_log = error_log
+        self.admin = AdminServer(self, reactor)
         self._file = file
         self._predecessor = predecessor(reactor)
         self._successor: Successor | None = None
@@ -87,6 +90,7 @@ class Edge(Service):
         self._lock = DeferredLock()
         self._last_reload: Body | None = None
         self._began = time.monotonic()
+        self._phase = "starting"  # or "draining"; empty while it serves
         self._handlers: dict[int, Any] = {}  # what signals did before
 
     # Starting.
@@ -97,9 +101,13 @@ class Edge(Service):
         if self._predecessor is not None:
             self._predecessor.register("wanted", self.master.board.want)
             self.listeners.groups = receive(self._predecessor, config)
+        key = admin_key(config) if config.admin is not None else ""
+        passed = self.listeners.groups.pop(key, None)
         try:
             groups = self._bind(config, copies)
-        except CannotListen as error:
+            sock = passed.sockets[0] if passed is not None else None
+            self.admin.commit(self.admin.prepare(config, sock))
+        except (CannotListen, Refused) as error:
             self._give_up(str(error))
         self.listeners.take(groups, config.server.backlog)
         sockets = sum(len(group.sockets) for group in groups.values())
@@ -153,6 +161,8 @@ class Edge(Service):
             self._control.start()
         for group in self.listeners.groups.values():
             _logger.info("listening on {address}", address=group.where)
+        self._phase = ""
+        self.admin.start()
         self._notifier.ready(f"serving with {len(self.master.serving)} processes")
         self._notifier.watch()
 
@@ -181,10 +191,11 @@ class Edge(Service):
 
     def _give_up(self, message: str) -> Any:
         self.listeners.close()
+        self.admin.close(handed_over=self._predecessor is not None)
         if self._control is not None:
             self._control.close()
         _logger.critical("{message}", message=message)
-        if self._error_log is not None and not self._error_log.on_stderr:
+        if self.error_log is not None and not self.error_log.on_stderr:
             print(message, file=sys.__stderr__)
         raise CannotStart(message)
 
@@ -205,13 +216,13 @@ class Edge(Service):
     def reopen(self) -> None:
         """Open the files of both logs again: they were moved away."""
         self.master.reopen()
-        if self._error_log is not None:
+        if self.error_log is not None:
             try:
-                self._error_log.reopen()
+                self.error_log.reopen()
             except OSError as error:
                 _logger.error(
                     "cannot open {path} again, keeping the old file: {error}",
-                    path=self._error_log.path,
+                    path=self.error_log.path,
                     error=error.strerror,
                 )
 
@@ -257,7 +268,20 @@ class Edge(Service):
                 _logger.warn("log.error: a change takes effect with a restart")
             self.config = config
 
-        return self.master.reload(config).addCallback(changed)
+        try:
+            admin = self.admin.prepare(config)
+        except CannotListen as error:
+            raise Refused(str(error)) from error
+
+        def failed(failure: Failure) -> Failure:
+            self.admin.discard(admin)
+            return failure
+
+        def commit(result: None) -> None:
+            self.admin.commit(admin)
+
+        done = maybeDeferred(self.master.reload, config)
+        return done.addCallback(changed).addCallbacks(commit, failed)
 
     def _reloaded(self, _: object, began: float) -> Body:
         seconds = round(self._reactor.seconds() - began, 3)
@@ -277,6 +301,7 @@ class Edge(Service):
 
     def _told(self, error: str, seconds: float | None) -> Body:
         self._notifier.ready()
+        self.admin.reloaded(not error)
         self._last_reload = {
             "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
             "ok": not error,
@@ -287,9 +312,10 @@ class Edge(Service):
 
     def _upgrade(self) -> Deferred[Body]:
         """Start this program anew, as it lies on the disk by now, and let it go on."""
-        self._successor = Successor(
-            self._reactor, self.listeners.groups, self.master.board.wanted()
-        )
+        groups = dict(self.listeners.groups)
+        if self.admin.exists:
+            groups[admin_key(self.config)] = self.admin.group
+        self._successor = Successor(self._reactor, groups, self.master.board.wanted())
 
         def ready(body: Body) -> Body:
             _logger.info("process {pid} goes on from here", pid=body["pid"])
@@ -325,6 +351,14 @@ class Edge(Service):
 
     # Telling.
 
+    def not_ready(self) -> str:
+        """Why requests should go elsewhere; empty when they need not."""
+        if self._phase:
+            return self._phase
+        if not self.master.serving:
+            return "no worker serves"
+        return "" if self.master.board.ready else "waiting for the first checks of backends"
+
     def status(self) -> Deferred[Body]:
         """How the proxy is, for ``txrproxy status``."""
 
@@ -335,6 +369,7 @@ class Edge(Service):
                 "uptime": round(time.monotonic() - self._began, 1),
                 "config": self._file,
                 "listeners": [group.where for group in self.listeners.groups.values()],
+                "admin": self.admin.where or None,
                 "workers": workers,
                 "restarts": self.master.restarts,
                 "reloads": self.master.generation - 1,
@@ -351,8 +386,11 @@ class Edge(Service):
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
+        self._phase = "draining"
         if self._successor is None:
             self._notifier.stopping()
+        else:
+            self.admin.close(handed_over=True)
         for number in (signal.SIGINT, signal.SIGTERM):
             self._on_signal(number, self._at_once)
         if self._control is not None:
@@ -369,6 +407,7 @@ class Edge(Service):
         self.master.abort()
 
     def _stopped(self, result: Any) -> Any:
+        self.admin.close()
         self._notifier.close()
         for number, before in self._handlers.items():
             signal.signal(number, before if before is not None else signal.SIG_DFL)

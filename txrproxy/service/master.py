@@ -86,6 +86,7 @@ class Master:
         self._limits: SharedMemory | None = None  # without processes there is nothing to share
         self.register("log", _log)
         self.register("leaving", lambda worker, _: self._leaves(worker))
+        self.register("counted", lambda worker, body: None)  # until somebody wants to know
         self.register(EJECTIONS, lambda _, body: self.board.hear(body))
 
     # Topics.
@@ -236,6 +237,8 @@ class Master:
 
     def _ended(self, worker: Handle, status: int) -> None:
         """Its process is no more."""
+        if isinstance(worker.channel, Channel):
+            worker.channel.doRead()  # what it said last
         worker.channel.close()
         for tell in self.when_ended:
             tell(worker)
@@ -409,16 +412,29 @@ class Master:
 
     def status(self) -> Deferred[list[Body]]:
         """What each worker is doing."""
+
+        def told(answers: Sequence[tuple[Handle, Body]]) -> list[Body]:
+            return [
+                {"worker": worker.number, "pid": worker.pid or os.getpid(), **body}
+                for worker, body in answers
+            ]
+
+        return self.ask("status").addCallback(told)
+
+    def ask(
+        self, topic: str, body: Body | None = None, timeout: float = ANSWER
+    ) -> Deferred[list[tuple[Handle, Body]]]:
+        """Call every worker that serves; fires with their answers.
+
+        Of one that does not answer in time, or refuses, it is ``{"error": why}``.
+        """
         workers = self.serving
-        calls = [w.channel.call("status").addTimeout(ANSWER, self._reactor) for w in workers]
+        calls = [w.channel.call(topic, body).addTimeout(timeout, self._reactor) for w in workers]
         done: Deferred[Any] = DeferredList(calls, consumeErrors=True)
 
-        def told(results: Sequence[tuple[bool, Any]]) -> list[Body]:
-            rows = []
-            for worker, (good, body) in zip(workers, results, strict=True):
-                row = {"worker": worker.number, "pid": worker.pid or os.getpid()}
-                rows.append({**row, **(body if good else {"error": str(body.value)})})
-            return rows
+        def told(results: Sequence[tuple[bool, Any]]) -> list[tuple[Handle, Body]]:
+            bodies = [said if good else {"error": str(said.value)} for good, said in results]
+            return list(zip(workers, bodies, strict=True))
 
         return done.addCallback(told)
 

@@ -22,6 +22,7 @@ from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.schema import Config
 from txrproxy.guards.state import State
 from txrproxy.observe.accesslog import open_log
+from txrproxy.observe.counts import Counts
 from txrproxy.service.board import Follower
 from txrproxy.service.sockets import addresses
 from txrproxy.transport.channel import Refused
@@ -55,6 +56,7 @@ class Plane:
         links: Links | None = None,
     ) -> None:
         self.graph: Graph | None = None
+        self.counts = Counts()
         self._reactor = reactor
         self._follower = follower
         self._state = state
@@ -112,9 +114,10 @@ class Plane:
     def _log(self, config: Config) -> Any:
         access, old = config.log.access, self.graph
         path = access.path if access.path == "-" else str(config.resolve(access.path))
-        if old is not None and (old.config.log.access, old.config.base) == (access, config.base):
+        if old is not None and _log_of(old.config) == _log_of(config):
             return old.log
-        return open_log(path, access.format, access.redact, self._reactor)
+        count = self.counts.add if _is_counted(config) else None
+        return open_log(path, access.format, access.redact, self._reactor, count)
 
     def discard(self) -> None:
         """Forget what was prepared, and the sockets that came for it."""
@@ -266,6 +269,16 @@ class Plane:
         closed = graph.close()
         closed.addCallback(lambda _: graph.log.close())
         closed.chainDeferred(self._draining)
+
+
+def _is_counted(config: Config) -> bool:
+    """Whether anybody may ask for metrics."""
+    return config.admin is not None and config.admin.metrics
+
+
+def _log_of(config: Config) -> tuple[Any, ...]:
+    """What the access log is made of."""
+    return config.log.access, config.base, _is_counted(config)
 
 
 def resident() -> int:

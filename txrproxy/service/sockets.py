@@ -80,11 +80,16 @@ def addresses(config: Config) -> Iterator[tuple[str, Bind]]:
     seen: dict[str, int] = {}
     for listener in config.listeners.values():
         for written in listener.bind:
-            address = written
-            if written.kind == "unix":
-                address = evolve(written, name=str(config.resolve(written.name)))
+            address = absolute(config, written)
             count = seen[str(address)] = seen.get(str(address), 0) + 1
             yield (str(address) if count == 1 else f"{address}#{count}"), address
+
+
+def absolute(config: Config, address: Bind) -> Bind:
+    """An address of a configuration, wherever the process is; of a Unix socket, the whole path."""
+    if address.kind == "unix":
+        return evolve(address, name=str(config.resolve(address.name)))
+    return address
 
 
 class Listeners:

@@ -24,7 +24,7 @@ from twisted.internet.defer import Deferred
 
 from txrproxy.config.schema import Config
 from txrproxy.service.master import socket_messages
-from txrproxy.service.sockets import Group, addresses
+from txrproxy.service.sockets import Group, absolute, addresses
 from txrproxy.transport.channel import Body, Channel, Refused, socket_pair, wait
 
 VARIABLE = "TXRPROXY_PREDECESSOR"  # of the environment: the descriptor of the channel
@@ -83,12 +83,20 @@ def predecessor(reactor: Any) -> Channel | None:
     return Channel(reactor, link)
 
 
+def admin_key(config: Config) -> str:
+    """The key of the admin server's socket among those that go from hand to hand."""
+    assert config.admin is not None
+    return f"admin {absolute(config, config.admin.listen)}"
+
+
 def receive(channel: Channel, config: Config) -> dict[str, Group]:
     """The sockets of the process before, those that the configuration still names.
 
     For before the reactor runs. Raises :class:`Refused` and TimeoutError.
     """
     found = {key: Group(address) for key, address in addresses(config)}
+    if config.admin is not None:
+        found[admin_key(config)] = Group(config.admin.listen)
     done: Deferred[None] = Deferred()
 
     def take(body: Body) -> None:

@@ -32,6 +32,7 @@ from txrproxy.cache.link import Links
 from txrproxy.config.schema import Config
 from txrproxy.guards.state import State
 from txrproxy.service.board import TOLD, Follower
+from txrproxy.service.figures import Figures
 from txrproxy.service.plane import Plane
 from txrproxy.transport.channel import AnyChannel, Body, Channel
 from txrproxy.transport.reactor import after_fork
@@ -50,6 +51,7 @@ class Worker:
     backends  what is known of backends; it answers "ejected" (:mod:`txrproxy.service.board`)
     deafen, drain (timeout, softly), abort, reopen, status
     cache     for the stores of caches, in both directions: :mod:`txrproxy.cache.link`
+    figures, pools   for metrics and the admin API: :mod:`txrproxy.service.figures`
     """
 
     def __init__(
@@ -58,10 +60,12 @@ class Worker:
         reactor: Any,
         inherited: Config | None = None,
         state: State | None = None,
+        number: int = 1,
     ) -> None:
         follower = Follower(reactor.seconds, channel.send)
         self.links = Links(channel, reactor)
         self.plane = Plane(reactor, follower, state, self.links)
+        self.figures = Figures(channel, reactor, self.plane, number)
         self.drain_timeout = 0.0
         self._inherited = inherited
         plane = self.plane
@@ -139,7 +143,7 @@ def run(
             cpus = sorted(os.sched_getaffinity(0))
             os.sched_setaffinity(0, {cpus[(number - 1) % len(cpus)]})
         reactor = after_fork()
-        status = _serve(reactor, link, config, messages, state)
+        status = _serve(number, reactor, link, config, messages, state)
     except BaseException:
         # There may be no log yet, or no longer.
         os.write(2, traceback.format_exc().encode())
@@ -149,12 +153,18 @@ def run(
 
 
 def _serve(
-    reactor: Any, link: socket.socket, config: Config, messages: list[Body], state: State | None
+    number: int,
+    reactor: Any,
+    link: socket.socket,
+    config: Config,
+    messages: list[Body],
+    state: State | None,
 ) -> int:
     def drain() -> None:
         worker.plane.drain(worker.drain_timeout, softly=True).addBoth(lambda _: stop())
 
     def stop() -> None:
+        worker.figures.tell()
         globalLogPublisher.removeObserver(log.observer)
         channel.close()
         if reactor.running:
@@ -173,7 +183,8 @@ def _serve(
     channel = Channel(reactor, link, orphaned)
     log = _Forwarder(channel, config.log.error.level)
     globalLogPublisher.addObserver(log.observer)
-    worker = Worker(channel, reactor, config, state)
+    channel.register("log level", lambda body: log.set_level(body["level"]))
+    worker = Worker(channel, reactor, config, state, number)
     channel.register("leave", lambda _: drain())
     for body in messages:
         worker._sockets({**body, "fds": list(map(os.dup, body["fds"]))})
@@ -194,10 +205,16 @@ class _Forwarder:
 
     def __init__(self, channel: Channel, level: str) -> None:
         self.channel: Channel | None = channel
-        least = LogLevel.debug if level == "debug" else LogLevel.info
-        severe: Any = LogLevelFilterPredicate(least)
+        self._severe = LogLevelFilterPredicate()
+        self.set_level(level)
         take: Any = self._take
+        severe: Any = self._severe
         self.observer: Any = FilteringLogObserver(take, [severe])
+
+    def set_level(self, level: str) -> None:
+        """Send what is at least as severe, and no less than the main process may want to write."""
+        least = LogLevel.debug if level == "debug" else LogLevel.info
+        self._severe.setLogLevelForNamespace("", least)
 
     def _take(self, event: LogEvent) -> None:
         failure: Any = event.get("log_failure")

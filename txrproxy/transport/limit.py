@@ -8,14 +8,16 @@ from typing import Any
 class ConnectionLimit:
     """Counts connections over several ports, and stops accepting on all at ``most`` (0: no bound).
 
-    A port accepts a few at a time, so the bound may be passed by as many.
+    A port accepts a few at a time, so the bound may be passed by as many. ``count`` are open,
+    ``accepted`` were, ever.
     """
 
-    __slots__ = ("_paused", "_ports", "count", "most")
+    __slots__ = ("_paused", "_ports", "accepted", "count", "most")
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.count = 0
+        self.accepted = 0
         self._ports: list[Any] = []
         self._paused = False
 
@@ -40,6 +42,7 @@ class ConnectionLimit:
     def opened(self) -> None:
         """A connection was accepted."""
         self.count += 1
+        self.accepted += 1
         if 0 < self.most <= self.count:
             self._pause()
 
