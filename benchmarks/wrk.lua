@@ -1,10 +1,15 @@
 -- The requests that wrk sends, and its summary in a form made for reading by programs.
--- Arguments after "--": "same" (each request alike), "varied" (no two alike), "post" (64 KiB body).
+-- Arguments after "--": "same" (each request alike), "varied" (no two alike), "post" (64 KiB body),
+-- "form" (a small form).
 
 function init(args)
    if args[1] == "post" then
       wrk.method = "POST"
       wrk.body = string.rep("0123456789abcdef", 4096)
+   elseif args[1] == "form" then
+      wrk.method = "POST"
+      wrk.headers["Content-Type"] = "application/x-www-form-urlencoded"
+      wrk.body = "name=Ann+Example&mail=ann%40shop.example&text=When+do+the+red+shoes+come+back%3F"
    elseif args[1] == "varied" then
       -- A number that never comes back stands in the query and in the cookie, so that what a proxy
       -- remembers of one request helps it with none of the next.

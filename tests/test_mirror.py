@@ -33,6 +33,7 @@ COVERED_BY = {
     "transport/downstream.py": "scenarios/test_bodies.py",
     "transport/tunnel.py": "scenarios/test_bodies.py",
     "transport/upstream.py": "scenarios/test_bodies.py",
+    "waf/verdict.py": "waf/test_memo.py",
     "wiring.py": "test_foreign.py",
 }
 

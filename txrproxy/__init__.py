@@ -17,8 +17,9 @@ the same rank. ``tests/test_layers.py`` reads this table and fails on an import 
     4  forwarding exchange actions caching fetching playback site wiring foreign resource   requests
     5  guards                               policies before a request goes on
     5  observe                              the access log and the error log
+    5  waf                                  a firewall's rules, engines and filter
     5  health                               active checks of backends
-    6  config                               TOML to schema; schema to live objects (build)
+    6  config                               TOML to schema; schema to live objects (build, backends)
     7  demo demo_websocket                  the origins of the demonstration
     7  control                              what the command asks a proxy that runs
     8  cli cache_cli                        the txrproxy command

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from txrproxy import __version__, control
+from txrproxy.config import waf
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.schema import Config, Match, Route
 from txrproxy.config.toml import load_with_warnings
@@ -183,6 +184,8 @@ def summary(config: Config) -> str:
         ("pools", _pools(config)),
         ("routes, the first that matches wins", _routes(config)),
     ]
+    if firewalls := [*waf.summary(config)]:
+        parts.append(("web application firewall, by policy", iter(firewalls)))
     return "\n\n".join(
         "\n".join([title, *(f"  {line}" for line in _columns(rows))]) for title, rows in parts
     )

@@ -32,14 +32,14 @@ def state_dir(config: str) -> str:
     return str(Path(os.path.realpath(Path(config).parent)) / folder)
 
 
-def call(folder: str, topic: str, timeout: float) -> Body:
+def call(folder: str, topic: str, timeout: float, body: Body | None = None) -> Body:
     """Ask the proxy with this state folder.
 
     Raises :class:`NotRunning`, and :class:`~txrproxy.transport.channel.Refused` with its reason.
     """
     path = os.path.join(folder, SOCKET)
     try:
-        return ask(path, topic, timeout=timeout)
+        return ask(path, topic, body, timeout)
     except TimeoutError as error:
         raise Refused(f"no answer within {timeout:.0f} s") from error
     except PermissionError as error:

@@ -118,6 +118,7 @@ RATE_LIMITED = _row("rate_limited", 429, _C, "Too many requests. Try again later
 TOO_MANY_CONNECTIONS = _row(
     "too_many_connections", 429, _C, "Too many requests at the same time. Try again later."
 )
+WAF_BLOCKED = _row("waf_blocked", 403, _C, "This request looks like an attack, and was refused.")
 
 # The client kept us waiting, or went away.
 HEAD_TIMEOUT = _row("head_timeout", 408, _C, "The request head took too long to arrive.")
@@ -135,6 +136,9 @@ QUEUE_TIMEOUT = _row("queue_timeout", 503, _P, "The request waited too long for 
 AUTH_BUSY = _row("auth_busy", 503, _P, "Too many people are signing in. Try again shortly.")
 AUTH_UNAVAILABLE = _row(
     "auth_unavailable", 503, _P, "Who you are can not be checked right now. Try again shortly."
+)
+WAF_UNAVAILABLE = _row(
+    "waf_unavailable", 503, _P, "This request can not be checked right now. Try again shortly."
 )
 DEADLINE = _row("deadline", 504, _B, "The servers behind this proxy took too long to answer.")
 INTERNAL = _row("internal", 500, _P, "The proxy failed to handle this request.")
@@ -159,6 +163,9 @@ BAD_RESPONSE = _row(
 )
 RESPONSE_HEAD_TOO_LARGE = _row(
     "response_head_too_large", 502, _B, "The server behind this proxy sent a bad response."
+)
+WAF_REFUSED_RESPONSE = _row(
+    "waf_refused_response", 502, _B, "The server behind this proxy sent a bad response."
 )
 FIRST_BYTE_TIMEOUT = _row(
     "first_byte_timeout",

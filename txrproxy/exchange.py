@@ -29,6 +29,7 @@ from txrproxy.errors import (
     METHOD_NOT_ALLOWED,
     MISDIRECTED,
     OK,
+    RESET,
     RESPONDED,
     UPGRADED,
     Fault,
@@ -58,6 +59,7 @@ _logger = Logger()
 _PAGE_POLICY = make_line(
     b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'"
 )
+_NO_FIELDS = ResponseBlock([])
 MAX_LOGGED = 2048  # bytes of what a client chooses freely, so that a line has a bound
 HIT = b"hit"  # said of an exchange that a cache has answered
 _HIT_NOTES = ((b"cache", HIT),)
@@ -82,6 +84,11 @@ class Exchange(Forwarding):
     _public: PublicAddress | None = None
     _response_head: ResponseHead | None = None
     _length = 0  # framing of the response
+
+    # What a filter asked for of the request body, and whether its client was told to send it.
+    _collecting: tuple[int, Callable[[Exchange, bytes, bool], object]] | None = None
+    continued = False
+    withheld: Any = None  # keeps a response back until it has been looked at
 
     def __init__(self, site: Any, downstream: Any, head: RequestHead, now: float) -> None:
         self.site = site
@@ -149,6 +156,36 @@ class Exchange(Forwarding):
             self._held = []
             self.downstream.pause_body()
 
+    def collect(self, limit: int, done: Callable[[Exchange, bytes, bool], object]) -> None:
+        """Gather the request body before anything is sent on, up to about ``limit`` bytes.
+
+        ``done(exchange, content, whole)`` is called once, at once if there is no more to come:
+        with ``limit`` bytes of the body at most, and whether that is all of it. The body then
+        stays where it is until a filter goes on.
+        """
+        facts, limited = self.head.facts, self.plan.body_limit
+        if limited is not None and facts.body > limited:
+            self.fail(BODY_TOO_LARGE)
+        elif not facts.body or self._body_ended or self._held_size >= limit:
+            self._gathered(limit, done)
+        else:
+            self._collecting = (limit, done)
+            if self._held is None:
+                self._held = []
+            else:
+                self.downstream.resume_body()
+            if facts.expects_continue and not self.continued:
+                self.continued = True
+                self.downstream.informational(status_line(100), _NO_FIELDS)
+
+    def _gathered(self, limit: int, done: Callable[[Exchange, bytes, bool], object]) -> None:
+        self._collecting = None
+        if not self._body_ended:
+            self.downstream.pause_body()
+        content = b"".join(self._held or ())
+        whole = len(content) <= limit and (self._body_ended or not self.head.facts.body)
+        done(self, content[:limit], whole)
+
     def go_on(self, serve: Callable[[Exchange], None]) -> None:
         """What the filter waited for is there: on to the next, unless all is over."""
         if self.over:
@@ -186,7 +223,7 @@ class Exchange(Forwarding):
                 self._held = []
             else:
                 self.downstream.resume_body()
-            self._waits_for_continue = facts.expects_continue
+            self._waits_for_continue = facts.expects_continue and not self.continued
         else:
             self._body_ended = True
             self.upgrading = bool(facts.upgrade) and plan.websocket
@@ -212,6 +249,9 @@ class Exchange(Forwarding):
             rules = plan.trusted_rules if trusted else plan.rules
             self._trailers = rules.trailers(trailers, self.head.facts)
         self._pass_body(content, ended)
+        collecting = self._collecting
+        if collecting is not None and (ended or self._held_size >= collecting[0]):
+            self._gathered(*collecting)
 
     def on_bad_body(self, reason: Reason) -> None:
         """The request body is broken, or stopped coming."""
@@ -238,6 +278,8 @@ class Exchange(Forwarding):
         """1xx: to a client that can read it (RFC 9110 section 15.2)."""
         if head.status == 100:
             self._waits_for_continue = False
+            if self.continued:
+                return  # the client was told already
         if self.head.facts.http_11:
             self.downstream.informational(head.status_line, self.response_rules.block(head))
 
@@ -253,6 +295,9 @@ class Exchange(Forwarding):
 
         ``judged`` says that the pool has heard of it already.
         """
+        withheld = self.withheld
+        if withheld is not None and withheld.takes(head, length, content, ended, judged):
+            return
         now = self.site.seconds()
         self.first_byte = first_byte = now - self._attempt_at
         if ended:
@@ -314,6 +359,8 @@ class Exchange(Forwarding):
 
     def on_response_body(self, content: bytes, ended: bool, trailers: Fields) -> None:
         """More of the body."""
+        if self.withheld is not None and self.withheld.more(content, ended, trailers):
+            return
         if ended:
             self._completed()
             if trailers:
@@ -325,6 +372,16 @@ class Exchange(Forwarding):
         self.bytes_out += self.downstream.body(content, ended, trailers)
         if ended:
             self.finish(OK, self.site.seconds())
+
+    def on_upstream_failed(self, reason: Reason) -> None:
+        if not self.status and not reason.status:
+            reason = RESET  # in the middle of a response of which nothing has been sent yet
+        super().on_upstream_failed(reason)
+
+    def refuse_response(self, reason: Reason) -> None:
+        """What the backend answers is not for the client."""
+        self._drop_upstream()
+        self.fail(reason)
 
     def pause(self) -> None:
         """The client does not take what is written to it."""

@@ -100,7 +100,7 @@ class _Mount(Site):
         if not facts.body:
             channel.end(exchange.started)
             return
-        if facts.expects_continue:
+        if facts.expects_continue and not exchange.continued:
             exchange.downstream.informational(STATUS_LINES[100], _NO_FIELDS)
         exchange.release()
 

@@ -30,6 +30,7 @@ from txrproxy.balance.pool import (
     UP,
     Ejection,
     Pool,
+    Tell,
 )
 from txrproxy.balance.retry import RetryRules
 from txrproxy.balance.sticky import Sticky
@@ -72,6 +73,7 @@ class Wiring:
     ``resolve`` says where a relative path is. ``state_dir`` is where a secret is kept that nobody
     has given. ``servers`` are the name servers to ask; those of the machine without any. ``names``
     has the members of each pool with names among its backends, by the pool's name, to be started.
+    ``tell`` hears what happens to pools: the log, or who knows better what is worth a line.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Wiring:
         resolve: Callable[[str], Any],
         state_dir: str = "",
         servers: Sequence[tuple[str, int]] = (),
+        tell: Tell | None = None,
     ) -> None:
         self.reactor = reactor
         self.deadlines = deadlines
@@ -88,6 +91,7 @@ class Wiring:
         self._resolve = resolve
         self._resolver = Resolver(reactor, servers)
         self._state_dir = state_dir
+        self._tell = tell or log_event
 
     def pool(self, name: str, settings: schema.Pool) -> Pool:
         """A pool whose backends have their connections. Raises :class:`Unusable`."""
@@ -106,8 +110,9 @@ class Wiring:
             key=compile_key(settings.hash_key) if settings.balance == "hash" else None,
             aliases=aliases,
             wake=lambda seconds: reactor.callLater(seconds, tick),
-            tell=_tell,
+            tell=_keep_idle,
         )
+        pool.listeners.append(self._tell)
         reactor = self.reactor
 
         def tick() -> None:
@@ -310,18 +315,22 @@ def kept_secret(path: Path) -> bytes:
     return fresh
 
 
-def _tell(pool: Pool, event: str, backend: Backend | None) -> None:
-    """Log what happens to a pool, and let go of the idle connections of what is not used."""
+def _keep_idle(pool: Pool, event: str, backend: Backend | None) -> None:
+    """Keep no idle connections to what is not used."""
+    if event == STATE and backend is not None:
+        connections = backend.connections
+        connections.closed = backend.state is not State.UP
+        if connections.closed:
+            connections.close()
+
+
+def log_event(pool: Pool, event: str, backend: Backend | None) -> None:
+    """Log what happens to a pool."""
     if backend is None:
         if event != MEMBERS:
             level = LogLevel.warn if event == PANIC else LogLevel.info
             _logger.emit(level, _POOL_EVENTS[event], pool=pool.name.decode())
         return
-    if event == STATE:
-        connections = backend.connections
-        connections.closed = backend.state is not State.UP
-        if connections.closed:
-            connections.close()
     if event in (UP, DOWN):
         return  # who checks it says so, and why
     level = LogLevel.warn if event == EJECTED else LogLevel.info

@@ -290,6 +290,44 @@ class EjectionTests(PoolCase):
         self.fails(self.a, 3)
         self.assertFalse(self.a.ejected)
 
+    def test_another_process_has_found_it(self) -> None:
+        """What that says is done, and may be said again."""
+        now = self.time.now
+        for until, ejections in ((now + 40, 4), (now + 40, 4), (now + 50, 5)):
+            self.pool.obey(self.a, until, ejections, now)
+            self.assertEqual(self.chosen(), {self.b})
+            self.assertEqual((self.a.ejected_until, self.a.ejections), (until, ejections))
+        self.assertEqual(self.told, [(EJECTED, b"a")] * 2)
+        for _ in range(2):
+            self.pool.obey(self.a, None, 0, now)
+            self.assertEqual(self.chosen(), {self.a, self.b})
+        self.assertEqual(self.told[2:], [(RESTORED, b"a")])
+
+    def test_another_process_tells_late(self) -> None:
+        """A trial that has begun is not ended by what was known before it."""
+        self.eject()
+        until = self.a.ejected_until
+        self.time.advance(10)
+        self.assertIs(self.pool.select((), b"", self.time.now), self.a)
+        self.pool.obey(self.a, until, 1, self.time.now)
+        self.assertEqual((self.a.on_trial, self.chosen()), (True, {self.b}))
+        self.pool.succeeded(self.a, self.time.now)
+        self.pool.obey(self.a, until, 1, self.time.now)
+        self.assertIs(self.pool.select((), b"", self.time.now), self.a)
+        self.assertTrue(self.a.on_trial)
+
+    def test_whether_one_may_be_ejected(self) -> None:
+        self.assertTrue(self.pool.may_eject(self.a))
+        self.eject()
+        self.assertEqual([self.pool.may_eject(b) for b in (self.a, self.b)], [True, False])
+        self.assertFalse(self.pool.may_eject(*named(b"c")))
+
+    def test_where_nobody_is_ejected(self) -> None:
+        self.make(self.a, self.b)
+        self.pool.obey(self.a, self.time.now + 10, 1, self.time.now)
+        self.assertEqual(self.chosen(), {self.a, self.b})
+        self.assertFalse(self.pool.may_eject(self.a))
+
     def test_trial(self) -> None:
         """One request decides; the others go elsewhere meanwhile."""
         self.eject()

@@ -78,6 +78,11 @@ TAKEN: dict[Any, dict[Any, Any]] = {
     },
     v.Workers: {"auto": "auto", 0: 0, 1024: 1024},
     v.RedirectHttps: {True: True, False: False, 8443: 8443},
+    v.RuleSelector: {
+        942100: 942100,
+        "942100-942190": "942100-942190",
+        "attack-sqli": "attack-sqli",
+    },
     Secret: {"file:a:b": Secret("file", "a:b"), "env:TOKEN": Secret("env", "TOKEN")},
     Bind: {
         "127.0.0.1:0": Bind("tcp", "127.0.0.1", 0),
@@ -234,6 +239,7 @@ REFUSED: dict[Any, dict[Any, str]] = {
     },
     v.Workers: {"2": "", -1: "", True: "", 1025: ""},
     v.RedirectHttps: {0: "", 65536: "", "443": ""},
+    v.RuleSelector: {0: "", True: "", "942100": "", "a b": "", "-1": "", 'x"': "", "1-2-3": ""},
     Secret: {"hunter2": "", "file:": "", "env": "", "http:x": "", "env:a\nb": ""},
     v.OptionalSecret: {"x": ""},
     v.OptionalPath: {"\0": ""},

@@ -41,6 +41,18 @@ class MemoryTests(Case):
         self.assertIsNone(state.table(b"a").get(b"k"))
         self.assertEqual(state.counts(b"a").get(b"k"), 0)
 
+    def test_room_for_more(self) -> None:
+        """Only places that were ever used are added up."""
+        memory = self.memory(64)
+        self.assertEqual(memory.used[0], 0)
+        counts = [SharedState(memory, place).counts(b"a") for place in (0, 2)]
+        self.assertEqual(memory.used[0], 3)
+        for each in counts:
+            each.add(b"k", 1)
+        self.assertEqual([each.get(b"k") for each in counts], [2, 2])
+        SharedState(memory, 0)
+        self.assertEqual((memory.used[0], counts[1].get(b"k")), (3, 1))
+
 
 class RateTests(Case):
     def test_workers_count_together(self) -> None:

@@ -316,7 +316,7 @@ class CachingMachine(RuleBasedStateMachine):
     @rule(
         number=st.sampled_from(range(3)),
         path=st.sampled_from(PATHS),
-        kind=st.sampled_from(["plain", "plain", "variant"]),
+        kind=st.sampled_from(["plain", "plain", "variant", "authorized"]),
         said=st.sampled_from(["fresh", "fresh", "while", "error"]),
         size=st.sampled_from(SIZES),
         varied=st.booleans(),

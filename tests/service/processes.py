@@ -72,9 +72,9 @@ class ProcessCase(SynchronousTestCase):
         self.proxy.signal(signal.SIGHUP)
         self.proxy.wait_for("reloaded in")
 
-    def ask(self, topic: str) -> dict[str, Any]:
+    def ask(self, topic: str, **body: Any) -> dict[str, Any]:
         """Ask over the control socket."""
-        return control.call(str(self.folder / "state"), topic, 30)
+        return control.call(str(self.folder / "state"), topic, 30, body)
 
     def pids(self) -> list[int]:
         """The processes that serve."""

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.config.samples import MINIMAL
 from txrproxy.config.schema import Config
 from txrproxy.config.toml import loads
+from txrproxy.service.board import Follower
 from txrproxy.service.plane import Plane, resident
 from txrproxy.service.sockets import Listeners
 from txrproxy.transport.channel import Refused
@@ -27,7 +28,9 @@ class Case(SynchronousTestCase):
         self.reactor: Any = MemoryReactorClock()
         self.listeners = Listeners()
         self.addCleanup(self.listeners.close)
-        self.plane = Plane(self.reactor)
+        self.follower = Follower(self.reactor.seconds, lambda topic, body: None)
+        self.follower.told({"ready": True})
+        self.plane = Plane(self.reactor, self.follower)
         self.addCleanup(self.plane.deafen)
 
     def config(self, more: str = "") -> Config:

@@ -305,18 +305,42 @@ class Pool:
         """
         rules = self.ejection
         assert rules is not None
-        if not backend.ejected:
-            ejected = sum(other.ejected for other in self.backends)
-            if ejected >= self._most_ejected() or backend not in self.backends:
-                return  # or its last requests fail when it has left the pool
-            if now - backend.since > rules.eject * backend.ejections:
-                backend.ejections = 0
+        if not self.may_eject(backend):
+            return  # or its last requests fail when it has left the pool
+        if not backend.ejected and now - backend.since > rules.eject * backend.ejections:
+            backend.ejections = 0
         backend.ejections = min(backend.ejections + 1, LONGEST)
         backend.ejected = True
         backend.on_trial = False
         backend.ejected_until = now + rules.eject * backend.ejections
         self._tell(self, EJECTED, backend)
         self.refresh(now)
+
+    def obey(self, backend: Backend, until: float | None, ejections: int, now: float) -> None:
+        """Another process has left a backend out until then, or, with None, taken it back.
+
+        Whoever decides for several has minded ``max_ejected``.
+        """
+        if self.ejection is None:
+            return
+        if until is None:
+            if backend.ejected:
+                self._restore(backend, now)
+            return
+        if backend.ejected and (until <= now or until == backend.ejected_until):
+            return  # nothing new; here, the trial that is due by now may have begun
+        backend.ejections = ejections
+        backend.ejected = True
+        backend.on_trial = False
+        backend.ejected_until = until
+        self._tell(self, EJECTED, backend)
+        self.refresh(now)
+
+    def may_eject(self, backend: Backend) -> bool:
+        """Whether one more may be left out; or it is out already."""
+        if self.ejection is None or backend not in self.backends:
+            return False
+        return backend.ejected or sum(b.ejected for b in self.backends) < self._most_ejected()
 
     def _most_ejected(self) -> int:
         assert self.ejection is not None

@@ -34,7 +34,6 @@ class Later:
 
 NOT_YET = (
     Later("admin"),
-    Later("policies.*.waf"),
     Later("tests.*"),
 )
 

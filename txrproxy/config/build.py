@@ -17,8 +17,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.reflect import namedAny
 
 from txrproxy import actions
-from txrproxy.balance.backend import Backend
-from txrproxy.balance.pool import MEMBERS, STATE, Pool
+from txrproxy.balance.pool import Pool, Tell
 from txrproxy.balance.split import Split
 from txrproxy.cache.collapse import Flights
 from txrproxy.cache.key import KeyMaker
@@ -26,17 +25,16 @@ from txrproxy.cache.policy import CONSUMED, Rules
 from txrproxy.cache.store import Store
 from txrproxy.caching import Caching
 from txrproxy.config import schema
+from txrproxy.config.backends import Backends, PoolBuilder
 from txrproxy.config.certificates import rules_of, sources
 from txrproxy.config.policies import Policies, promised, replaced
 from txrproxy.config.problems import ConfigErrors, Problem
 from txrproxy.config.values import Bind
+from txrproxy.config.waf import Firewalls
 from txrproxy.guards.state import State
-from txrproxy.health.checker import Checker
-from txrproxy.health.slots import Slots
 from txrproxy.http.fields import make_line
 from txrproxy.http.forward import Changes
 from txrproxy.http.security import security_lines
-from txrproxy.names.members import Members
 from txrproxy.routing.match import Conditions
 from txrproxy.routing.plan import Plan, Serve
 from txrproxy.routing.redirect import Template
@@ -52,11 +50,10 @@ from txrproxy.tls.pem import BadPem
 from txrproxy.tls.selfsigned import self_signed
 from txrproxy.tls.server import TlsServer
 from txrproxy.tls.store import Disagreement
-from txrproxy.transport.deadlines import Deadlines
 from txrproxy.transport.downstream import Downstream, Service
 from txrproxy.transport.limit import ConnectionLimit
 from txrproxy.transport.proxied import HeaderReader
-from txrproxy.wiring import Unusable, Wiring, close, rules
+from txrproxy.wiring import log_event, rules
 
 if TYPE_CHECKING:
     from txrproxy.resource import ReverseProxyResource
@@ -66,31 +63,26 @@ LOCK_TIMEOUT = 5.0  # seconds that a request waits for another's response to beg
 LINGER = 5.0  # seconds that a closing connection still reads, so that its last response arrives
 
 
-@define(eq=False)
-class Graph:
+@define(eq=False, kw_only=True)
+class Graph(Backends):
     """The live objects of one configuration. ``sites`` has each address with what serves it.
 
     A graph may be built beside one that runs, and then :meth:`take_over`: connections stay, and see
     the new tree with their next request. What both have alike goes over from the old to the new.
     """
 
-    config: schema.Config
     sites: list[tuple[Bind, ProxySite]]
     listeners: dict[str, ProxySite]
-    pools: Mapping[Any, Pool]
     log: Any
     limit: ConnectionLimit
     tls: Mapping[str, ListenerTls]
-    deadlines: Deadlines = field(repr=False)
     gate: Gate = field(repr=False)
-    checkers: Mapping[Pool, Checker] = field(repr=False)
-    slots: Slots = field(repr=False)
     policies: Policies = field(repr=False)
     caches: Mapping[Any, tuple[Store, Flights]] = field(repr=False)
+    firewalls: Firewalls = field(repr=False)
     _tree: Tree[Plan] = field(repr=False)
     _shared: Mapping[str, Any] = field(repr=False)
     _reactor: Any = field(repr=False)
-    names: dict[Any, Members] = field(factory=dict, repr=False)  # of pools that have any
     _retired: list[ProxySite] = field(factory=list)  # of listeners that are gone
     _endings: list[Any] = field(factory=list, repr=False)  # delayed calls of reloads
 
@@ -105,38 +97,18 @@ class Graph:
         self.policies.start()
         for tls in self.tls.values():
             tls.start()
-        self.find_names()
-        for pool, checker in self.checkers.items():
-            self._check(pool, checker)
+        super().start()
         for store, _ in self.caches.values():
             store.open()
-
-    def _check(self, pool: Pool, checker: Checker) -> None:
-        """Begin to check a pool, as soon as it has its members."""
-        members = self.names.get(pool.name.decode())
-        if members is None:
-            checker.start()
-        else:
-            members.start().addCallback(lambda _: checker.start())
+        self.firewalls.start()
 
     def ready(self) -> Deferred[Any]:
-        """Fires when what is known of backends will do to serve."""
-        checked = [_also(checker.ready) for checker in self.checkers.values()]
-        return gatherResults([self.find_names(), *checked])
-
-    def find_names(self) -> Deferred[Any]:
-        """Begin to look up the names of backends.
-
-        Fires when each was looked up once, or that takes too long; at once if there are none.
-        """
-        return gatherResults([members.start() for members in self.names.values()])
-
-    def discard(self, old: Graph | None) -> None:
-        """It will not serve, or no longer: end the look-ups that it does not share with ``old``."""
-        kept = set(old.names.values()) if old is not None else set()
-        for members in self.names.values():
-            if members not in kept:
-                members.stop()
+        """Fires when what is known of backends will do to serve, and engines are there."""
+        engines = self.firewalls.engines
+        waits = [super().ready()]
+        if engines is not None:
+            waits.append(engines.ready())
+        return gatherResults(waits)
 
     def take_over(self, old: Graph) -> None:
         """Take the place of a graph that runs, and that this one was built beside.
@@ -155,10 +127,7 @@ class Graph:
             site.drain()
         self._retired = [site for site in old._retired if site.connections] + gone
         self.limit.change(self.config.server.max_connections)
-        old.discard(self)
-        self.find_names()
-        mine = set(self.pools.values())
-        close(pool for pool in old.pools.values() if pool not in mine)
+        self.follow(old)
         self.policies.take_over(old.policies)
         for name, tls in self.tls.items():
             if old.tls.get(name) is not tls:
@@ -166,12 +135,6 @@ class Graph:
         for name, tls in old.tls.items():
             if self.tls.get(name) is not tls:
                 tls.stop()
-        for pool, checker in self.checkers.items():
-            if pool not in old.checkers:
-                self._check(pool, checker)
-        for pool, checker in old.checkers.items():
-            if pool not in self.checkers:
-                checker.stop()
         stores = [store for store, _ in self.caches.values()]
         before = [store for store, _ in old.caches.values()]
         for store in before:
@@ -186,6 +149,9 @@ class Graph:
         if removed or gone:
             call = self._reactor.callLater(timeout, _end, removed, gone, self._all_sites())
             self._endings.append(call)
+        end = self.firewalls.take_over(old.firewalls)
+        if end is not None:
+            self._endings.append(self._reactor.callLater(timeout, end))
 
     def _all_sites(self) -> list[ProxySite]:
         return [*self.listeners.values(), *self._retired]
@@ -202,35 +168,26 @@ class Graph:
 
     def close(self) -> None:
         """Let go of the connections to backends, and stop the clockwork."""
-        self.discard(None)
-        close(self.pools.values())
         self.policies.close()
-        for checker in self.checkers.values():
-            checker.stop()
         for store, _ in self.caches.values():
             store.close()
         for tls in self.tls.values():
             tls.stop()
+        self.firewalls.close()
         for call in self._endings:
             if call.active():
                 call.cancel()
-        self.deadlines.close()
+        super().close()
+
+    def reopen(self) -> None:
+        """Open the files of logs again: they were moved away."""
+        self.log.reopen()
+        self.firewalls.reopen()
 
     @property
     def busy(self) -> int:
         """Connections and tunnels that are still open."""
         return sum(len(site.connections) for site in self._all_sites())
-
-
-def _also(fired: Deferred[None]) -> Deferred[None]:
-    """Fires with another one, and does not take its result."""
-    also: Deferred[None] = Deferred()
-
-    def tell(result: None) -> None:
-        also.callback(None)
-
-    fired.addCallback(tell)
-    return also
 
 
 def _end(pools: set[Pool], gone: Sequence[ProxySite], sites: Sequence[ProxySite]) -> None:
@@ -251,20 +208,21 @@ def build(
     old: Graph | None = None,
     checks: bool = True,
     state: State | None = None,
+    tell: Tell = log_event,
 ) -> Graph:
     """The objects of a configuration that was loaded without errors.
 
     ``old`` is the graph that it is to take over from, which notices nothing until it does. ``log``
     takes access log records (:func:`txrproxy.observe.accesslog.open_log`). Without ``checks``,
     another process asks the backends whether they are well. ``state`` is where limits count, one
-    for each process: :mod:`txrproxy.guards.state`. Raises
-    :class:`ConfigErrors` for what only shows when it is tried, such as a resource that can not be
-    imported.
+    for each process: :mod:`txrproxy.guards.state`. ``tell`` hears what happens to pools, in place
+    of the log. Raises :class:`ConfigErrors` for what only shows when it is tried, such as a
+    resource that can not be imported.
     """
-    return _Builder(config, reactor, log, wall, old, checks, state).graph()
+    return _Builder(config, reactor, log, wall, old, checks, state, tell).graph()
 
 
-class _Builder:
+class _Builder(PoolBuilder):
     def __init__(
         self,
         config: schema.Config,
@@ -274,29 +232,23 @@ class _Builder:
         old: Graph | None,
         checks: bool,
         state: State | None,
+        tell: Tell,
     ) -> None:
-        self.config = config
-        self.reactor = reactor
+        super().__init__(config, reactor, old, checks, tell)
         self.log = log
         self.wall = wall
         self.old = old
-        # Running deadlines are in the queues of the process, whichever graph asked for them.
-        self.deadlines = Deadlines(reactor) if old is None else old.deadlines
-        servers = [(server.host, server.port) for server in config.server.resolver]
-        self.wiring = Wiring(
-            reactor, self.deadlines, config.resolve, config.server.state_dir, servers
-        )
-        self.checks = checks
-        self.checkers: dict[Pool, Checker] = {}
-        self.slots = Slots() if old is None else old.slots
         self.seconds = reactor.seconds
         self.gate = Gate(reactor) if old is None else old.gate
         kept = None if old is None else old.policies
         self.policies = Policies(config, self.wiring, wall, kept, state)
+        former = None if old is None else old.firewalls
+        self.firewalls = Firewalls(config, reactor, self.deadlines, wall, former)
 
     def graph(self) -> Graph:
         config = self.config
-        pools = {name: self.pool(name, pool) for name, pool in config.pools.items()}
+        backends = self.backends()
+        pools = backends["pools"]
         self.caches = {name: self.cache(name, cache) for name, cache in config.caches.items()}
         tree = Tree([self.route(route, pools) for route in config.routes])
         limit = self.old.limit if self.old else ConnectionLimit(config.server.max_connections)
@@ -326,23 +278,19 @@ class _Builder:
             if tls is not None:
                 certificates[name] = tls
         return Graph(
-            config,
-            sites,
-            listeners,
-            pools,
-            self.log,
-            limit,
-            certificates,
-            self.deadlines,
-            self.gate,
-            self.checkers,
-            self.slots,
-            self.policies,
-            self.caches,
-            tree,
-            shared,
-            self.reactor,
-            self.wiring.names,
+            **backends,
+            sites=sites,
+            listeners=listeners,
+            log=self.log,
+            limit=limit,
+            tls=certificates,
+            gate=self.gate,
+            policies=self.policies,
+            caches=self.caches,
+            firewalls=self.firewalls,
+            tree=tree,
+            shared=shared,
+            reactor=self.reactor,
         )
 
     def tls_server(self, name: str, tls: ListenerTls) -> TlsServer:
@@ -397,43 +345,6 @@ class _Builder:
         same = (before.tls, before.protocols) == (listener.tls, listener.protocols)
         return old.tls.get(name) if same else None
 
-    def inherited_pool(self, name: Any, pool: schema.Pool) -> Pool | None:
-        """With its connections, and all that is known of its backends.
-
-        One that names files of its own is made anew: only so are they read again.
-        """
-        old = self.old
-        if old is None or old.config.base != self.config.base:
-            return None
-        own_files = pool.tls.cert or pool.tls.key or pool.tls.ca != "system"
-        same = old.config.pools.get(name) == pool
-        members = old.names.get(name)
-        if members is not None and old.config.server.resolver != self.config.server.resolver:
-            same = False
-        if not same or own_files:
-            return None
-        if members is not None:
-            self.wiring.names[name] = members
-        return old.pools.get(name)
-
-    def pool(self, name: str, pool: schema.Pool) -> Pool:
-        if (kept := self.inherited_pool(name, pool)) is not None:
-            if self.old is not None and kept in self.old.checkers:
-                self.checkers[kept] = self.old.checkers[kept]
-            return kept
-        try:
-            made = self.wiring.pool(name, pool)
-        except Unusable as error:
-            raise ConfigErrors([Problem("", 0, error.key, str(error))]) from error
-        if self.old is not None and name in self.old.pools:
-            if name in self.old.names and name in self.wiring.names:
-                self.wiring.names[name].remember(self.old.names[name])
-            checked = pool.health is not None
-            made.remember(self.old.pools[name], self.seconds(), checked=checked)
-        if pool.health is not None and self.checks:
-            self.check(made, pool.health)
-        return made
-
     def cache(self, name: Any, settings: schema.Cache) -> tuple[Store, Flights]:
         """A store, and what is on its way into it. Nothing is opened before it starts."""
         old = self.old
@@ -475,23 +386,6 @@ class _Builder:
             show_key=cache.show_key,
         )
         return caching.serve
-
-    def check(self, pool: Pool, settings: schema.Health) -> None:
-        """Have the backends of a pool asked whether they are well."""
-        checker = Checker(
-            self.reactor,
-            pool,
-            settings,
-            lambda backend: backend.connections.dial,
-            slots=self.slots,
-        )
-        self.checkers[pool] = checker
-
-        def follow(pool: Pool, event: str, backend: Backend | None) -> None:
-            if event in (MEMBERS, STATE):
-                checker.follow()
-
-        pool.listeners.append(follow)
 
     def proxy_headers(self, listener: schema.Listener) -> Any:
         if listener.proxy_protocol == "off":
@@ -566,7 +460,8 @@ class _Builder:
         plan = Plan(
             name=route.name.encode(),
             serve=self.policies.chain(
-                route.use, self.caching(route, self.serve(route, conditions))
+                route.use,
+                self.firewalls.before(route, self.caching(route, self.serve(route, conditions))),
             ),
             takes_connect=bool({"CONNECT", "TRACE"} & set(match.method)) and not self._pools(route),
             body_limit=min(limits) if limits else None,

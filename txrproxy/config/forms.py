@@ -50,6 +50,7 @@ from txrproxy.config.values import (
     RequestKey,
     RequestTarget,
     ResourceName,
+    RuleSelector,
     Seconds,
     Secret,
     SecretKind,
@@ -78,6 +79,7 @@ _LONGEST = 3650 * 86400.0
 _NUMBER = r"([0-9]{1,12}(?:\.[0-9]{1,6})?)"
 _SECONDS = re.compile(rf"{_NUMBER}(ms|s|m|h|d)")
 _SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB|TiB)")
+_SELECTOR = re.compile(r"[0-9]{1,12}-[0-9]{1,12}|[A-Za-z][A-Za-z0-9_./-]{0,100}")
 _RATE = re.compile(r"([0-9]{1,9})/(s|m|h)")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
@@ -573,6 +575,15 @@ def _workers(value: object) -> Workers:
     return "auto" if value == "auto" else _between(value, 0, 1024)
 
 
+def _rule_selector(value: object) -> RuleSelector:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _between(value, 1, _MOST)
+    written = text(value)
+    if not _SELECTOR.fullmatch(written):
+        raise Unfit
+    return written
+
+
 def _redirect_https(value: object) -> RedirectHttps:
     return value if isinstance(value, bool) else _between(value, 1, 65535)
 
@@ -656,6 +667,12 @@ FORMS: dict[Any, Form] = {
     Cidr: Form("network", 'a network such as "10.0.0.0/8" or "2001:db8::/32"', cidr),
     Workers: Form(
         '"auto" or integer', '"auto", or an integer from 0 to 1024', _workers, quoted=False
+    ),
+    RuleSelector: Form(
+        "rule id, range or tag",
+        'the id of a rule, a range such as "942100-942190", or a tag such as "attack-sqli"',
+        _rule_selector,
+        quoted=False,
     ),
     RedirectHttps: Form("boolean or port", "true, false or a port", _redirect_https, quoted=False),
     Secret: Form("secret", 'a reference such as "file:/run/secrets/token" or "env:TOKEN"', _secret),

@@ -49,6 +49,7 @@ from txrproxy.config.values import (
     RequestKey,
     RequestTarget,
     ResourceName,
+    RuleSelector,
     Seconds,
     Secret,
     Share,
@@ -555,12 +556,63 @@ class Jwt:
 
 @frozen(kw_only=True)
 class Waf:
-    """A web application firewall."""
+    """A web application firewall. Of the policies of a route, the last that has one decides."""
 
     mode: Literal["block", "detect", "off"] = option("block", '"detect" only logs')
-    rules: tuple[Text, ...] = option(("crs",), '"crs" is the OWASP core rule set; else files')
+    rules: tuple[Text, ...] = option(
+        ("crs",),
+        '"crs" is the OWASP core rule set; else files for ModSecurity 3, which come after it',
+    )
     paranoia: Literal[1, 2, 3, 4] = option(1, "paranoia level of the core rule set")
     threshold: Positive = option(5, "anomaly score that blocks")
+    exclude: tuple[RuleSelector, ...] = option(
+        (),
+        "rules that do not count: their ids, ranges of ids, tags",
+        example='[942100, "942200-942299", "attack-rce"]',
+    )
+    responses: Literal["off", "headers", "bodies"] = option(
+        "off",
+        "what is inspected of responses as well; a body waits for it, to the end or waf.body, if "
+        "it is text, JSON or XML and not compressed",
+    )
+
+
+@frozen(kw_only=True)
+class WafAudit:
+    """What is written of requests that matched rules, in JSON."""
+
+    path: OptionalPath = option(
+        "", "a file, reopened on a signal; empty: warnings in the error log"
+    )
+
+
+@frozen(kw_only=True)
+class WafEngine:
+    """The engine behind `policies.*.waf`: ModSecurity 3, from the extra `txrproxy[waf]`.
+
+    It runs in processes of its own. Nothing is started where no policy asks for it.
+    """
+
+    processes: Positive = option(1, "for each worker")
+    queue: Natural = option(256, "requests of one worker that may wait for an engine")
+    timeout: Timeout = option(
+        timeout("2s"), "for a verdict, the wait for an engine included; one stuck longer is killed"
+    )
+    on_failure: Literal["closed", "open"] = option(
+        "closed",
+        'without a verdict (timeout, full queue, a crash): "closed" answers 503, "open" lets the '
+        "request through",
+    )
+    crs: FilePath = option(
+        "auto", 'folder of the OWASP core rule set; "auto": where the system\'s package has it'
+    )
+    body: Size = option(size("128KiB"), "of a request or response body that is inspected")
+    memo: Size = option(
+        size("4MiB"),
+        "of each worker, for verdicts on requests without a body, so that the same are not "
+        "inspected again for a minute; 0B remembers none",
+    )
+    audit: WafAudit = option(Factory(WafAudit), "where matches are written")
 
 
 @frozen(kw_only=True)
@@ -869,6 +921,7 @@ class Config:
     pools: dict[Name, Pool] = option(Factory(dict), "groups of backends")
     caches: dict[Name, Cache] = option(Factory(dict), "stores for responses")
     policies: dict[Name, Policy] = option(Factory(dict), "bundles of rules that routes use")
+    waf: WafEngine = option(Factory(WafEngine), "the engine of web application firewalls")
     routes: tuple[Route, ...] = option((), "what happens to which request; the first match wins")
     tests: tuple[RouteTest, ...] = option((), "requests and where they must lead")
     base: Path = field(default=Path(), metadata={"hidden": True})  # folder of the main file

@@ -32,6 +32,7 @@ from txrproxy.config.problems import ConfigErrors, Finding, KeyPath, Problem, qu
 from txrproxy.config.schema import Config
 from txrproxy.config.secrets import secret_errors, secret_warnings
 from txrproxy.config.structure import structure
+from txrproxy.config.waf import conflicts, rule_errors
 
 Place = tuple[str, int]  # file, line; line 0 is the file as a whole
 
@@ -215,8 +216,13 @@ class _Reader:
             config = attrs.evolve(config, base=Path(os.path.realpath(base)))
             more = [
                 *errors(config),
+                *conflicts(config),
                 *(refusals(config) if available else ()),
-                *((*file_errors(config), *secret_errors(config)) if files else ()),
+                *(
+                    (*file_errors(config), *secret_errors(config), *rule_errors(config))
+                    if files
+                    else ()
+                ),
             ]
             self.problems += map(self._locate, without_echoes(more, unfit))
         if self.problems or config is None:

@@ -42,6 +42,7 @@ TokenPlace = NewType("TokenPlace", str)  # "bearer" or "cookie:NAME"
 Cidr = ipaddress.IPv4Network | ipaddress.IPv6Network
 Workers = Literal["auto"] | int
 RedirectHttps = bool | int
+RuleSelector = int | str  # of WAF rules: an id, a range of ids as text, or a tag
 OptionalPath = FilePath | Literal[""]
 
 SecretKind = Literal["file", "env"]

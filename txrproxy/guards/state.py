@@ -1,14 +1,16 @@
 """Where limits keep their numbers: in one process, or in memory that several workers share.
 
-The master makes a :class:`SharedMemory` and hands its file descriptor down; each worker opens it,
-and makes one :class:`SharedState` with its own number, which it gives to every ``build``. There is
+The master makes a :class:`SharedMemory`, which workers have from the fork or by its descriptor;
+each has one :class:`SharedState` with a place of its own, and gives it to every ``build``. There is
 no lock: nobody ever waits for a worker that was stopped in the middle of something.
 
 - A rate is a number for each key. Two workers that read the same number, and both write, count one
   request instead of two. Between reading and writing lies half a microsecond, so that happens to a
   share of requests that is the rate of that one key times half a microsecond: 1 % at 20,000/s.
 - A count of requests in progress has a cell for each worker, which only that worker writes: it is
-  exact. A worker that begins sets its cells to zero, so what a dead one held is given back.
+  exact. A worker that begins sets its cells to zero, so what a dead one held is given back. There
+  is room for more workers than there are, which costs nothing: memory is had when it is written to,
+  and only places that were ever used are added up.
 
 All policies share one table of fixed size with open addressing. A key is there as a keyed hash of
 64 bits, so nobody can choose keys that meet. A new key takes a free place among the few where it
@@ -31,7 +33,7 @@ PROBES = 8
 
 _MAGIC = b"txrproxy-limits1"
 _SECRET = slice(16, 48)
-_HEADER = 64  # magic, secret, slots, workers
+_HEADER = 72  # magic, secret, slots, workers, how many of those were ever there
 
 
 class State(Protocol):
@@ -64,8 +66,9 @@ class SharedMemory:
         if size < _HEADER:
             raise ValueError("not the memory of limits")
         view = memoryview(mmap.mmap(fd, size))
-        numbers = view[48:64].cast("Q")
+        numbers = view[48:_HEADER].cast("Q")
         self.slots, self.workers = slots, workers = numbers[0], numbers[1]
+        self.used = numbers[2:]
         if view[:16] != _MAGIC or size != _size(slots, workers):
             raise ValueError("not the memory of limits")
         self.secret = bytes(view[_SECRET])
@@ -89,7 +92,9 @@ class SharedMemory:
         return cls(fd)
 
     def forget(self, worker: int) -> None:
-        """A worker begins: what one of its number held before is given back."""
+        """A worker begins: what one in its place held before is given back."""
+        if self.used[0] <= worker:  # the master comes here before any worker does
+            self.used[0] = worker + 1
         start = worker * self.slots
         self.counts[start : start + self.slots] = memoryview(bytes(4 * self.slots)).cast("I")
 
@@ -162,7 +167,7 @@ class SharedCounts(_Hashed):
     become meanwhile. A key for which there is no place counts in this worker alone.
     """
 
-    __slots__ = ("_cells", "_hashes", "_mine", "_own", "_rows")
+    __slots__ = ("_cells", "_hashes", "_mine", "_own", "_rows", "_used")
 
     def __init__(self, memory: SharedMemory, name: bytes, worker: int) -> None:
         super().__init__(memory, name)
@@ -170,6 +175,7 @@ class SharedCounts(_Hashed):
             raise ValueError(f"worker {worker} of {memory.workers}")
         self._hashes = memory.count_keys
         self._cells = memory.counts
+        self._used = memory.used
         self._own = worker * memory.slots
         self._rows = [number * memory.slots for number in range(memory.workers)]
         self._mine: dict[bytes, list[int]] = {}  # key -> place or -1, count
@@ -193,7 +199,7 @@ class SharedCounts(_Hashed):
 
     def _total(self, place: int) -> int:
         cells = self._cells
-        return sum([cells[row + place] for row in self._rows])
+        return sum([cells[row + place] for row in self._rows[: self._used[0]]])
 
     def _places(self, hashed: int) -> list[int]:
         mask = self._mask

@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -91,6 +91,7 @@ class Edge(Service):
         config = self.config
         copies = max(1, worker_count(config))
         if self._predecessor is not None:
+            self._predecessor.register("wanted", self.master.board.want)
             self.listeners.groups = receive(self._predecessor, config)
         try:
             groups = self._bind(config, copies)
@@ -169,6 +170,8 @@ class Edge(Service):
         control.register("status", lambda _: self.status())
         control.register("reload", lambda _: self.reload())
         control.register("stop", self._told_to_stop)
+        control.register("pools", lambda _: {"pools": self.master.board.report()})
+        control.register("backend", self._told_of_backend)
         control.register("upgrade", lambda _: self._lock.run(self._upgrade))
         return control
 
@@ -280,7 +283,9 @@ class Edge(Service):
 
     def _upgrade(self) -> Deferred[Body]:
         """Start this program anew, as it lies on the disk by now, and let it go on."""
-        self._successor = Successor(self._reactor, self.listeners.groups)
+        self._successor = Successor(
+            self._reactor, self.listeners.groups, self.master.board.wanted()
+        )
 
         def ready(body: Body) -> Body:
             _logger.info("process {pid} goes on from here", pid=body["pid"])
@@ -294,6 +299,25 @@ class Edge(Service):
             return failure
 
         return self._successor.ready.addCallbacks(ready, failed)
+
+    def set_backend(
+        self, pool: str, backend: str, state: str | None = None, weight: int | None = None
+    ) -> Deferred[Body]:
+        """Set a backend ``up``, to ``drain`` or ``down``, or give it another weight.
+
+        It holds until the backend leaves the pool. Fires with what is known of the backend when
+        every worker acts by it. Fails with :class:`Refused`.
+        """
+        try:
+            row = self.master.board.set(pool, backend, state, weight)
+        except Refused:
+            return fail()
+        return self.master.settled().addCallback(lambda _: row)
+
+    def _told_of_backend(self, body: Body) -> Deferred[Body]:
+        return self.set_backend(
+            str(body.get("pool")), str(body.get("backend")), body.get("state"), body.get("weight")
+        )
 
     # Telling.
 

@@ -21,6 +21,8 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from txrproxy.config.schema import Config
+from txrproxy.guards.state import SharedMemory, SharedState
+from txrproxy.service.board import EJECTIONS, TOLD, Board
 from txrproxy.service.sockets import CannotListen, Group, Listeners
 from txrproxy.service.worker import Worker, packed, run
 from txrproxy.transport.channel import (
@@ -41,6 +43,8 @@ PATIENCE = 60.0  # seconds for a worker to build a configuration
 STEADY = 1.0  # seconds of service after which a worker's death is no sign of a lasting fault
 AT_ONCE = 5  # deaths in a row, each sooner than that, that are followed by a replacement at once
 LONGEST = 30.0  # seconds between two tries, at most
+ANSWER = 5.0  # seconds for a worker to answer what takes it no time
+PLACES = 64  # for workers in the memory of limits, at least
 GRACE = 5.0  # seconds beyond the drain timeout until a worker that does not end is killed
 
 
@@ -53,6 +57,7 @@ class Handle:
     pid: int
     born: float
     ready_since: float | None = None
+    place: int = 0  # in the memory of limits
     leaving: bool = False  # its end is meant
     ended: Deferred[None] = field(factory=Deferred)
 
@@ -66,6 +71,7 @@ class Master:
     def __init__(self, reactor: Any, listeners: Listeners) -> None:
         self.config: Config
         self.listeners = listeners
+        self.board = Board(reactor, self.broadcast)
         self.workers: dict[int, Handle] = {}  # by number; a number keeps its place when one dies
         self.restarts = 0
         self.generation = 0
@@ -76,8 +82,10 @@ class Master:
         self._delayed: dict[int, Any] = {}  # replacements that are waiting
         self._quick: dict[int, int] = {}  # deaths in a row that came soon, by number
         self._all: set[Handle] = set()  # those that are leaving, too
+        self._limits: SharedMemory | None = None  # without processes there is nothing to share
         self.register("log", _log)
         self.register("leaving", lambda worker, _: self._leaves(worker))
+        self.register(EJECTIONS, lambda _, body: self.board.hear(body))
 
     # Topics.
 
@@ -100,6 +108,11 @@ class Master:
             if worker is not but:
                 worker.channel.send(topic, body)
 
+    def settled(self) -> Deferred[Any]:
+        """Fires when every worker has taken what it was told so far, or that takes too long."""
+        calls = [w.channel.call(TOLD).addTimeout(ANSWER, self._reactor) for w in self.serving]
+        return DeferredList(calls, consumeErrors=True)
+
     @property
     def serving(self) -> list[Handle]:
         """The workers that have a configuration and are to stay, in order."""
@@ -114,6 +127,8 @@ class Master:
         For before the reactor runs. Raises :class:`Refused`.
         """
         self.config = config
+        if count:
+            self._limits = SharedMemory.create(max(PLACES, 4 * count))
         made = [self._spawn(number) for number in range(1, count + 1)] or [self._local()]
         done = DeferredList(
             [self._bring_up(worker) for worker in made],
@@ -122,6 +137,7 @@ class Master:
         )
         try:
             wait([worker.channel for worker in made], done, PATIENCE)
+            self.board.prepare(config)
         except TimeoutError as error:
             raise Refused("the workers did not become ready in time") from error
         except Exception as error:
@@ -130,6 +146,7 @@ class Master:
             for worker in made:
                 self._kill(worker)
             raise Refused(str(why)) from error
+        self.board.commit()
         self.generation += 1
 
     def _local(self) -> Handle:
@@ -141,14 +158,26 @@ class Master:
         """Fork a worker: a copy of this process, whatever lies on the disk by now."""
         ours, theirs = socket_pair()
         sockets = list(socket_messages(self.listeners.groups))
+        place = self._free_place()
+        state = None
+        if self._limits is not None and place < self._limits.workers:
+            state = SharedState(self._limits, place)
+        else:
+            _logger.warn("worker {number} counts for its limits alone", number=number)
         pid = os.fork()
         if pid == 0:
-            run(number, theirs, self.config, sockets)
+            run(number, theirs, self.config, sockets, state)
         theirs.close()
         pidfd = os.pidfd_open(pid)
-        worker = Handle(number, Channel(self._reactor, ours), pid, self._reactor.seconds())
+        born = self._reactor.seconds()
+        worker = Handle(number, Channel(self._reactor, ours), pid, born, place=place)
         self._reactor.addReader(_End(pidfd, pid, self._reactor, lambda s: self._ended(worker, s)))
         return self._know(worker)
+
+    def _free_place(self) -> int:
+        """One that no process has, be it one that is leaving."""
+        taken = {worker.place for worker in self._all}
+        return next(place for place in range(len(taken) + 1) if place not in taken)
 
     def _know(self, worker: Handle) -> Handle:
         self.workers[worker.number] = worker
@@ -164,6 +193,8 @@ class Master:
 
         def ready(_: object) -> None:
             worker.ready_since = self._reactor.seconds()
+            if self.board.backends is not None:
+                worker.channel.send(TOLD, self.board.snapshot())
             self._share()
 
         # A process was forked with the configuration.
@@ -297,9 +328,11 @@ class Master:
         count = worker_count(config)
         if bool(count) != bool(worker_count(self.config)):
             raise Refused("server.workers: a change from or to 0 needs a restart")
+        found = self.board.prepare(config)
         try:
             groups = self.listeners.prepare(config, max(1, count))
         except CannotListen as error:
+            self.board.discard()
             raise Refused(str(error)) from error
         workers = self.serving
         for worker in workers:
@@ -309,6 +342,8 @@ class Master:
             call = self._prepare(worker, config)
             prepared.append(call.addTimeout(PATIENCE, self._reactor))
         done: Deferred[Any] = DeferredList(prepared, consumeErrors=True)
+        if found is not None:
+            done.addCallback(lambda results: found.addCallback(lambda _: results))
         return done.addCallback(self._decide, config, workers, groups)
 
     def _decide(
@@ -326,12 +361,14 @@ class Master:
             for worker in workers:
                 worker.channel.send("discard")
             self.listeners.forget(groups)
+            self.board.discard()
             raise next((f for f in failures if not isinstance(f, Lost)), None) or Refused(
                 "the workers died of it" if failures else "no worker is there to be reloaded"
             )
         before = {key: len(group.sockets) for key, group in self.listeners.groups.items()}
         self.config = config
         self.generation += 1
+        self.board.commit()
         self.listeners.take(groups, config.server.backlog)
         for key, group in groups.items():
             if key not in before:
@@ -370,7 +407,7 @@ class Master:
     def status(self) -> Deferred[list[Body]]:
         """What each worker is doing."""
         workers = self.serving
-        calls = [w.channel.call("status").addTimeout(5.0, self._reactor) for w in workers]
+        calls = [w.channel.call("status").addTimeout(ANSWER, self._reactor) for w in workers]
         done: Deferred[Any] = DeferredList(calls, consumeErrors=True)
 
         def told(results: Sequence[tuple[bool, Any]]) -> list[Body]:
@@ -427,6 +464,7 @@ class Master:
                 ends.append(done)
 
         def over(_: object) -> None:
+            self.board.close()
             if late.active():
                 late.cancel()
             assert self._stopping is not None

@@ -13,13 +13,15 @@ import socket
 from typing import Any
 
 from attrs import define
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
 from txrproxy.config.build import Graph, build
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.schema import Config
+from txrproxy.guards.state import State
 from txrproxy.observe.accesslog import open_log
+from txrproxy.service.board import Follower
 from txrproxy.service.sockets import addresses
 from txrproxy.transport.channel import Refused
 from txrproxy.transport.listening import ELSEWHERE, UNREADY, Listening
@@ -38,16 +40,22 @@ class _Socket:
 
 
 class Plane:
-    """Serves nothing until it was given a configuration, sockets and a share of them."""
+    """Serves nothing until it was given a configuration, sockets and a share of them.
 
-    def __init__(self, reactor: Any) -> None:
+    ``follower`` hears how the backends are, which nobody here asks. ``state`` is where limits
+    count.
+    """
+
+    def __init__(self, reactor: Any, follower: Follower, state: State | None = None) -> None:
         self.graph: Graph | None = None
         self._reactor = reactor
+        self._follower = follower
+        self._state = state
         self._next: Graph | None = None
         self._sockets: dict[tuple[str, int], _Socket] = {}
         self._share = (0, 0)  # which part of how many is ours
         self._deaf = False
-        self._unready = False  # the first checks of backends have not ended
+        self._unready = True  # the first checks of backends have not ended
         self._draining: Deferred[None] | None = None
         self._deadline = 0.0  # of draining
         self._soft = False
@@ -77,7 +85,15 @@ class Plane:
             path = config.log.access.path
             raise Refused(f"cannot write the access log {path}: {error.strerror}") from error
         try:
-            self._next = build(config, self._reactor, log, old=old)
+            self._next = build(
+                config,
+                self._reactor,
+                log,
+                old=old,
+                checks=False,
+                state=self._state,
+                tell=self._follower.hear,
+            )
         except ConfigErrors as errors:
             if old is None or log is not old.log:
                 log.close()
@@ -118,9 +134,10 @@ class Plane:
             if old.log is not new.log:
                 old.log.close()
         self.graph = new
-        if old is None:
-            self._unready = True
-            new.ready().addCallback(self._be_ready)
+        self._follower.use(new.pools)
+        if self._unready:
+            ready = gatherResults([new.find_names(), self._follower.ready()])
+            ready.addCallback(self._be_ready)
         self._listen(new)
         # What exists now lives long: the collector need not look at it again. A collection of all
         # there is would hold up connections; what a reload replaces goes without one, for trees and
@@ -175,9 +192,9 @@ class Plane:
         each.sock.close()
 
     def reopen(self) -> None:
-        """Open the access log again: it was moved away."""
+        """Open the files of logs again: they were moved away."""
         if self.graph is not None:
-            self.graph.log.reopen()
+            self.graph.reopen()
 
     def status(self) -> dict[str, Any]:
         """What this process is doing; ``rss`` in bytes, ``uptime`` in seconds."""

@@ -3,7 +3,8 @@
 ::
 
     old ── starts the same command, with one end of a channel
-    new    reads the configuration, gets the sockets, makes its workers
+    new    reads the configuration, gets the sockets and what people want of backends, makes its
+           workers
     new ── "ready" ──▶ old: drains and ends
 
 Until then the old one goes on as if nothing were; a new one that ends, or is not ready in time, is
@@ -35,7 +36,7 @@ _HANDING = 10.0  # seconds for the sockets to arrive
 class Successor:
     """A new process of the same command. ``ready`` fires with its ``pid``, or :class:`Refused`."""
 
-    def __init__(self, reactor: Any, groups: Mapping[str, Group]) -> None:
+    def __init__(self, reactor: Any, groups: Mapping[str, Group], wanted: Body) -> None:
         self.ready: Deferred[Body] = Deferred()
         self._reactor = reactor
         ours, theirs = socket_pair()
@@ -49,6 +50,7 @@ class Successor:
         self._channel.register("ready", self._is_ready)
         for body in socket_messages(dict(groups)):
             self._channel.send("sockets", body, body.pop("fds"))
+        self._channel.send("wanted", wanted)
         self._channel.send("all")
         self._late = reactor.callLater(DEADLINE, self._drop, "was not ready in time")
 

@@ -29,6 +29,8 @@ from twisted.logger import (
 )
 
 from txrproxy.config.schema import Config
+from txrproxy.guards.state import State
+from txrproxy.service.board import TOLD, Follower
 from txrproxy.service.plane import Plane
 from txrproxy.transport.channel import AnyChannel, Body, Channel
 from txrproxy.transport.reactor import after_fork
@@ -44,11 +46,19 @@ class Worker:
               process was forked with: answers when it is built
     commit, discard
     share     mine, of
+    backends  what is known of backends; it answers "ejected" (:mod:`txrproxy.service.board`)
     deafen, drain (timeout, softly), abort, reopen, status
     """
 
-    def __init__(self, channel: AnyChannel, reactor: Any, inherited: Config | None = None) -> None:
-        self.plane = Plane(reactor)
+    def __init__(
+        self,
+        channel: AnyChannel,
+        reactor: Any,
+        inherited: Config | None = None,
+        state: State | None = None,
+    ) -> None:
+        follower = Follower(reactor.seconds, channel.send)
+        self.plane = Plane(reactor, follower, state)
         self.drain_timeout = 0.0
         self._inherited = inherited
         plane = self.plane
@@ -57,6 +67,7 @@ class Worker:
             "prepare": self._prepare,
             "commit": self._commit,
             "discard": lambda _: plane.discard(),
+            TOLD: follower.told,
             "share": lambda body: plane.share(body["mine"], body["of"]),
             "deafen": lambda _: plane.deafen(),
             "drain": self._drain,
@@ -98,10 +109,17 @@ def packed(config: Config) -> int:
     return fd
 
 
-def run(number: int, link: socket.socket, config: Config, sockets: Iterable[Body]) -> None:
+def run(
+    number: int,
+    link: socket.socket,
+    config: Config,
+    sockets: Iterable[Body],
+    state: State | None = None,
+) -> None:
     """Be worker ``number``, in a process that was just forked; does not return.
 
-    ``link`` is our end of the channel; ``sockets`` are messages of that topic, with ``fds``.
+    ``link`` is our end of the channel; ``sockets`` are messages of that topic, with ``fds``;
+    ``state`` is where limits count.
     """
     status = 70  # EX_SOFTWARE
     try:
@@ -118,7 +136,7 @@ def run(number: int, link: socket.socket, config: Config, sockets: Iterable[Body
             cpus = sorted(os.sched_getaffinity(0))
             os.sched_setaffinity(0, {cpus[(number - 1) % len(cpus)]})
         reactor = after_fork()
-        status = _serve(reactor, link, config, messages)
+        status = _serve(reactor, link, config, messages, state)
     except BaseException:
         # There may be no log yet, or no longer.
         os.write(2, traceback.format_exc().encode())
@@ -127,7 +145,9 @@ def run(number: int, link: socket.socket, config: Config, sockets: Iterable[Body
         os._exit(status)
 
 
-def _serve(reactor: Any, link: socket.socket, config: Config, messages: list[Body]) -> int:
+def _serve(
+    reactor: Any, link: socket.socket, config: Config, messages: list[Body], state: State | None
+) -> int:
     def drain() -> None:
         worker.plane.drain(worker.drain_timeout, softly=True).addBoth(lambda _: stop())
 
@@ -149,7 +169,7 @@ def _serve(reactor: Any, link: socket.socket, config: Config, messages: list[Bod
     channel = Channel(reactor, link, orphaned)
     log = _Forwarder(channel, config.log.error.level)
     globalLogPublisher.addObserver(log.observer)
-    worker = Worker(channel, reactor, config)
+    worker = Worker(channel, reactor, config, state)
     channel.register("leave", lambda _: drain())
     for body in messages:
         worker._sockets({**body, "fds": list(map(os.dup, body["fds"]))})
