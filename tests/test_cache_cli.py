@@ -8,7 +8,7 @@ import io
 import json
 import os
 
-from tests.cache.storing import StoreTestCase, files, put, response
+from tests.cache.storing import StoreTestCase, files, make_store, put, response
 from txrproxy.cache_cli import add_commands
 
 CONFIG = """\
@@ -76,6 +76,15 @@ class CacheCommandTests(StoreTestCase):
 
     def test_stats(self) -> None:
         self.assertRegex(self.run_it("stats")[1], r"responses +2\n")
+
+    def test_an_owner_that_does_not_answer(self) -> None:
+        store = make_store(self.path)
+        try:
+            status, said = self.run_it("stats", "--json")
+        finally:
+            store.close()
+        self.assertEqual(status, 3)
+        self.assertEqual(json.loads(said.splitlines()[0])["ok"], False)
 
     def test_control_characters(self) -> None:
         """An origin does not command the terminal."""

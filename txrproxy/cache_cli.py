@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from txrproxy.cache.control import NoOwner, ask
+from txrproxy.cache.control import NoOwner, Silent, ask
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.toml import load
+
+_NOT_ANSWERED = 3
 
 
 def add_commands(commands: Any) -> None:
@@ -22,14 +24,16 @@ def add_commands(commands: Any) -> None:
     cache = commands.add_parser(
         "cache",
         help="look into a response cache, or take something out of it",
-        description="Works on the cache of a configuration, or on a folder; the proxy may run.",
+        description="Works on the cache of a configuration, or on a folder. A proxy that runs is "
+        "asked, and a purge is in force in all its processes when the command ends; otherwise the "
+        "files are read.",
     )
     verbs = cache.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def verb(name: str, run: Callable[[Any], int], about: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = verbs.add_parser(name, help=about, description=about)
         where = parser.add_mutually_exclusive_group(required=True)
-        where.add_argument("--config", metavar="FILE", help="the TOML file")
+        where.add_argument("-c", "--config", metavar="FILE", help="the TOML file")
         where.add_argument("--folder", metavar="PATH", help="the folder of a cache")
         parser.add_argument("--store", metavar="NAME", help="which cache, if there are several")
         parser.add_argument("--json", action="store_true", help="for programs to read")
@@ -55,8 +59,10 @@ def _guarded(run: Callable[[Any], int], options: Any) -> int:
     try:
         return run(options)
     except (ConfigErrors, NoOwner, OSError, ValueError) as error:
+        if options.json:
+            print(json.dumps({"ok": False, "error": str(error)}))
         print(f"txrproxy cache: {error}", file=sys.stderr)
-        return 1
+        return _NOT_ANSWERED if isinstance(error, Silent) else 1
 
 
 def _folder(options: Any) -> str:

@@ -174,16 +174,26 @@ class Caching:
             demand.authorized = True
         return Asked(demand, key, url)
 
-    def _found(self, exchange: Exchange, key: bytes, copy: Copy | None, rounds: int = 0) -> None:
+    def _found(
+        self,
+        exchange: Exchange,
+        key: bytes,
+        copy: Copy | None,
+        rounds: int = 0,
+        newest: bool = False,
+    ) -> None:
         asked = self._asked(exchange, key)
         asked.rounds = rounds
         demand = asked.demand
         if copy is not None:
             use = reuse(copy.stored, demand, exchange.site.wall(), self._rules)
+            stale = use.verdict is not Verdict.FRESH
+            if stale and not newest and copy.body is not None and self._store.shared:
+                self._look_again(exchange, key, copy, rounds)
+                return
             if use.verdict is not Verdict.VALIDATE:
                 if use.verdict is Verdict.STALE_WHILE_REVALIDATE:
                     self._renew(exchange, asked, copy, use)
-                stale = use.verdict is not Verdict.FRESH
                 self._hit(exchange, demand, copy, use, b"stale" if stale else b"hit")
                 return
             asked.copy, asked.use, asked.fwd = copy, use, use.fwd
@@ -193,6 +203,20 @@ class Caching:
             exchange.fail(ONLY_IF_CACHED)
         else:
             self._miss(exchange, asked)
+
+    def _look_again(self, exchange: Exchange, key: bytes, copy: Copy, rounds: int) -> None:
+        """What is in memory here is stale; another process may have stored what is not."""
+
+        def found(copy: Copy | None) -> None:
+            if exchange.over:
+                if copy is not None:
+                    copy.close()
+            else:
+                exchange.go_on(lambda exchange: self._found(exchange, key, copy, rounds, True))
+
+        again = self._store.find_again(copy, key, exchange.head.fields, variant, found)
+        if again is not PENDING:
+            self._found(exchange, key, again, rounds, True)  # type: ignore[arg-type]
 
     def _hit(self, exchange: Exchange, demand: Demand, copy: Copy, use: Reuse, note: bytes) -> None:
         key = copy.stored.key if self._show_key else b""
@@ -259,7 +283,19 @@ class Caching:
                 exchange.upstream = waiting = _Waiting(self, exchange, asked, flight)
                 flight.attach(waiting, now)
                 return
-        self._fetch(exchange, asked, self._flights.lead(asked.group))
+        flight = self._flights.lead(asked.group)
+        if self._collapse and self._store.shared:
+            waiting_for = _Leasing(self, exchange, asked, flight)
+            exchange.upstream = waiting_for
+            self._store.lease(asked.group, now, True, waiting_for.answered)
+        else:
+            self._fetch(exchange, asked, flight)
+
+    def leased(self, exchange: Exchange, asked: Asked, flight: Flight) -> None:
+        """No other process asks for the same, or that takes too long."""
+        exchange.upstream = None
+        asked.mark = self._store.mark()
+        self._fetch(exchange, asked, flight)
 
     def _alone(self, exchange: Exchange, asked: Asked) -> None:
         """Send the request on, and keep nothing of its response."""
@@ -307,7 +343,19 @@ class Caching:
         lines = conditional_lines(copy.stored) if asked.copy is not None else []
         fetch = Fetch(self, exchange, asked, _asking(exchange.head, lines), flight, bool(lines))
         fetch.exchange = None
-        fetch.start()
+        if not self._collapse or not self._store.shared:
+            fetch.start()
+            return
+
+        def leased(lease: int | None) -> None:
+            if lease is None:
+                self.close(asked)
+                flight.refuse()  # another process renews it
+            else:
+                flight.lease = lease
+                fetch.start()
+
+        self._store.lease(asked.group, exchange.site.seconds(), False, leased)
 
     # 3: what comes of it.
 
@@ -602,6 +650,39 @@ class _Waiting:
 
     def on_data(self) -> None:
         """By then another is its reader's."""
+
+
+class _Leasing:
+    """A request that waits for leave to ask a backend, which another process may have."""
+
+    def __init__(self, caching: Caching, exchange: Exchange, asked: Asked, flight: Flight) -> None:
+        self._caching = caching
+        self._exchange: Exchange | None = exchange
+        self._asked = asked
+        self._flight = flight
+
+    def pause(self) -> None:
+        """Nothing of a response has gone to it yet."""
+
+    def resume(self) -> None:
+        """The same."""
+
+    def abandon(self) -> None:
+        """Its client has left; who else waits asks anew."""
+        self._exchange = None
+        self._flight.refuse()
+
+    def answered(self, lease: int | None) -> None:
+        """The number of the lease, 0 for going on without one; None to look again."""
+        flight, exchange, self._exchange = self._flight, self._exchange, None
+        flight.lease = lease or 0
+        if exchange is None or exchange.over:
+            flight.refuse()
+        elif lease is None:
+            flight.refuse()
+            exchange.go_on(lambda exchange: self._caching.again(exchange, self._asked, None))
+        else:
+            exchange.go_on(lambda exchange: self._caching.leased(exchange, self._asked, flight))
 
 
 def _asking(head: RequestHead, lines: list[Line]) -> RequestHead:

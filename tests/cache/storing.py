@@ -49,6 +49,9 @@ class Later:
     def close(self) -> None:
         self.run()
 
+    def end(self) -> None:
+        self.run()
+
 
 def make_store(path: str, **given: Any) -> Store:
     values: dict[str, Any] = {"max_size": 64 << 20, "max_object": 32 << 20, "memory": 1 << 20}

@@ -66,6 +66,25 @@ class JobsTests(SynchronousTestCase):
         jobs.close()
         self.assertGreaterEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_end(self) -> None:
+        """Threads end by themselves; what comes after that is still done."""
+        for count in (1, 3):
+            jobs = Jobs(deliver, count)
+            done = threading.Semaphore(0)
+            for _ in range(5):
+                jobs.submit(lambda: None, lambda r, e, done=done: done.release())
+            threads = list(jobs._threads)
+            jobs.end()
+            for thread in threads:
+                thread.join(30)
+                self.assertFalse(thread.is_alive())
+            jobs.submit(lambda: None, lambda r, e, done=done: done.release())
+            for _ in range(6):
+                self.assertTrue(done.acquire(timeout=30))
+            for thread in list(jobs._threads):
+                thread.join(30)
+            self.assertEqual(jobs._threads, [])
+
     def test_inline_idle(self) -> None:
         left = [3]
 

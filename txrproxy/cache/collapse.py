@@ -157,6 +157,7 @@ class Flight:
         "failed",
         "failure",
         "key",
+        "lease",
         "length",
         "mark",
         "reading",
@@ -166,6 +167,7 @@ class Flight:
     def __init__(self, flights: Flights, key: bytes, mark: int) -> None:
         self.key = key
         self.mark = mark
+        self.lease = 0  # of the owner, where several processes fill the same folder
         self.stored: Stored | None = None
         self.length = 0
         self.complete = False
@@ -436,14 +438,21 @@ class Flights:
     :param lock_timeout: seconds that a request waits for another's response to begin.
     :param threads: where to read back what was written.
     :param mark: the number of the last purge, as :meth:`~txrproxy.cache.store.Store.mark`.
+    :param unlease: gives back the ``lease`` of a flight that has one.
     """
 
     def __init__(
-        self, deadlines: Any, lock_timeout: float, threads: Runs, mark: Callable[[], int]
+        self,
+        deadlines: Any,
+        lock_timeout: float,
+        threads: Runs,
+        mark: Callable[[], int],
+        unlease: Callable[[int], object] = lambda _: None,
     ) -> None:
         self.queue = deadlines.queue(lock_timeout, self._expired)
         self.threads = threads
         self._mark = mark
+        self._unlease = unlease
         self._flights: dict[bytes, Flight] = {}
 
     def __len__(self) -> int:
@@ -468,7 +477,10 @@ class Flights:
         return Flight(self, key, self._mark())
 
     def remove(self, flight: Flight) -> None:
-        """Nobody can find it from now on."""
+        """Nobody can find it from now on: what it led to is stored, or will not be."""
+        if flight.lease:
+            lease, flight.lease = flight.lease, 0
+            self._unlease(lease)
         if self._flights.get(flight.key) is flight:
             del self._flights[flight.key]
 

@@ -16,12 +16,13 @@ import socket
 import stat
 from collections.abc import Callable
 from contextlib import closing, suppress
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.protocol import Factory
 from twisted.protocols.basic import LineOnlyReceiver
 
+from txrproxy.cache.disk import Folder
 from txrproxy.cache.index import Record
 from txrproxy.cache.jobs import Inline
 from txrproxy.cache.purge import Purge, Purged
@@ -36,11 +37,34 @@ _PATIENCE = 600.0  # seconds that the command waits: a purge may have to wait fo
 Answer = dict[str, Any]
 
 
+_Told = Callable[[Any, BaseException | None], None]
+
+
+class Asked(Protocol):
+    """A store that owns its folder, or who keeps one for others; see :class:`Store`."""
+
+    folder: Folder
+
+    def purge(self, purge: Purge, done: _Told) -> None: ...
+
+    def preview(self, purge: Purge, done: _Told) -> None: ...
+
+    def listing(self, prefix: bytes, limit: int, done: _Told) -> None: ...
+
+    def show(self, url: bytes, done: _Told) -> None: ...
+
+    def stats(self, done: _Told) -> None: ...
+
+
 class NoOwner(Exception):
     """The folder can neither be had nor asked about; the text says why."""
 
 
-def answer(store: Store, question: Answer, done: Callable[[Answer], object]) -> None:
+class Silent(NoOwner):
+    """It has an owner, which does not answer."""
+
+
+def answer(store: Asked, question: Answer, done: Callable[[Answer], object]) -> None:
     """Ask the store; ``done`` is called with what to say."""
 
     def told(result: Any, error: BaseException | None) -> None:
@@ -109,7 +133,7 @@ class Control(LineOnlyReceiver):
     delimiter = b"\n"
     MAX_LENGTH = MAX_QUESTION
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Asked) -> None:
         self._store = store
 
     def lineReceived(self, line: bytes) -> None:
@@ -133,7 +157,7 @@ class ControlFactory(Factory):
 
     noisy = False
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Asked) -> None:
         self._store = store
 
     def buildProtocol(self, addr: Any) -> Control:
@@ -170,7 +194,7 @@ class Listening:
         return stopping.addBoth(closed)
 
 
-def listen(store: Store, reactor: Any) -> Listening:
+def listen(store: Asked, reactor: Any) -> Listening:
     """Listen on the socket of a store that owns its folder. Raises OSError.
 
     The socket that another process left is replaced: it is the lock that says who owns the folder.
@@ -189,7 +213,8 @@ def _short(folder: int) -> str:
 def ask(folder: str, question: Answer) -> Any:
     """Ask the owner of a folder, or the folder itself.
 
-    Raises :class:`NoOwner`, ValueError with what the answer says is wrong, OSError.
+    Raises :class:`NoOwner`, of which :class:`Silent` is one kind, ValueError with what the answer
+    says is wrong, OSError.
     """
     if not os.path.isdir(folder):
         raise NoOwner(f"{folder}: no such folder")
@@ -214,7 +239,7 @@ def _ask_owner(folder: str, question: Answer) -> Answer:
         with sock.makefile("rb") as file:
             line = file.readline()
     if not line:
-        raise NoOwner(f"{folder}: the proxy closed the connection")
+        raise Silent(f"{folder}: the proxy closed the connection")
     said = json.loads(line)
     assert isinstance(said, dict)
     return said
@@ -245,7 +270,7 @@ def _ask_files(folder: str, question: Answer) -> Answer:
     )
     if not store.owner.open():
         store.owner.close()
-        raise NoOwner(f"{folder}: another process owns it and does not answer")
+        raise Silent(f"{folder}: another process owns it and does not answer")
     answers: list[Answer] = []
     try:
         while store.owner.step():

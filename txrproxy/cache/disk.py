@@ -58,15 +58,24 @@ class Folder:
         os.makedirs(parent, 0o700, exist_ok=True)
         for name in os.listdir(parent):
             _sweep(os.path.join(parent, name))
-        mine = os.path.join(parent, token_hex(8))
-        # Locked before it has the name by which others would find it unlocked.
+        while not self._temporary:
+            # Until it is locked, another process may take it for a dead one's.
+            with suppress(FileNotFoundError):
+                self._temporary = self._make(os.path.join(parent, token_hex(8)))
+
+    def _make(self, mine: str) -> str:
+        """A folder of our own. Raises FileNotFoundError when another process took it away."""
         making = f"{mine}.new"
         os.mkdir(making, 0o700)
         fd = os.open(making, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        os.rename(making, mine)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            os.rename(making, mine)
+        except BaseException:
+            os.close(fd)
+            raise
         self._held.append(fd)
-        self._temporary = mine
+        return mine
 
     def own(self) -> bool:
         """Become the owner; False while another process is."""

@@ -115,7 +115,7 @@ def slot_size(stored: Stored) -> int:
 
     Raises ValueError for one that has more to say than there may be.
     """
-    record = _record(stored, 0)
+    record = encode_record(stored, 0)
     size = -(-(_SLOT.size + len(record) + _GRAIN // 4) // _GRAIN) * _GRAIN
     if body_offset(size) > MAX_HEAD:
         raise ValueError("the head of this response is too large to be stored")
@@ -129,7 +129,7 @@ def body_offset(slot: int) -> int:
 
 def encode_slot(stored: Stored, checksum: int, slot: int, sequence: int) -> bytes | None:
     """One slot with its sequence number, or None if it takes more than ``slot`` bytes."""
-    record = _record(stored, checksum)
+    record = encode_record(stored, checksum)
     if _SLOT.size + len(record) > slot:
         return None
     rest = _AFTER_CHECKSUM.pack(sequence, len(record)) + record
@@ -191,12 +191,13 @@ def decode_head(data: bytes | bytearray | memoryview) -> Entry:
             and length <= slot - _SLOT.size
             and crc32(head[place + 4 : end], crc32(head[: _PREFIX.size])) == crc
         ):
-            stored, checksum = _from_record(head[place + _SLOT.size : end])
+            stored, checksum = decode_record(head[place + _SLOT.size : end])
             return Entry(stored, checksum, offset, sequence)
     raise Corrupt("head")
 
 
-def _record(stored: Stored, checksum: int) -> bytes:
+def encode_record(stored: Stored, checksum: int) -> bytes:
+    """What is said of a body with this checksum; ValueError when that is more than there may be."""
     head = stored.head
     line = head.status_line if head.http_11 else b"HTTP/1.0" + head.status_line[8:]
     parts = [*stored.vary, *stored.tags]
@@ -218,7 +219,8 @@ def _record(stored: Stored, checksum: int) -> bytes:
     return b"".join([fixed, lengths, *text, *parts])
 
 
-def _from_record(record: bytes) -> tuple[Stored, int]:
+def decode_record(record: bytes) -> tuple[Stored, int]:
+    """The response, and the checksum of its body. Raises :class:`Corrupt`."""
     try:
         requested, responded, length, checksum, flags, varies, tags, *sizes = _RECORD.unpack_from(
             record

@@ -30,6 +30,8 @@ class Runs(Protocol):
 
     def close(self) -> None: ...
 
+    def end(self) -> None: ...
+
 
 class Jobs:
     """Threads that run jobs in the order they come in. They start with the first job.
@@ -52,13 +54,16 @@ class Jobs:
         self._queue: SimpleQueue[tuple[Callable[[], Any], Done | None] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._starting = threading.Lock()
+        self._ended = False
 
     def submit(self, job: Callable[[], Any], done: Done | None = None) -> None:
         """Run ``job`` in a thread, then ``done`` on the loop; without one an error is logged."""
         self._queue.put((job, done))
-        if len(self._threads) < self._limit:
+        if self._ended or len(self._threads) < self._limit:
             with self._starting:
                 self._start()
+                if self._ended:
+                    self._queue.put(None)
 
     def _start(self) -> None:
         if len(self._threads) < self._limit:
@@ -69,11 +74,22 @@ class Jobs:
 
     def close(self) -> None:
         """Wait for what was submitted, and end the threads."""
-        for _ in self._threads:
+        with self._starting:
+            threads = list(self._threads)
+        for _ in threads:
             self._queue.put(None)
-        for thread in self._threads:
+        for thread in threads:
             thread.join()
         self._threads.clear()
+
+    def end(self) -> None:
+        """Let the threads end by themselves when there is nothing to do; waits for nothing.
+
+        A job that comes later still runs.
+        """
+        with self._starting:
+            self._ended = True
+            self._queue.put(None)
 
     def _next(self) -> tuple[Callable[[], Any], Done | None] | None:
         idle = self._idle
@@ -92,7 +108,9 @@ class Jobs:
         return self._queue.get()
 
     def _run(self) -> None:
-        while (item := self._next()) is not None:
+        while (item := self._next()) is not None or not self._leave():
+            if item is None:
+                continue
             job, done = item
             error = result = None
             try:
@@ -103,6 +121,18 @@ class Jobs:
                     _logger.failure("cache: a job of {name} failed", name=self._name)
             if done is not None:
                 self._deliver(done, result, error)
+
+    def _leave(self) -> bool:
+        """Whether this thread may end: nothing came while it made up its mind."""
+        with self._starting:
+            if not self._ended:
+                return True  # someone waits for it
+            if not self._queue.empty():
+                return False
+            self._threads.remove(threading.current_thread())
+            if self._threads:
+                self._queue.put(None)  # for the next one
+            return True
 
 
 class Inline:
@@ -125,4 +155,7 @@ class Inline:
             done(result, error)
 
     def close(self) -> None:
+        pass
+
+    def end(self) -> None:
         pass

@@ -66,6 +66,17 @@ class Counts:
     damaged: int = 0
 
 
+def names_of(responses: Iterable[Stored]) -> set[str]:
+    """The files that these may be in."""
+    names = set()
+    for stored in responses:
+        primary = primary_name(stored.key)
+        # Without Vary it may be in either place; the one that is none changes nothing.
+        names.add(primary)
+        names.add(variant_name(primary, stored.vary, stored.variant))
+    return names
+
+
 class Owner:
     """The owner of ``folder``, of at most ``max_size`` bytes on disk. ``name`` is for the log."""
 
@@ -154,6 +165,25 @@ class Owner:
         self.size -= size
         self._reserved -= size
 
+    def grant(self, size: int, more: int) -> int:
+        """Reserve for another process, ``more`` for its next files where there is room for it.
+
+        Returns how much that is. Raises as :meth:`reserve`.
+        """
+        try:
+            self.reserve(size + more)
+            return size + more
+        except NoRoom:
+            self.reserve(size)
+            return size
+
+    def resize(self, max_size: int) -> None:
+        """Another bound; what is beyond it goes."""
+        self.max_size = max_size
+        if self.ready and self.size > max_size:
+            with self._guarded() as index:
+                self._evict(index, 0)
+
     def _evict(self, index: Index, size: int) -> None:
         if size > self.max_size:
             raise NoRoom
@@ -184,16 +214,10 @@ class Owner:
         if size >= 0:
             self.size -= cost(size)
 
-    def used(self, responses: Iterable[Stored]) -> None:
-        """These answered requests lately."""
+    def used(self, names: Iterable[str]) -> None:
+        """These files answered requests lately: :func:`names_of`."""
         if self._index is None:
             return
-        names = set()
-        for stored in responses:
-            primary = primary_name(stored.key)
-            # Without Vary it may be in either place; the one that is none changes nothing.
-            names.add(primary)
-            names.add(variant_name(primary, stored.vary, stored.variant))
         with self._guarded() as index:
             index.use(names)
 
@@ -220,6 +244,21 @@ class Owner:
                 return lists
         finally:
             self.release(reserved)
+
+    def adopt(self, path: str, reserved: int) -> tuple[Vary, ...]:
+        """:meth:`publish` a file that another process has finished: it says itself what it is."""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                entry = read_head(fd)
+            finally:
+                os.close(fd)
+            if not isinstance(entry, Entry):
+                raise Corrupt("a marker")
+        except (OSError, Corrupt) as error:
+            self.release(reserved)
+            raise OSError(errno.EIO, f"a finished file can not be read: {error}") from error
+        return self.publish(path, entry.stored, entry.size, reserved)
 
     def _mark(self, index: Index, primary: str, key: bytes, lists: tuple[Vary, ...]) -> None:
         """The marker comes first: what it leads to may be missing, but must not be unreachable."""

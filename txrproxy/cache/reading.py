@@ -305,10 +305,12 @@ class Reader:
             known = self._remember(key, bytearray(-(-entry.stored.length // BLOCK)))
         return known
 
-    def trust(self, state: os.stat_result, length: int, checksum: int) -> None:
-        """Every block of the body of this file was checked, or made, by this process."""
-        key = (state.st_ino, state.st_mtime_ns, checksum)
-        self._remember(key, bytearray(b"\1" * -(-length // BLOCK)))
+    def trust(self, file: tuple[int, int, int], length: int) -> None:
+        """Every block of a body was checked, or made, by this process.
+
+        ``file`` is its inode, its time of writing in ns, and the checksum.
+        """
+        self._remember(file, bytearray(b"\1" * -(-length // BLOCK)))
 
     def _remember(self, key: tuple[int, int, int], blocks: bytearray) -> bytearray:
         checked = self._checked

@@ -7,11 +7,12 @@
     refresh, purge                                    on both
 
 The loop's side is this class and what it is made of: ``memory``, ``reading``, ``writing``. The
-other side is the :class:`~txrproxy.cache.owner.Owner`, which runs in one thread of this process.
-Whatever is asked of the owner is a message; answers come back on the loop.
+other side is the :class:`~txrproxy.cache.owner.Owner`, which runs in one thread of this process, or
+of the main one: what lies between is a :mod:`~txrproxy.cache.link`. Whatever is asked of the owner
+is a message; answers come back on the loop. A hit asks nothing.
 
-A purge takes effect here when it is called: until the owner has done it, what a file says is held
-against the purges that are under way.
+A purge takes effect here when it is called, or when the owner tells of it: until the owner has done
+it, what a file says is held against the purges that are under way.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from typing import Any
 from twisted.logger import Logger
 
 from txrproxy.cache.disk import Folder
-from txrproxy.cache.entry import Entry, Vary
+from txrproxy.cache.entry import Vary
 from txrproxy.cache.heads import with_list
 from txrproxy.cache.index import Record
 from txrproxy.cache.jobs import Jobs, Runs
+from txrproxy.cache.link import Links, Local, Remote, Trusted
 from txrproxy.cache.memory import Memory
 from txrproxy.cache.owner import Owner
 from txrproxy.cache.purge import Purge, Purged, Purges
@@ -39,6 +41,7 @@ _logger = Logger()
 
 FLUSH = 5.0  # seconds between two notes of what was used
 READERS = 4  # threads that wait for a disk
+OPEN_AGAIN = 1.0  # seconds between two tries to take a folder that another process owns
 _USED = 16384  # responses in one note
 _VARIANTS = 64  # of one key in memory
 
@@ -91,6 +94,7 @@ class Store:
         the tier in memory.
     :param clock: the reactor, or another ``IReactorTime``.
     :param deliver: ``reactor.callFromThread``.
+    :param links: to the main process, if that is to own the folder; otherwise this store does.
     """
 
     def __init__(
@@ -103,23 +107,31 @@ class Store:
         clock: Any,
         deliver: Callable[..., object],
         name: str = "cache",
+        links: Links | None = None,
         owner_thread: Runs | None = None,
         reader_threads: Runs | None = None,
     ) -> None:
         self.name = name
         self.purges = Purges()
         self.memory: Memory[bytes, Copy | Varied] = Memory(memory)
-        self.folder = Folder(path)
-        self.owner = Owner(self.folder, max_size, name)
+        self.link: Local | Remote
+        if links is None:
+            owner = Owner(Folder(path), max_size, name)
+            threads = owner_thread or Jobs(deliver, name=f"{name}-owner", idle=owner.step)
+            self.link = Local(owner, threads)
+        else:
+            threads = owner_thread or Jobs(deliver, name=f"{name}-writer")
+            self.link = links.link(path, max_size, name, threads)
+            self.link.store = self
+            self.link.purges = self.purges
+            self.memory.limit = 0  # until it is known that purges will be told
+        self.folder = self.link.folder
+        self._memory_limit = memory
         self._clock = clock
-        self._owner_thread = owner_thread or Jobs(
-            deliver, name=f"{name}-owner", idle=self.owner.step
-        )
         self._reader_threads = reader_threads or Jobs(deliver, READERS, f"{name}-reader")
         self._reader = Reader(self.folder, self._reader_threads, self._damaged)
         self.writer = Writer(
-            self.owner,
-            self._owner_thread,
+            self.link,
             self.purges,
             clock.seconds,
             max_object,
@@ -134,6 +146,12 @@ class Store:
         self._retry: Any = None
         self._said_closed = False
 
+    @property
+    def owner(self) -> Owner:
+        """The owner of the folder, if it is this process's."""
+        assert isinstance(self.link, Local)
+        return self.link.owner
+
     # Beginning and end.
 
     def open(
@@ -146,6 +164,9 @@ class Store:
         written to, is tried again from time to time.
         """
         self._call = self._clock.callLater(FLUSH, self._flush)
+        if isinstance(self.link, Remote):
+            self.link.attach(done or _nothing)
+            return
 
         waiting = [] if done is None else [done]
 
@@ -159,12 +180,13 @@ class Store:
                         why=error or "another process owns the folder",
                     )
                 if self._call is not None:
-                    self._retry = self._clock.callLater(RETRY, self._open, opened)
+                    delay = OPEN_AGAIN if error is None else RETRY
+                    self._retry = self._clock.callLater(delay, self._open, opened)
             else:
                 if self._said_closed:
                     self._said_closed = False
                     _logger.info("{name}: storing responses again", name=self.name)
-                if owned is not None:
+                if owned is not None and self._call is not None:
                     owned()
             while waiting:
                 waiting.pop()()
@@ -173,18 +195,120 @@ class Store:
 
     def _open(self, opened: Callable[[bool, BaseException | None], None]) -> None:
         self._retry = None
-        self._owner_thread.submit(self.owner.open, opened)
+        self.link.ask(opened, "open")
 
     def close(self) -> None:
-        """Wait for what is being written, and let go of the folder. Blocks."""
+        """Wait for what is being written, and let go of the folder. Blocks.
+
+        For a store that owns it; see :meth:`finish`.
+        """
+        self._stop()
+        self.link.ask(None, "close")
+        self.link.threads.close()
+        self._reader_threads.close()
+
+    def finish(self, done: Callable[[], object], patient: bool = False) -> None:
+        """Store nothing more, let go of the folder when that is possible, and tell ``done``.
+
+        Waits for what is whole to be written; what is not whole is given up, unless ``patient``.
+        Responses can still be found after it, from files alone.
+        """
+
+        def closed(*_: object) -> None:
+            self.link.threads.end()
+            self._reader_threads.end()
+            done()
+
+        def idle() -> None:
+            self._stop()
+            self.memory.limit = 0
+            self.memory.clear()
+            if isinstance(self.link, Remote):
+                self.link.detach(closed)
+            else:
+                self.link.ask(closed, "close")
+
+        self.writer.close(idle, patient)
+
+    def forget(self) -> None:
+        """It will not be opened."""
+        if isinstance(self.link, Remote):
+            self.link.forget()
+
+    def give_up(self) -> None:
+        """:meth:`finish` with no patience left."""
+        self.writer.close(_nothing, False)
+
+    def _stop(self) -> None:
         for call in (self._call, self._retry):
             if call is not None:
                 call.cancel()
         self._call = self._retry = None
         self._note()
-        self._owner_thread.submit(self.owner.close)
-        self._owner_thread.close()
-        self._reader_threads.close()
+
+    # What an owner in another process tells.
+
+    def begin_purge(self, purge: Purge) -> None:
+        """Nothing that matches is found from now on."""
+        self.purges.add(purge)
+        self._changes += 1
+        self._purging.append(purge)
+        self._purge_memory(purge)
+
+    def end_purge(self, purge: Purge) -> None:
+        """Its files are gone, or marked."""
+        self._purging.remove(purge)
+        self._changes += 1
+
+    def changed(self, owned: bool) -> None:
+        """Whether the folder has its owner. Without it nobody tells of purges."""
+        self._changes += 1
+        self.memory.limit = self._memory_limit if owned else 0
+        if not owned:
+            self.memory.clear()
+
+    def figures(self) -> dict[str, Any]:
+        """Of this process alone, for :meth:`stats`."""
+        memory = self.memory
+        return {
+            "memory_objects": len(memory),
+            "memory_size": memory.size,
+            "memory_limit": memory.limit,
+            "given_up": self.writer.given_up,
+            "storing": self.writer.storing,
+        }
+
+    # Other processes that fill the same folder.
+
+    @property
+    def shared(self) -> bool:
+        """Whether there are any."""
+        return self.link.shared
+
+    def lease(
+        self, key: bytes, looked: float, wait: bool, done: Callable[[int | None], object]
+    ) -> None:
+        """:meth:`~txrproxy.cache.link.Remote.lease`, in a store that is shared."""
+        assert isinstance(self.link, Remote)
+        self.link.lease(key, looked, wait, done)
+
+    def unlease(self, number: int) -> None:
+        """A lease is needed no longer."""
+        if isinstance(self.link, Remote):
+            self.link.unlease(number)
+
+    def find_again(
+        self,
+        copy: Copy,
+        key: bytes,
+        fields: Fields,
+        variant: Variant,
+        found: Callable[[Copy | None], None],
+    ) -> Copy | Pending | None:
+        """:meth:`find` on the disk, where another process may have put what is newer."""
+        self._forget(copy.stored)
+        copy.close()
+        return self.find(key, fields, variant, found)
 
     @property
     def threads(self) -> Runs:
@@ -274,7 +398,7 @@ class Store:
                 error=error,
             )
 
-        self._owner_thread.submit(lambda: self.owner.discard(name, inode), discarded)
+        self.link.ask(discarded, "discard", name, inode)
 
     def used(self, stored: Stored) -> None:
         """A response was used without :meth:`find`: it is to stay."""
@@ -382,7 +506,7 @@ class Store:
         if lists:
             self._put_lists(stored.key, lists)
         if stored.length > INLINE:
-            self._reader.trust(state, stored.length, entry.checksum)
+            self._reader.trust((state.st_ino, state.st_mtime_ns, entry.checksum), stored.length)
         self._settled(stored)
 
     def refresh(self, copy: Copy, stored: Stored, since: int | None = None) -> Stored | None:
@@ -400,15 +524,14 @@ class Store:
                 self._put(Copy(known, copy.body))
         self._changes += 1
 
-        def updated(result: tuple[Entry, os.stat_result] | None, error: object) -> None:
+        def updated(result: Trusted | None, error: object) -> None:
             if isinstance(error, OSError):
                 self.writer.turn_off(error)
             if result is not None and known.length > INLINE:
-                entry, state = result
-                self._reader.trust(state, known.length, entry.checksum)
+                self._reader.trust(result, known.length)
             self._settled(known)
 
-        self._owner_thread.submit(lambda: self.owner.update(old, known), updated)
+        self.link.update(old, known, updated)
         return known
 
     # Purging.
@@ -421,23 +544,19 @@ class Store:
         Nothing that matches is found from now on. An error (``NotReady`` where another process owns
         the folder, OSError) means that files may have stayed, and can be found again.
         """
-        self.purges.add(purge)
-        self._changes += 1
-        self._purging.append(purge)
-        self._purge_memory(purge)
+        self.begin_purge(purge)
 
         def purged(result: Purged | None, error: BaseException | None) -> None:
-            self._purging.remove(purge)
-            self._changes += 1
+            self.end_purge(purge)
             done(result, error)
 
-        self._owner_thread.submit(lambda: self.owner.purge(purge), purged)
+        self.link.ask(purged, "purge", purge)
 
     def preview(
         self, purge: Purge, done: Callable[[Purged | None, BaseException | None], None]
     ) -> None:
         """Tell ``done`` what a purge would take."""
-        self._owner_thread.submit(lambda: self.owner.preview(purge), done)
+        self.link.ask(done, "preview", purge)
 
     # Questions.
 
@@ -448,7 +567,7 @@ class Store:
         done: Callable[[Sequence[Record] | None, BaseException | None], None],
     ) -> None:
         """Tell ``done`` of responses whose URL begins with ``prefix``, in their order."""
-        self._owner_thread.submit(lambda: self.owner.listing(prefix, limit), done)
+        self.link.ask(done, "listing", prefix, limit)
 
     def show(
         self,
@@ -456,24 +575,17 @@ class Store:
         done: Callable[[Sequence[Stored] | None, BaseException | None], None],
     ) -> None:
         """Tell ``done`` of every response stored for a URL."""
-        self._owner_thread.submit(lambda: self.owner.show(url), done)
+        self.link.ask(done, "show", url)
 
     def stats(self, done: Callable[[dict[str, Any] | None, BaseException | None], None]) -> None:
-        """Tell ``done`` the figures of the cache by name."""
+        """Tell ``done`` the figures of the cache by name, of all processes."""
 
         def counted(figures: dict[str, Any] | None, error: BaseException | None) -> None:
-            if figures is not None:
-                memory = self.memory
-                figures.update(
-                    memory_objects=len(memory),
-                    memory_size=memory.size,
-                    memory_limit=memory.limit,
-                    given_up=self.writer.given_up,
-                    storing=self.writer.storing,
-                )
+            if figures is not None and isinstance(self.link, Local):
+                figures.update(self.figures())
             done(figures, error)
 
-        self._owner_thread.submit(self.owner.stats, counted)
+        self.link.ask(counted, "stats")
 
     # What was used.
 
@@ -484,8 +596,12 @@ class Store:
     def _note(self) -> None:
         used, self._used = self._used, set()
         if used:
-            self._owner_thread.submit(lambda: self.owner.used(used), _ignore)
+            self.link.used(used, _ignore)
 
 
 def _ignore(_: object, __: object) -> None:
     """Uses that can not be noted are no harm."""
+
+
+def _nothing() -> None:
+    """Nobody waits."""

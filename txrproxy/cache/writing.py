@@ -14,10 +14,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any, Protocol
 from zlib import crc32
 
 from twisted.logger import Logger
 
+from txrproxy.cache.disk import Folder
 from txrproxy.cache.entry import (
     BLOCK,
     Entry,
@@ -29,8 +31,8 @@ from txrproxy.cache.entry import (
     slot_size,
 )
 from txrproxy.cache.index import cost
-from txrproxy.cache.jobs import Runs
-from txrproxy.cache.owner import NoRoom, NotReady, Owner
+from txrproxy.cache.jobs import Done, Runs
+from txrproxy.cache.owner import NoRoom, NotReady
 from txrproxy.cache.purge import Purges
 from txrproxy.cache.stored import Stored
 from txrproxy.http.fields import Fields, make_line
@@ -43,6 +45,32 @@ RETRY = 10.0  # seconds that storing stays off after an error
 _logger = Logger()
 
 Published = tuple[Entry, os.stat_result, tuple[Vary, ...]]
+"""What was published, the state of its file, and the lists of its key's marker."""
+
+
+class Room(Protocol):
+    """Where room for files comes from: the owner, or what it has granted to this process."""
+
+    folder: Folder
+
+    def reserve(self, size: int) -> None:
+        """Take ``size`` bytes. Raises :class:`NoRoom`, :class:`NotReady`, OSError; may block."""
+
+    def release(self, size: int) -> None:
+        """Give them back."""
+
+
+class Link(Protocol):
+    """What a writer asks of the owner, wherever that is; see :mod:`txrproxy.cache.link`."""
+
+    name: str
+    room: Room
+    threads: Runs
+
+    @property
+    def ready(self) -> bool: ...
+
+    def finish(self, file: File, stored: Stored, pieces: list[bytes], done: Done) -> None: ...
 
 
 class Fill:
@@ -130,6 +158,7 @@ class Fill:
         """It will not be stored."""
         self.alive = False
         self._held = []
+        self._writer.ended(self)
         if self._file is not None:
             self._writer.drop(self._file)
             self._file = None
@@ -138,7 +167,7 @@ class Fill:
         pieces, size = self._held, self._held_size
         self._held, self._held_size = [], 0
         if self._file is None:
-            self._file = File(self._writer.owner, self.offset)
+            self._file = File(self._writer.link.room, self.offset)
         if not self._writer.write(self, self._file, pieces, size):
             self.abort()
             return False
@@ -168,10 +197,10 @@ def _with_length(stored: Stored, length: int) -> Stored:
 
 
 class File:
-    """A file that is being written, in the owner's thread."""
+    """A file that is being written, in the thread that writes."""
 
-    def __init__(self, owner: Owner, offset: int) -> None:
-        self._owner = owner
+    def __init__(self, room: Room, offset: int) -> None:
+        self._room = room
         self._offset = offset
         self._fd = -1
         self._path = ""
@@ -191,7 +220,7 @@ class File:
             size = sum(map(len, pieces))
             if self._fd < 0:
                 self._reserve(cost(self._offset + size))
-                self._fd, self._path = self._owner.folder.temporary()
+                self._fd, self._path = self._room.folder.temporary()
             else:
                 self._reserve(size + 8)
             for piece in pieces:
@@ -202,31 +231,44 @@ class File:
             self.drop()
             raise
 
-    def finish(self, stored: Stored, pieces: list[bytes]) -> Published:
-        """Write the rest and publish. Raises what :meth:`write` does; the file is gone then."""
+    def complete(self, stored: Stored, pieces: list[bytes]) -> tuple[Entry, os.stat_result]:
+        """Write the rest. Raises what :meth:`write` does; the file is gone then.
+
+        It is to be published by :meth:`hand_over`.
+        """
         if self.failed:
             raise NoRoom
         self.write(pieces)
         try:
             checksum = body_checksum(self._sums)
             head = encode_head(stored, checksum)
-            entry = Entry(stored, checksum, self._offset, 1)
             table = encode_table(self._sums)
             if table:
                 _write_at(self._fd, table, self._offset + self._size)
             _write_at(self._fd, head, 0)
-            reserved, self._reserved = self._reserved, 0
-            lists = self._owner.publish(self._path, stored, entry.size, reserved)
-            self._path = ""
-            return entry, os.fstat(self._fd), lists
-        finally:
+            state = os.fstat(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+            return Entry(stored, checksum, self._offset, 1), state
+        except BaseException:
             self.drop()
+            raise
+
+    def hand_over(self) -> tuple[str, int]:
+        """The path of the finished file, and what is reserved for it: the owner's from now on."""
+        reserved, self._reserved = self._reserved, 0
+        return self._path, reserved
+
+    def published(self) -> None:
+        """The path leads to the file no longer."""
+        self._path = ""
 
     def drop(self) -> None:
         """Give up what is not published."""
         self.failed = True
-        self._owner.release(self._reserved)
-        self._reserved = 0
+        if self._reserved:
+            self._room.release(self._reserved)
+            self._reserved = 0
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -236,7 +278,7 @@ class File:
             self._path = ""
 
     def _reserve(self, size: int) -> None:
-        self._owner.reserve(size)
+        self._room.reserve(size)
         self._reserved += size
 
     def _sum(self, piece: bytes) -> None:
@@ -263,7 +305,7 @@ def _write_at(fd: int, data: bytes, place: int) -> None:
 class Writer:
     """The loop's side of all fills.
 
-    :param threads: one thread, the owner's.
+    :param link: to the owner, with the one thread that writes.
     :param committed: told of each small response that is whole, before it is written.
     :param published: told of each response that got into its place.
     :param seconds: a monotonic clock.
@@ -271,8 +313,7 @@ class Writer:
 
     def __init__(
         self,
-        owner: Owner,
-        threads: Runs,
+        link: Link,
         purges: Purges,
         seconds: Callable[[], float],
         max_object: int,
@@ -280,28 +321,34 @@ class Writer:
         published: Callable[[Published], None],
         queue: int = QUEUE,
     ) -> None:
-        self.owner = owner
+        self.link = link
         self.purges = purges
         self.max_object = max_object
         self.queued = 0  # bytes
         self.given_up = 0  # fills that met a full queue
-        self._threads = threads
+        self._threads = link.threads
         self._seconds = seconds
         self._committed = committed
         self._published = published
         self._queue = queue
         self._off_until: float | None = None
         self._failing = False
+        self._open: set[Fill] = set()
+        self._finishing = 0
+        self._closing = False
+        self._when_idle: list[Callable[[], object]] = []
 
     @property
     def storing(self) -> bool:
         """Whether a fill that begins now can come to anything."""
+        if self._closing:
+            return False
         off = self._off_until
         if off is not None:
             if self._seconds() < off:
                 return False
             self._off_until = None
-        return self.owner.ready
+        return self.link.ready
 
     def fill(self, stored: Stored, expected: int | None, since: int) -> Fill | None:
         if expected is not None and expected > self.max_object:
@@ -312,7 +359,31 @@ class Writer:
             offset = body_offset(slot_size(stored))
         except ValueError:
             return None
-        return Fill(self, stored, offset, expected, since)
+        fill = Fill(self, stored, offset, expected, since)
+        self._open.add(fill)
+        return fill
+
+    def ended(self, fill: Fill) -> None:
+        """It comes to nothing, or goes on by itself."""
+        self._open.discard(fill)
+        self._tell_idle()
+
+    def close(self, idle: Callable[[], object], patient: bool) -> None:
+        """Begin no more; tell ``idle`` when what was begun is written.
+
+        What is not whole yet is given up, unless ``patient``.
+        """
+        self._closing = True
+        self._when_idle.append(idle)
+        if not patient:
+            for fill in list(self._open):
+                fill.abort()
+        self._tell_idle()
+
+    def _tell_idle(self) -> None:
+        if self._closing and not self._open and not self._finishing:
+            while self._when_idle:
+                self._when_idle.pop()()
 
     def write(self, fill: Fill, file: File, pieces: list[bytes], size: int) -> bool:
         if self.queued + size > self._queue:
@@ -350,12 +421,15 @@ class Writer:
             self.given_up += 1
             fill.abort()
             return False
-        file = fill._file or File(self.owner, fill.offset)
+        file = fill._file or File(self.link.room, fill.offset)
         self.queued += size
+        self._finishing += 1
+        self._open.discard(fill)
         pieces = held if body is None else [body]
 
-        def finished(result: Published, error: BaseException | None) -> None:
+        def finished(result: Any, error: BaseException | None) -> None:
             self.queued -= size
+            self._finishing -= 1
             if error is not None:
                 self._failed(error)
             else:
@@ -363,10 +437,11 @@ class Writer:
                 self._published(result)
             if done is not None:
                 done(stored if error is None else None)
+            self._tell_idle()
 
         if body is not None:
             self._committed(stored, body)
-        self._threads.submit(lambda: file.finish(stored, pieces), finished)
+        self.link.finish(file, stored, pieces, finished)
         return True
 
     def drop(self, file: File) -> None:
@@ -376,14 +451,14 @@ class Writer:
         if isinstance(error, (NoRoom, NotReady)):
             return
         if not isinstance(error, OSError):
-            _logger.error("{name}: storing failed: {error!r}", name=self.owner.name, error=error)
+            _logger.error("{name}: storing failed: {error!r}", name=self.link.name, error=error)
             return
         self._off_until = self._seconds() + RETRY
         if not self._failing:
             self._failing = True
             _logger.error(
                 "{name}: nothing is stored for now, responses pass by: {error}",
-                name=self.owner.name,
+                name=self.link.name,
                 error=error,
             )
 
@@ -394,4 +469,4 @@ class Writer:
     def _worked(self) -> None:
         if self._failing:
             self._failing = False
-            _logger.info("{name}: storing responses again", name=self.owner.name)
+            _logger.info("{name}: storing responses again", name=self.link.name)

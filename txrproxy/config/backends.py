@@ -80,13 +80,14 @@ class Backends:
             if pool not in self.checkers:
                 checker.stop()
 
-    def close(self) -> None:
+    def close(self) -> object:
         """End all of it, and let go of the connections to backends."""
         self.discard(None)
         close(self.pools.values())
         for checker in self.checkers.values():
             checker.stop()
         self.deadlines.close()
+        return None
 
 
 def _also(fired: Deferred[None]) -> Deferred[None]:

@@ -19,13 +19,13 @@ from twisted.python.reflect import namedAny
 from txrproxy import actions
 from txrproxy.balance.pool import Pool, Tell
 from txrproxy.balance.split import Split
-from txrproxy.cache.collapse import Flights
 from txrproxy.cache.key import KeyMaker
+from txrproxy.cache.link import Links
 from txrproxy.cache.policy import CONSUMED, Rules
-from txrproxy.cache.store import Store
 from txrproxy.caching import Caching
 from txrproxy.config import schema
 from txrproxy.config.backends import Backends, PoolBuilder
+from txrproxy.config.caches import Caches
 from txrproxy.config.certificates import rules_of, sources
 from txrproxy.config.policies import Policies, promised, replaced
 from txrproxy.config.problems import ConfigErrors, Problem
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     from txrproxy.resource import ReverseProxyResource
 
 HANDSHAKE = 10.0  # seconds for a TLS handshake, however it trickles in
-LOCK_TIMEOUT = 5.0  # seconds that a request waits for another's response to begin
 LINGER = 5.0  # seconds that a closing connection still reads, so that its last response arrives
 
 
@@ -78,7 +77,7 @@ class Graph(Backends):
     tls: Mapping[str, ListenerTls]
     gate: Gate = field(repr=False)
     policies: Policies = field(repr=False)
-    caches: Mapping[Any, tuple[Store, Flights]] = field(repr=False)
+    caches: Caches = field(repr=False)
     firewalls: Firewalls = field(repr=False)
     _tree: Tree[Plan] = field(repr=False)
     _shared: Mapping[str, Any] = field(repr=False)
@@ -92,14 +91,18 @@ class Graph(Backends):
 
         return ReverseProxyResource.of_tree(self._tree, self._reactor, self._shared)
 
+    @property
+    def routes(self) -> tuple[tuple[Conditions, Plan], ...]:
+        """What each route asks of a request, and how it is served; in the order of the file."""
+        return self._tree.routes
+
     def start(self) -> None:
         """Begin what goes on by itself: following files, names, health checks."""
         self.policies.start()
         for tls in self.tls.values():
             tls.start()
         super().start()
-        for store, _ in self.caches.values():
-            store.open()
+        self.caches.start()
         self.firewalls.start()
 
     def ready(self) -> Deferred[Any]:
@@ -135,14 +138,7 @@ class Graph(Backends):
         for name, tls in old.tls.items():
             if self.tls.get(name) is not tls:
                 tls.stop()
-        stores = [store for store, _ in self.caches.values()]
-        before = [store for store, _ in old.caches.values()]
-        for store in before:
-            if store not in stores:
-                store.close()
-        for store in stores:
-            if store not in before:
-                store.open()
+        self.caches.take_over(old.caches, self.config.server.drain_timeout)
         removed = {pool for name, pool in old.pools.items() if name not in self.pools}
         timeout = self.config.server.drain_timeout
         self._endings = [call for call in old._endings if call.active()]
@@ -166,11 +162,13 @@ class Graph(Backends):
         for site in self._all_sites():
             site.abort()
 
-    def close(self) -> None:
-        """Let go of the connections to backends, and stop the clockwork."""
+    def close(self) -> Deferred[Any]:
+        """Let go of the connections to backends, and stop the clockwork.
+
+        Fires when what is to be kept of responses is written.
+        """
         self.policies.close()
-        for store, _ in self.caches.values():
-            store.close()
+        closed = self.caches.close()
         for tls in self.tls.values():
             tls.stop()
         self.firewalls.close()
@@ -178,6 +176,7 @@ class Graph(Backends):
             if call.active():
                 call.cancel()
         super().close()
+        return closed
 
     def reopen(self) -> None:
         """Open the files of logs again: they were moved away."""
@@ -209,6 +208,7 @@ def build(
     checks: bool = True,
     state: State | None = None,
     tell: Tell = log_event,
+    links: Links | None = None,
 ) -> Graph:
     """The objects of a configuration that was loaded without errors.
 
@@ -216,10 +216,11 @@ def build(
     takes access log records (:func:`txrproxy.observe.accesslog.open_log`). Without ``checks``,
     another process asks the backends whether they are well. ``state`` is where limits count, one
     for each process: :mod:`txrproxy.guards.state`. ``tell`` hears what happens to pools, in place
-    of the log. Raises :class:`ConfigErrors` for what only shows when it is tried, such as a
-    resource that can not be imported.
+    of the log. ``links`` lead to the process that owns the folders of caches; without them, this
+    one does. Raises :class:`ConfigErrors` for what only shows when it is tried, such as a resource
+    that can not be imported.
     """
-    return _Builder(config, reactor, log, wall, old, checks, state, tell).graph()
+    return _Builder(config, reactor, log, wall, old, checks, state, tell, links).graph()
 
 
 class _Builder(PoolBuilder):
@@ -233,6 +234,7 @@ class _Builder(PoolBuilder):
         checks: bool,
         state: State | None,
         tell: Tell,
+        links: Links | None,
     ) -> None:
         super().__init__(config, reactor, old, checks, tell)
         self.log = log
@@ -244,12 +246,13 @@ class _Builder(PoolBuilder):
         self.policies = Policies(config, self.wiring, wall, kept, state)
         former = None if old is None else old.firewalls
         self.firewalls = Firewalls(config, reactor, self.deadlines, wall, former)
+        self.caches = Caches(config, reactor, self.deadlines, links)
 
     def graph(self) -> Graph:
         config = self.config
         backends = self.backends()
         pools = backends["pools"]
-        self.caches = {name: self.cache(name, cache) for name, cache in config.caches.items()}
+        self.caches.make(None if self.old is None else self.old.caches)
         tree = Tree([self.route(route, pools) for route in config.routes])
         limit = self.old.limit if self.old else ConnectionLimit(config.server.max_connections)
         shared: dict[str, Any] = {
@@ -345,40 +348,17 @@ class _Builder(PoolBuilder):
         same = (before.tls, before.protocols) == (listener.tls, listener.protocols)
         return old.tls.get(name) if same else None
 
-    def cache(self, name: Any, settings: schema.Cache) -> tuple[Store, Flights]:
-        """A store, and what is on its way into it. Nothing is opened before it starts."""
-        old = self.old
-        same_place = old is not None and old.config.base == self.config.base
-        if old is not None and same_place and old.config.caches.get(name) == settings:
-            return old.caches[name]
-        store = Store(
-            str(self.config.resolve(settings.path)),
-            max_size=settings.max_size,
-            max_object=settings.max_object,
-            memory=settings.memory,
-            clock=self.reactor,
-            deliver=self.reactor.callFromThread,
-            name=f"cache {name}",
-        )
-        return store, Flights(self.deadlines, LOCK_TIMEOUT, store.threads, store.mark)
-
     def caching(self, route: schema.Route, serve: Serve) -> Serve:
         """What a route does, with a cache before it."""
         cache = route.cache
         if cache is None:
             return serve
         store, flights = self.caches[cache.store]
-        rules = Rules(
-            default_ttl=cache.default_ttl,
-            stale_while_revalidate=cache.stale_while_revalidate,
-            stale_if_error=cache.stale_if_error,
-        )
-        keys = KeyMaker([str(part) for part in cache.key], route.name.encode())
         caching = Caching(
             store,
             flights,
-            rules,
-            keys,
+            cache_rules(cache),
+            cache_keys(route, cache),
             serve,
             partial(self.reactor.callLater, 0),
             collapse=cache.collapse,
@@ -540,6 +520,20 @@ class _Builder(PoolBuilder):
             raise ConfigErrors(
                 [Problem("", 0, f"routes.{route.name}.resource", f"{route.resource}: {error}")]
             ) from error
+
+
+def cache_rules(cache: schema.RouteCache) -> Rules:
+    """What a route says of how long its responses are kept."""
+    return Rules(
+        default_ttl=cache.default_ttl,
+        stale_while_revalidate=cache.stale_while_revalidate,
+        stale_if_error=cache.stale_if_error,
+    )
+
+
+def cache_keys(route: schema.Route, cache: schema.RouteCache) -> KeyMaker:
+    """What tells the responses of a route apart."""
+    return KeyMaker([str(part) for part in cache.key], route.name.encode())
 
 
 def _changes(parts: Sequence[schema.FieldChanges]) -> Changes:

@@ -4,6 +4,7 @@
 
     Edge ── Listeners       the sockets, bound while the process still has its privileges
       ├──── Master          the workers, or the data plane in this process
+      ├──── Keepers         the folders of caches, which the workers fill
       ├──── Control         `txrproxy status`, `reload`, `upgrade`, `stop`
       └──── Notifier        systemd
 
@@ -31,7 +32,9 @@ from txrproxy import __version__
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.schema import Config
 from txrproxy.config.toml import load_with_warnings
+from txrproxy.explain.routetests import failures
 from txrproxy.observe.errorlog import ErrorLog
+from txrproxy.service.caches import Keepers
 from txrproxy.service.control import Control, Taken, was_left
 from txrproxy.service.files import needed, raise_limit
 from txrproxy.service.master import Master, worker_count
@@ -73,6 +76,7 @@ class Edge(Service):
         self.config = config
         self.listeners = Listeners(systemd())
         self.master = Master(reactor, self.listeners)
+        self.keepers = Keepers(self.master, reactor)
         self._reactor = reactor
         self._error_log = error_log
         self._file = file
@@ -238,7 +242,7 @@ class Edge(Service):
         if self._file is None:
             raise Refused("the configuration is not from a file")
         try:
-            config, warnings = load_with_warnings(self._file, files=True)
+            config, warnings = load_with_warnings(self._file, files=True, further=failures)
         except ConfigErrors as errors:
             raise Refused(str(errors)) from errors
         if config.server.state_dir != self.config.server.state_dir:
@@ -354,7 +358,11 @@ class Edge(Service):
         if self._control is not None:
             self._control.close()
             self._control = None
-        return self.master.stop(self._successor is not None).addBoth(self._stopped)
+        if self._successor is not None:
+            self.keepers.close()  # for the other one to take them
+        stopped = self.master.stop(self._successor is not None)
+        stopped.addBoth(lambda _: self.keepers.close())
+        return stopped.addBoth(self._stopped)
 
     def _at_once(self) -> None:
         _logger.warn("ending at once")

@@ -75,6 +75,7 @@ class Master:
         self.workers: dict[int, Handle] = {}  # by number; a number keeps its place when one dies
         self.restarts = 0
         self.generation = 0
+        self.when_ended: list[Callable[[Handle], object]] = []  # told of each process that is gone
         self._reactor = reactor
         self._topics: dict[str, Callable[[Handle, Body], Any]] = {}
         self._lock = DeferredLock()
@@ -236,6 +237,8 @@ class Master:
     def _ended(self, worker: Handle, status: int) -> None:
         """Its process is no more."""
         worker.channel.close()
+        for tell in self.when_ended:
+            tell(worker)
         self._all.discard(worker)
         if self.workers.get(worker.number) is worker:
             del self.workers[worker.number]

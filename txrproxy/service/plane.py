@@ -16,6 +16,7 @@ from attrs import define
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
+from txrproxy.cache.link import Links
 from txrproxy.config.build import Graph, build
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.schema import Config
@@ -43,14 +44,21 @@ class Plane:
     """Serves nothing until it was given a configuration, sockets and a share of them.
 
     ``follower`` hears how the backends are, which nobody here asks. ``state`` is where limits
-    count.
+    count. ``links`` lead to who owns the folders of caches, if that is not this process.
     """
 
-    def __init__(self, reactor: Any, follower: Follower, state: State | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        follower: Follower,
+        state: State | None = None,
+        links: Links | None = None,
+    ) -> None:
         self.graph: Graph | None = None
         self._reactor = reactor
         self._follower = follower
         self._state = state
+        self._links = links
         self._next: Graph | None = None
         self._sockets: dict[tuple[str, int], _Socket] = {}
         self._share = (0, 0)  # which part of how many is ours
@@ -93,6 +101,7 @@ class Plane:
                 checks=False,
                 state=self._state,
                 tell=self._follower.hear,
+                links=self._links,
             )
         except ConfigErrors as errors:
             if old is None or log is not old.log:
@@ -119,6 +128,7 @@ class Plane:
         new, self._next = self._next, None
         if new is not None:
             new.discard(self.graph)
+            new.caches.discard(None if self.graph is None else self.graph.caches)
         if new is not None and (self.graph is None or new.log is not self.graph.log):
             new.log.close()
 
@@ -136,7 +146,7 @@ class Plane:
         self.graph = new
         self._follower.use(new.pools)
         if self._unready:
-            ready = gatherResults([new.find_names(), self._follower.ready()])
+            ready = gatherResults([new.ready(), self._follower.ready()])
             ready.addCallback(self._be_ready)
         self._listen(new)
         # What exists now lives long: the collector need not look at it again. A collection of all
@@ -252,9 +262,10 @@ class Plane:
         if graph.busy:
             _logger.warn("{count} connections cut at the drain timeout", count=graph.busy)
             graph.abort()
-        graph.close()
         assert self._draining is not None
-        graph.log.close().chainDeferred(self._draining)
+        closed = graph.close()
+        closed.addCallback(lambda _: graph.log.close())
+        closed.chainDeferred(self._draining)
 
 
 def resident() -> int:

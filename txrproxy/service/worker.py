@@ -28,6 +28,7 @@ from twisted.logger import (
     globalLogPublisher,
 )
 
+from txrproxy.cache.link import Links
 from txrproxy.config.schema import Config
 from txrproxy.guards.state import State
 from txrproxy.service.board import TOLD, Follower
@@ -48,6 +49,7 @@ class Worker:
     share     mine, of
     backends  what is known of backends; it answers "ejected" (:mod:`txrproxy.service.board`)
     deafen, drain (timeout, softly), abort, reopen, status
+    cache     for the stores of caches, in both directions: :mod:`txrproxy.cache.link`
     """
 
     def __init__(
@@ -58,7 +60,8 @@ class Worker:
         state: State | None = None,
     ) -> None:
         follower = Follower(reactor.seconds, channel.send)
-        self.plane = Plane(reactor, follower, state)
+        self.links = Links(channel, reactor)
+        self.plane = Plane(reactor, follower, state, self.links)
         self.drain_timeout = 0.0
         self._inherited = inherited
         plane = self.plane
@@ -163,6 +166,7 @@ def _serve(
 
     def orphaned() -> None:
         log.channel = None
+        worker.links.lost()
         _logger.critical("the main process is gone; finishing")
         drain()
 
