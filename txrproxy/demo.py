@@ -36,6 +36,7 @@ MAX_SECONDS = 60.0
 
 _SLOW_EVERY = 5  # the second origin keeps every fifth reader of its page waiting
 _SLOW_SECONDS = 1.5
+_REPORT_SECONDS = 1.0
 _BEFORE_LEAVING = 0.1
 _PIECE = bytes(range(256)) * 256
 
@@ -50,7 +51,8 @@ _TRY = (
     ("/status/404", "any status"),
     ("/away?seconds=10", "the origin that answers is gone for a while: see who notices"),
     ("/redirect", "names the origin's own address; the proxy makes it public"),
-    ("/static/demo.css", "something cacheable"),
+    ("/static/demo.css", "something cacheable: Cache-Status tells of hits (curl -i)"),
+    ("/report", "slow to make, good for 10 s, and then served stale while a new one is made"),
 )
 
 _CSS = b"""\
@@ -153,6 +155,7 @@ class Origin(Service):
         self._number = port
         self._slow = slow
         self._pages = 0
+        self._reports = 0
         root = Resource()
         for path, answer in (
             (b"", self.page),
@@ -166,6 +169,7 @@ class Origin(Service):
             (b"away", self.away),
             (b"redirect", self.redirect),
             (b"static", self.static),
+            (b"report", self.report),
         ):
             leaf: Any = _Leaf(answer)
             root.putChild(path, leaf)
@@ -245,6 +249,12 @@ class Origin(Service):
         call = self._reactor.callLater(seconds, answer)
         request.notifyFinish().addErrback(lambda _: call.cancel())
         return NOT_DONE_YET
+
+    def report(self, request: Any) -> int:
+        self._reports += 1
+        request.setHeader(b"cache-control", b"max-age=10, stale-while-revalidate=60")
+        text = f"{self.title}'s report {self._reports}, which took {_REPORT_SECONDS:g} s\n"
+        return self._later(request, _REPORT_SECONDS, text.encode())
 
     def stream(self, request: Any) -> bytes | int:
         size = _number(request)

@@ -216,6 +216,28 @@ class LeavingTests(Cached):
         await self.until(lambda: len(os.listdir("/proc/self/fd")) <= before, "the files to close")
 
 
+class FullTests(Cached):
+    async def test_a_disk_that_is_too_slow(self):
+        """Nothing is stored, and all who read along get it all the same, each at its own pace."""
+        client = await self.cached()
+        self.store.writer._queue = 500_000
+        slow = await self.client(self.proxied, receive_buffer=65536)
+        slow.stop_reading()
+        client.send(GET)
+        await self.source.request()
+        slow.send(GET)
+        await self.turns()
+        body = os.urandom(16_000_000)
+        self.source.reply(ok(body, FRESH))
+        await client.head()
+        await self.turns()
+        slow.read_again()
+        self.assertEqual((await slow.response()).body, body)
+        await client.exactly(len(body))
+        self.assertEqual(len(self.source.wires), 1)
+        await self.exchange(client, self.source, GET, ok(b"next"))
+
+
 class OriginTests(Cached):
     """Responses of every framing."""
 
