@@ -53,7 +53,7 @@ from txrproxy.errors import ONLY_IF_CACHED, Reason
 from txrproxy.exchange import Exchange
 from txrproxy.fetching import Asked, Fetch
 from txrproxy.http.date import http_date_line
-from txrproxy.http.fields import Fields, make_line
+from txrproxy.http.fields import Fields, Line, make_line
 from txrproxy.http.forward import believed_scheme
 from txrproxy.http.head import RequestHead, ResponseHead
 from txrproxy.playback import Following, Playback
@@ -62,6 +62,8 @@ from txrproxy.routing.plan import Serve
 MAX_ROUNDS = 2  # how often a request waits for another's response before it goes alone
 MAX_COUNTED = 65536  # keys whose uses are counted, or whose responses are known to be for one only
 UNSHARED = 10.0  # seconds for which requests for what was not storable do not wait for each other
+# Why a response is not kept that says nothing of others' requests for the same.
+_OF_REQUEST = frozenset({"authorization", "cookie"})
 
 
 class Caching:
@@ -196,7 +198,7 @@ class Caching:
                 return
             asked.copy, asked.use, asked.fwd = copy, use, use.fwd
         if demand.only_if_cached:
-            self._close(asked)
+            self.close(asked)
             exchange.added = (*exchange.added, self._status(asked))
             exchange.fail(ONLY_IF_CACHED)
         else:
@@ -265,23 +267,27 @@ class Caching:
             return
         now = exchange.site.seconds()
         asked.mark = self._store.mark()
-        if self._collapse and not demand.no_cache and asked.rounds < MAX_ROUNDS:
-            flight = self._flights.get(asked.key)
+        if (
+            not self._collapse
+            or asked.rounds >= MAX_ROUNDS
+            or self._unshared.get(asked.group, 0.0) > now
+            or (demand.conditional and asked.copy is None)  # its 304 would be of use to nobody else
+        ):
+            self._fetch(exchange, asked, self._flights.alone(asked.group))
+            return
+        if not demand.no_cache:
+            flight = self._flights.get(asked.group)
             if flight is not None and (
                 flight.stored is None or self.accepts(exchange, asked, flight.stored)
             ):
-                exchange.upstream = waiting = _Waiting(self, exchange, asked)
+                exchange.upstream = waiting = _Waiting(self, exchange, asked, flight)
                 flight.attach(waiting, now)
-                waiting.flight = flight
                 return
-        if asked.rounds >= MAX_ROUNDS or self._unshared.get(asked.key, 0.0) > now:
-            self._alone(exchange, asked)
-            return
-        flight = self._flights.lead(asked.key)
-        if self._collapse and self._store.shared:
-            waiting_for = _Leasing(self, exchange, asked, flight)
-            exchange.upstream = waiting_for
-            self._store.lease(asked.key, now, True, waiting_for.answered)
+        flight = self._flights.lead(asked.group)
+        if self._store.shared:
+            waits = _Leasing(self, exchange, asked, flight)
+            exchange.upstream = waits
+            self._store.lease(asked.group, now, True, waits.answered)
         else:
             self._fetch(exchange, asked, flight)
 
@@ -298,7 +304,7 @@ class Caching:
         if exchange.head.method == b"HEAD" and asked.copy is not None:
             exchange.watch = partial(self._after_head, asked, exchange.site.wall())
         else:
-            self._close(asked)
+            self.close(asked)
         self._other(exchange)
 
     def _after_head(
@@ -313,39 +319,29 @@ class Caching:
                 self._store.refresh(copy, renewal.stored)
             else:
                 self._store.purge(Purge("key", asked.key), _ignore)
-        self._close(asked)
+        self.close(asked)
 
     def _fetch(
         self, exchange: Exchange, asked: Asked, flight: Flight, condition: bool = True
     ) -> None:
         head = exchange.head
         lines = conditional_lines(asked.copy.stored) if asked.copy and condition else []
-        if lines:
-            kept = [line for line in head.fields.lines if line[0] not in REPLACED]
-            head = _with_fields(head, Fields([*kept, *lines]))
+        if lines or asked.copy is not None:
+            head = _asking(head, lines)
         Fetch(self, exchange, asked, head, flight, bool(lines)).start()
 
     def _renew(self, exchange: Exchange, asked: Asked, copy: Copy, use: Reuse) -> None:
         """Fetch a fresh copy for those who come later."""
-        under_way = self._flights.get(asked.key)
+        under_way = self._flights.get(asked.group)
         if under_way is not None and not under_way.over:
             return
         asked.mark = self._store.mark()
         # What the client reads is closed when it is done with; a body in memory needs no closing.
         asked.copy = copy if copy.body is not None else None
         asked.use, asked.fwd = use, b"stale"
-        flight = self._flights.lead(asked.key)
-        head = exchange.head
+        flight = self._flights.lead(asked.group)
         lines = conditional_lines(copy.stored) if asked.copy is not None else []
-        kept = [line for line in head.fields.lines if line[0] not in REPLACED]
-        fetch = Fetch(
-            self,
-            exchange,
-            asked,
-            _with_fields(head, Fields([*kept, *lines])),
-            flight,
-            bool(lines),
-        )
+        fetch = Fetch(self, exchange, asked, _asking(exchange.head, lines), flight, bool(lines))
         fetch.exchange = None
         if not self._collapse or not self._store.shared:
             fetch.start()
@@ -353,13 +349,13 @@ class Caching:
 
         def leased(lease: int | None) -> None:
             if lease is None:
-                self._close(asked)
+                self.close(asked)
                 flight.refuse()  # another process renews it
             else:
                 flight.lease = lease
                 fetch.start()
 
-        self._store.lease(asked.key, exchange.site.seconds(), False, leased)
+        self._store.lease(asked.group, exchange.site.seconds(), False, leased)
 
     # 3: what comes of it.
 
@@ -375,8 +371,8 @@ class Caching:
         use = asked.use
         if head.status in STALE_ERRORS and use is not None and wall < use.until:
             fetch.drop()
-            fetch.flight.refuse()
-            self._stale(fetch, head.status, use)
+            fetch.flight.refuse(head.status)
+            self._stale(fetch.leave(), asked, head.status)
             return
         exchange = fetch.exchange
         decision = storable(fetch.head, asked.demand, head, self._rules, asked.url, wall)
@@ -390,12 +386,13 @@ class Caching:
             expected = len(content) if ended else (length if length >= 0 else None)
             fill = self._store.fill(stored, expected, asked.mark)
         if fill is None or stored is None:
-            if not decision:
-                self._remember_unshared(asked.key, fetch.site.seconds())
-            self._close(asked)
+            if decision.reason not in _OF_REQUEST and head.status != 304:
+                self._remember_unshared(asked.group, fetch.site.seconds())
+            self.close(asked)
             self._adopted(fetch, head, length, content, ended)
             return
-        self._close(asked)
+        self.close(asked)
+        self._unshared.pop(asked.group, None)
         fetch.stored = stored
         flight = fetch.flight
         if exchange is not None:
@@ -418,8 +415,7 @@ class Caching:
         )
         wall = exchange.site.wall()
         if (
-            fetch.conditional
-            and asked.demand.conditional
+            asked.demand.conditional
             and head.status == 200
             and not_modified(exchange.head.fields, head, wall)
         ):
@@ -442,8 +438,7 @@ class Caching:
             exchange.added = (*exchange.added, self._status(asked))
             fetch.over = True
             if (
-                fetch.conditional
-                and asked.demand.conditional
+                asked.demand.conditional
                 and head.status == 200
                 and not_modified(exchange.head.fields, head, exchange.site.wall())
             ):
@@ -472,6 +467,11 @@ class Caching:
         if exchange is None:
             copy.close()
         else:
+            # A cookie that came with a 304 is not kept: it is for who asked.
+            lines = stored.head.fields.lines
+            for line in head.fields.lines:
+                if line[0] == b"set-cookie" and line not in lines:
+                    exchange.added = (*exchange.added, line)
             if copy.body is None:
                 copy.stored = stored
             else:
@@ -485,9 +485,8 @@ class Caching:
     def _ask_again(self, fetch: Fetch) -> None:
         """A 304 that speaks of nothing that we have: ask without a condition."""
         asked, exchange = fetch.asked, fetch.leave()
-        self._close(asked)
-        asked.copy = None
         if exchange is None:
+            self.close(asked)
             fetch.flight.refuse()
         else:
             self._fetch(exchange, asked, fetch.flight, condition=False)
@@ -495,23 +494,22 @@ class Caching:
     def on_failure(self, fetch: Fetch, reason: Reason) -> None:
         """No backend has answered a fetch."""
         asked, use = fetch.asked, fetch.asked.use
-        fetch.flight.refuse()
-        if use is not None and fetch.site.wall() < use.until:
-            self._stale(fetch, 0, use)
-            return
-        self._close(asked)
+        fetch.flight.refuse(0)
         exchange = fetch.leave()
+        if asked.copy is not None and use is not None and fetch.site.wall() < use.until:
+            self._stale(exchange, asked, 0)
+            return
+        self.close(asked)
         if exchange is not None:
             exchange.cache = b"miss"
             exchange.added = (*exchange.added, self._status(asked))
             exchange.fail(reason)
 
-    def _stale(self, fetch: Fetch, status: int, use: Reuse) -> None:
-        """Better an old answer than none."""
-        asked, exchange = fetch.asked, fetch.leave()
+    def _stale(self, exchange: Exchange | None, asked: Asked, status: int) -> None:
+        """Better an old answer than none. ``status`` is what a backend has said, 0 for nothing."""
         copy = asked.copy
         if exchange is None or copy is None:
-            self._close(asked)
+            self.close(asked)
             return
         wall = exchange.site.wall()
         now = reuse(copy.stored, asked.demand, wall, self._rules)
@@ -538,22 +536,30 @@ class Caching:
 
     def shared(self, exchange: Exchange, asked: Asked, reader: Any) -> None:
         """It does."""
-        self._close(asked)
+        self.close(asked)
         stored: Stored = reader.stored
         exchange.cache = b"collapsed"
         value = forwarded(asked.fwd, collapsed=True, key=asked.key if self._show_key else b"")
         more = b"Cache-Status: %b\r\n" % value
-        known = b"content-length" in stored.head.fields
-        exchange.respond(stored.head, stored.length if known else -1, b"", False, more)
+        head = stored.head
+        known = head.status == 204 or b"content-length" in head.fields
+        exchange.respond(head, stored.length if known else -1, b"", False, more)
         follow = Following(exchange)
         exchange.upstream = follow
         reader.listener = follow
         follow.read(reader)
 
-    def again(self, exchange: Exchange, asked: Asked) -> None:
-        """Nothing came of it: look whether the other's response is there now."""
-        self._close(asked)
+    def again(self, exchange: Exchange, asked: Asked, failure: int | None) -> None:
+        """Nothing came of it: look whether the other's response is there now.
+
+        ``failure`` is what a backend said to the other, if that is a reason to use stale ones.
+        """
         exchange.upstream = None
+        use = asked.use
+        if failure is not None and use is not None and exchange.site.wall() < use.until:
+            self._stale(exchange, asked, failure)
+            return
+        self.close(asked)
         key, rounds = asked.key, asked.rounds + 1
 
         def found(copy: Copy | None) -> None:
@@ -574,7 +580,7 @@ class Caching:
         return make_line(b"Cache-Status", forwarded(asked.fwd, key=key))
 
     @staticmethod
-    def _close(asked: Asked) -> None:
+    def close(asked: Asked) -> None:
         copy, asked.copy = asked.copy, None
         if copy is not None:
             copy.close()
@@ -600,11 +606,11 @@ class Caching:
 class _Waiting:
     """A request that waits for what another one has asked for."""
 
-    def __init__(self, caching: Caching, exchange: Exchange, asked: Asked) -> None:
+    def __init__(self, caching: Caching, exchange: Exchange, asked: Asked, flight: Flight) -> None:
         self._caching = caching
         self._exchange: Exchange | None = exchange
         self._asked = asked
-        self.flight: Flight | None = None
+        self._flight = flight
 
     # Its exchange's side.
 
@@ -617,8 +623,8 @@ class _Waiting:
     def abandon(self) -> None:
         """Its client has left."""
         self._exchange = None
-        if self.flight is not None:
-            self.flight.detach(self)
+        self._flight.detach(self)
+        self._caching.close(self._asked)
 
     # The flight's side.
 
@@ -631,12 +637,16 @@ class _Waiting:
         if exchange is None:
             reader.close()
         else:
-            self._caching.shared(exchange, self._asked, reader)
+            exchange.go_on(lambda exchange: self._caching.shared(exchange, self._asked, reader))
 
     def on_alone(self) -> None:
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
-            exchange.go_on(lambda exchange: self._caching.again(exchange, self._asked))
+            asked, flight = self._asked, self._flight
+            if flight.stored is None and not flight.failed:
+                asked.rounds = MAX_ROUNDS  # it has waited long enough
+            failure = flight.failure
+            exchange.go_on(lambda exchange: self._caching.again(exchange, asked, failure))
 
     def on_data(self) -> None:
         """By then another is its reader's."""
@@ -661,6 +671,7 @@ class _Leasing:
         """Its client has left; who else waits asks anew."""
         self._exchange = None
         self._flight.refuse()
+        self._caching.close(self._asked)
 
     def answered(self, lease: int | None) -> None:
         """The number of the lease, 0 for going on without one; None to look again."""
@@ -670,14 +681,16 @@ class _Leasing:
             flight.refuse()
         elif lease is None:
             flight.refuse()
-            exchange.go_on(lambda exchange: self._caching.again(exchange, self._asked))
+            exchange.go_on(lambda exchange: self._caching.again(exchange, self._asked, None))
         else:
             exchange.go_on(lambda exchange: self._caching.leased(exchange, self._asked, flight))
 
 
-def _with_fields(head: RequestHead, fields: Fields) -> RequestHead:
+def _asking(head: RequestHead, lines: list[Line]) -> RequestHead:
+    """The request for a whole response, with our preconditions in place of the client's."""
+    fields = Fields([*(line for line in head.fields.lines if line[0] not in REPLACED), *lines])
     return RequestHead(
-        head.method,
+        b"GET",
         head.target,
         head.path,
         head.host,

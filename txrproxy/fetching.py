@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.logger import Logger
+
 from txrproxy.cache.collapse import Flight
 from txrproxy.cache.policy import Demand, Reuse
 from txrproxy.cache.reading import Copy
@@ -17,6 +19,8 @@ from txrproxy.errors import INTERNAL, Reason
 from txrproxy.forwarding import Forwarding
 from txrproxy.http.fields import Fields
 from txrproxy.http.head import RequestHead, ResponseHead
+
+_logger = Logger()
 
 
 class Asked:
@@ -38,6 +42,14 @@ class Asked:
         self.fwd = b"uri-miss"
         self.mark = 0
         self.rounds = 0
+
+    @property
+    def group(self) -> bytes:
+        """Those who may wait for each other.
+
+        What is asked with credentials is seldom for others, so nobody without waits for it.
+        """
+        return self.key + b"\nauthorized" if self.demand.authorized else self.key
 
 
 class Fetch(Forwarding):
@@ -96,6 +108,8 @@ class Fetch(Forwarding):
         if not self.flight.wanted:
             self.over = True
             self._drop_upstream()
+            self._settle()
+            self.caching.close(self.asked)
             self.flight.fail()
 
     def leave(self) -> Any:
@@ -123,7 +137,16 @@ class Fetch(Forwarding):
             return
         self.status = head.status
         self._settle()
-        self.caching.on_response(self, head, length, content, ended)
+        exchange = self.exchange
+        try:
+            self.caching.on_response(self, head, length, content, ended)
+        except Exception:
+            _logger.failure("{fetch!r} failed", fetch=self)
+            self.exchange = None
+            self.drop()
+            self.flight.fail()
+            if exchange is not None and not exchange.over:
+                exchange.on_fault()
 
     def on_response_body(self, content: bytes, ended: bool, trailers: Fields) -> None:
         """More of the body that is being filled."""
@@ -164,7 +187,9 @@ class Fetch(Forwarding):
 
     def fail(self, reason: Reason) -> None:
         """There will be no response."""
-        if not self.over:
+        if self.stored is not None:
+            self.cut(reason)
+        elif not self.over:
             self.over = True
             self._settle()
             self.caching.on_failure(self, reason)

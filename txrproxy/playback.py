@@ -174,7 +174,8 @@ class Following:
     def abandon(self) -> None:
         """Nobody is left to send to."""
         self._exchange = None
-        self._reader.close()
+        if self._reader is not None:
+            self._reader.close()
 
     # The flight's side. A leader's own client does not wait for a head, so it is asked nothing.
 

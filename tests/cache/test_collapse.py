@@ -207,6 +207,20 @@ class CollapseTests(StoreTestCase):
         flight.refuse()
         self.assertEqual(client.alone, 1)
 
+    def test_why_there_is_nothing_to_share(self) -> None:
+        flight = self.flights.lead(b"k")
+        self.assertIs(flight.failure, None)
+        flight.refuse(503)
+        self.assertEqual(flight.failure, 503)
+
+    def test_alone(self) -> None:
+        flight = self.flights.alone(b"k")
+        self.assertIs(self.flights.get(b"k"), None)
+        self.share(flight, len(BODY))
+        self.send(flight, BODY)
+        self.assertIsNotNone(flight.end())
+        self.assertEqual(len(self.flights), 0)
+
     def test_not_the_right_one(self) -> None:
         """Another variant than was asked for."""
         flight = self.flights.lead(b"key")

@@ -203,6 +203,13 @@ class AnswerTests(SynchronousTestCase):
         self.assertNotIn(b"x", self.play.ask().fields)
         self.assertNotIn(b"x", self.play.ask().fields)
 
+    def test_a_cookie_of_an_update_is_for_one(self) -> None:
+        for said, kept in ((b"max-age=60", ()), (b"max-age=60, public", (b"s=1",))):
+            self.setUp()
+            self.play.origin(b'ETag: "a"', b"Set-Cookie: s=1", b"Cache-Control: " + said)
+            self.play.ask()
+            self.assertEqual(self.play.ask().fields.all(b"set-cookie"), kept)
+
     def test_an_update_of_tags(self) -> None:
         self.play.origin(b'ETag: "a"', b"Cache-Tag: new")
         self.play.ask()

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 from twisted.internet.defer import Deferred
 
@@ -14,17 +15,19 @@ FRESH = b"Cache-Control: max-age=60"
 class Cached(Scenario):
     def setUp(self):
         super().setUp()
-        self.folder = tempfile.mkdtemp()
+        self.folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder, True)
 
-    async def begin(self, cache="", pool="", memory="1MiB", more="", origins=1, **parts):
+    async def cached(
+        self, cache="", pool="", memory="1MiB", store="", route="", more="", origins=1, **parts
+    ):
         self.origins = [await self.origin(f"origin {n}") for n in range(origins)]
         self.source = self.origins[0]
         self.proxied = await self.proxy(
             *self.origins,
             pool=pool,
-            route=f'cache = {{ store = "main"{cache} }}',
-            more=f'[caches.main]\npath = "{self.folder}/c"\nmemory = "{memory}"\n{more}',
+            route=f'cache = {{ store = "main"{cache} }}\n{route}',
+            more=f'[caches.main]\npath = "{self.folder}/c"\nmemory = "{memory}"\n{store}\n{more}',
             **parts,
         )
         self.store, _ = self.proxied.graph.caches["main"]
@@ -40,13 +43,18 @@ class Cached(Scenario):
         self.assertEqual(before, after)
         return response
 
+    async def settled(self):
+        """Nothing is on its way into the store any more."""
+        flights = self.proxied.graph.caches["main"][1]
+        await self.until(lambda: not flights._flights, "all fills to end")
+
     def status(self, response):
         return response.get(b"cache-status")
 
 
 class HitTests(Cached):
     async def test_miss_then_hit(self):
-        client = await self.begin()
+        client = await self.cached()
         _, first = await self.exchange(client, self.source, GET, ok(b"hello", FRESH))
         self.assertEqual(
             (first.body, self.status(first)), (b"hello", b"txrproxy; fwd=uri-miss; stored")
@@ -60,7 +68,7 @@ class HitTests(Cached):
         self.assertEqual(notes, [b"miss", b"hit"])
 
     async def test_what_is_not_storable_passes(self):
-        client = await self.begin()
+        client = await self.cached()
         for _ in range(2):
             _, response = await self.exchange(
                 client, self.source, GET, ok(b"x", b"Cache-Control: no-store")
@@ -68,7 +76,7 @@ class HitTests(Cached):
             self.assertEqual(self.status(response), b"txrproxy; fwd=uri-miss")
 
     async def test_a_chunked_response_gets_a_length(self):
-        client = await self.begin()
+        client = await self.cached()
         client.send(GET)
         await self.source.request()
         self.source.reply(
@@ -83,7 +91,7 @@ class HitTests(Cached):
         self.assertEqual((response.body, response.get(b"content-length")), (b"hello world", b"11"))
 
     async def test_head_conditional_and_range_from_what_is_stored(self):
-        client = await self.begin()
+        client = await self.cached()
         await self.exchange(client, self.source, GET, ok(b"0123456789", FRESH, b'ETag: "a"'))
         head = await self.hit(client, GET.replace(b"GET", b"HEAD"))
         self.assertEqual((head.status, head.body, head.get(b"content-length")), (200, b"", b"10"))
@@ -96,7 +104,7 @@ class HitTests(Cached):
         self.assertEqual(none.status, 416)
 
     async def test_vary(self):
-        client = await self.begin()
+        client = await self.cached()
         for language in (b"de", b"en"):
             asked = GET[:-2] + b"Accept-Language: %b\r\n\r\n" % language
             await self.exchange(
@@ -107,10 +115,10 @@ class HitTests(Cached):
             self.assertEqual((await self.hit(client, asked)).body, language)
 
     async def test_from_disk(self):
-        client = await self.begin(memory="1KiB")
+        client = await self.cached(memory="1KiB")
         body = os.urandom(700_000)
         await self.exchange(client, self.source, GET, ok(body, FRESH))
-        await self.until(lambda: any(f for _, _, f in os.walk(self.folder + "/c")), "a file")
+        await self.until(lambda: any(f for _, _, f in os.walk(self.folder / "c")), "a file")
         for _ in range(3):
             response = await self.hit(client)
             self.assertEqual(response.body, body)
@@ -119,7 +127,7 @@ class HitTests(Cached):
         self.assertIn(body[5:7], part.body)
 
     async def test_tags_are_not_for_clients_and_purge(self):
-        client = await self.begin()
+        client = await self.cached()
         _, response = await self.exchange(
             client, self.source, GET, ok(b"x", FRESH, b"Surrogate-Key: a b", b"Cache-Tag: c")
         )
@@ -133,7 +141,7 @@ class HitTests(Cached):
         self.assertEqual((await purged).count, 1)
 
     async def test_an_unsafe_method_invalidates(self):
-        client = await self.begin()
+        client = await self.cached()
         await self.exchange(client, self.source, GET, ok(b"x", FRESH))
         await self.hit(client)
         post = b"POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0\r\n\r\n"
@@ -142,12 +150,12 @@ class HitTests(Cached):
         await self.exchange(client, self.source, GET, ok(b"y", FRESH))
 
     async def test_only_if_cached(self):
-        client = await self.begin()
+        client = await self.cached()
         response = await self.hit(client, GET[:-2] + b"Cache-Control: only-if-cached\r\n\r\n")
         self.assertEqual((response.status, self.proxied.log.reasons), (504, [b"only_if_cached"]))
 
     async def test_min_uses(self):
-        client = await self.begin(cache=", min_uses = 2")
+        client = await self.cached(cache=", min_uses = 2")
         for expected in (b"txrproxy; fwd=uri-miss", b"txrproxy; fwd=uri-miss; stored"):
             _, response = await self.exchange(client, self.source, GET, ok(b"x", FRESH))
             self.assertEqual(self.status(response), expected)
@@ -158,7 +166,7 @@ class ValidationTests(Cached):
     STALE = b"Cache-Control: max-age=0"
 
     async def test_304_keeps_it(self):
-        client = await self.begin()
+        client = await self.cached()
         await self.exchange(client, self.source, GET, ok(b"body", self.STALE, b'ETag: "a"'))
         client.send(GET)
         seen = await self.source.request()
@@ -170,14 +178,14 @@ class ValidationTests(Cached):
         self.assertEqual((await self.hit(client)).body, b"body")
 
     async def test_200_replaces_it(self):
-        client = await self.begin()
+        client = await self.cached()
         await self.exchange(client, self.source, GET, ok(b"old", self.STALE, b'ETag: "a"'))
         _, response = await self.exchange(client, self.source, GET, ok(b"new", FRESH))
         self.assertEqual(self.status(response), b"txrproxy; fwd=stale; stored")
         self.assertEqual((await self.hit(client)).body, b"new")
 
     async def test_stale_if_error(self):
-        client = await self.begin(cache=', stale_if_error = "1h"')
+        client = await self.cached(cache=', stale_if_error = "1h"')
         await self.exchange(
             client, self.source, GET, ok(b"old", self.STALE + b", stale-if-error=60", b'ETag: "a"')
         )
@@ -201,7 +209,7 @@ class ValidationTests(Cached):
             self.assertIn(b"detail=stale-if-error", self.status(response))
 
     async def test_stale_while_revalidate(self):
-        client = await self.begin()
+        client = await self.cached()
         stale = self.STALE + b", stale-while-revalidate=60"
         await self.exchange(client, self.source, GET, ok(b"old", stale, b'ETag: "a"'))
         client.send(GET)
@@ -210,11 +218,11 @@ class ValidationTests(Cached):
         seen = await self.source.request()
         self.assertEqual(seen.get(b"if-none-match"), b'"a"')
         self.source.reply(ok(b"new", FRESH))
-        await self.until(lambda: not self.proxied.graph.caches["main"][1]._flights, "the fill")
+        await self.settled()
         self.assertEqual((await self.hit(client)).body, b"new")
 
     async def test_the_clients_own_condition_is_answered_here(self):
-        client = await self.begin()
+        client = await self.cached()
         await self.exchange(client, self.source, GET, ok(b"body", self.STALE, b'ETag: "a"'))
         client.send(GET[:-2] + b'If-None-Match: "a"\r\n\r\n')
         await self.source.request()
@@ -224,7 +232,7 @@ class ValidationTests(Cached):
 
 class CollapseTests(Cached):
     async def test_many_misses_one_request(self):
-        client = await self.begin()
+        client = await self.cached()
         clients = [client, *[await self.client(self.proxied) for _ in range(30)]]
         for each in clients:
             each.send(GET)
@@ -241,7 +249,7 @@ class CollapseTests(Cached):
         self.assertEqual(sorted(set(notes)), [b"collapsed", b"miss"])
 
     async def test_what_is_for_one_is_not_waited_for_again(self):
-        client = await self.begin()
+        client = await self.cached()
         second = await self.client(self.proxied)
         client.send(GET)
         await self.source.request()
@@ -256,7 +264,7 @@ class CollapseTests(Cached):
         self.assertEqual((await second.response()).body, b"yours")
 
     async def test_the_first_client_leaves_and_the_others_do_not_notice(self):
-        client = await self.begin()
+        client = await self.cached()
         second = await self.client(self.proxied)
         client.send(GET)
         await self.source.request()
@@ -269,14 +277,14 @@ class CollapseTests(Cached):
         self.assertEqual(len(self.source.wires), 1)
 
     async def test_nobody_is_left(self):
-        client = await self.begin()
+        client = await self.cached()
         client.send(GET)
         await self.source.request()
         client.transport.abortConnection()
         await self.source.wire.ended()
 
     async def test_a_body_cut_short_is_not_stored(self):
-        client = await self.begin()
+        client = await self.cached()
         second = await self.client(self.proxied)
         client.send(GET)
         await self.source.request()
@@ -293,7 +301,7 @@ class CollapseTests(Cached):
         await self.exchange(third, self.source, GET, ok(b"whole body", FRESH))
 
     async def test_a_slow_reader_does_not_slow_the_others(self):
-        client = await self.begin()
+        client = await self.cached()
         slow = await self.client(self.proxied, receive_buffer=256 * 1024)
         slow.transport.pauseProducing()
         slow.send(GET)

@@ -155,6 +155,7 @@ class Flight:
         "broken",
         "complete",
         "failed",
+        "failure",
         "key",
         "lease",
         "length",
@@ -171,6 +172,7 @@ class Flight:
         self.length = 0
         self.complete = False
         self.failed = False
+        self.failure: int | None = None
         self.broken = False  # what was written can not be read back
         self.reading = 0  # jobs that use the spool
         self._flights = flights
@@ -215,9 +217,14 @@ class Flight:
             self._flights.queue.stop(wait)
             self._join(waiter)
 
-    def refuse(self) -> None:
-        """The response is for the leader alone, or none came: the others ask for themselves."""
+    def refuse(self, failure: int | None = None) -> None:
+        """The response is for the leader alone, or none came: the others ask for themselves.
+
+        ``failure`` is the status with which a backend failed, 0 if it gave no answer. The others
+        can read it: it may be a reason to do with something stale.
+        """
         self.failed = True
+        self.failure = failure
         self._flights.remove(self)
         waiting, self._waiting = self._waiting, {}
         for waiter, wait in waiting.items():
@@ -464,6 +471,10 @@ class Flights:
         """Begin one, which those who come now may attach to. Its leader asks the origin."""
         flight = self._flights[key] = Flight(self, key, self._mark())
         return flight
+
+    def alone(self, key: bytes) -> Flight:
+        """One that nobody may attach to."""
+        return Flight(self, key, self._mark())
 
     def remove(self, flight: Flight) -> None:
         """Nobody can find it from now on: what it led to is stored, or will not be."""

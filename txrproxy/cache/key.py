@@ -5,11 +5,13 @@ the responses of one key, the fields that Vary names tell variants apart (RFC 91
 4.1).
 
 What a client can change without changing the key must not change the response, or one client could
-choose what others get. So two addresses share a key only where no origin can tell them apart: the
-case of the host and of the digits of an escape, the default port of the scheme. Nothing is decoded,
-sorted or dropped; the port and the scheme always count, because both reach the origin. A key also
+choose what others get. So two addresses share a key only where an origin is told the same of both.
+Nothing is decoded, sorted or dropped, nor even brought to one case: an origin that does not take
+``A.Example`` or ``%2f`` for what they are equivalent to would answer with an error, which all would
+get from then on. The port and the scheme always count, because both reach the origin. A key also
 holds the name of its route and the parts that it is made of: routes with other backends or other
-rules may answer the same address, and a store outlives a configuration.
+rules may answer the same address, and a store outlives a configuration. What is invalidated or
+purged by its URL is all that is equivalent (:func:`absolute_url`).
 
 Behind a trusted proxy an origin also hears what that says of the request (X-Forwarded-Host,
 X-Forwarded-Proto and their like), so that this counts as well; from everyone else those fields are
@@ -103,12 +105,12 @@ class KeyMaker:
         if trusted:
             base = _told(fields) + base
         if self._whole:
-            return base + (target if b"%" not in target else normal_target(target))
+            return base + target
         return base + self._rest(target, fields)
 
     def _base(self, scheme: bytes, authority: bytes) -> bytes:
         # "*" is no host.
-        host = normal_authority(scheme, authority) if self._host else b"*"
+        host = authority if self._host else b"*"
         base = b"%b%b://%b" % (self._prefix, scheme, host)
         if len(self._bases) >= _MEMO_HOSTS:
             self._bases.clear()
@@ -116,7 +118,7 @@ class KeyMaker:
         return base
 
     def _rest(self, target: bytes, fields: Fields) -> bytes:
-        path, mark, query = normal_target(target).partition(b"?")
+        path, mark, query = target.partition(b"?")
         lines = [(path if self._path else b"*") + (mark + query if self._query else b"")]
         lines += [normal_field(name, fields.all(name)) or b"-" for name in self._headers]
         if self._cookies:

@@ -445,10 +445,15 @@ class Store:
             self.memory.remove(stored.key)
 
     def _settled(self, stored: Stored) -> None:
-        """The disk has it now: what was read from there before is not to stay in memory."""
+        """The disk has it now: what was read from there before is not to stay in memory.
+
+        What is newer does: it was validated while this one was being written.
+        """
         self._changes += 1
         copy = self._recalled(stored)
-        if copy is not None and copy.stored is not stored:
+        if copy is None or copy.stored is stored:
+            return
+        if copy.stored.responded <= stored.responded:
             self._forget(stored)
 
     def _purge_memory(self, purge: Purge) -> None:

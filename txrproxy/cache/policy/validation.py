@@ -129,10 +129,14 @@ def refreshed(
     It may not stay if the newer head forbids that, or makes selection depend on more fields.
     """
     directives = response_directives(response.fields, rules.targeted)
+    dropped = _NOT_UPDATED
+    if not (directives.public or directives.s_maxage or directives.targeted):
+        # A session that goes on, as a rule, of who happened to ask.
+        dropped |= {b"set-cookie"}
     update = [
         line
         for line in kept_lines(response, directives.withheld, responded)
-        if line[0] not in _NOT_UPDATED
+        if line[0] not in dropped
     ]
     names = {line[0] for line in update} | directives.withheld
     old = stored.head
