@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+import txrproxy
 from tests.config.samples import MINIMAL
 from tests.tls.authority import authority
 from txrproxy import __version__
@@ -171,3 +175,64 @@ class CommandLine(SynchronousTestCase):
         with self.assertRaises(SystemExit) as caught:
             main([])
         self.assertEqual(caught.exception.code, 2)
+
+    def test_version_for_programs(self) -> None:
+        self.assertEqual(main(["version", "--json"]), 0)
+        self.assertEqual(json.loads(self.out.getvalue()), {"version": __version__})
+
+    def test_check_for_programs(self) -> None:
+        self.file = Path(self.mktemp())
+        self.file.write_text(MINIMAL + "[policies.p]\n")
+        self.assertEqual(main(["check", str(self.file), "--json"]), 0)
+        found = json.loads(self.out.getvalue())
+        self.assertEqual((found["ok"], found["problems"], found["tests"]), (True, [], 0))
+        self.assertEqual(
+            (found["warnings"][0]["key"], found["warnings"][0]["line"]), ("policies.p", 9)
+        )
+        self.out.truncate(0)
+        self.out.seek(0)
+        self.file.write_text(MINIMAL + "x = 1")
+        self.assertEqual(main(["check", str(self.file), "--json"]), 1)
+        found = json.loads(self.out.getvalue())
+        self.assertEqual((found["ok"], [one["line"] for one in found["problems"]]), (False, [9]))
+        self.assertEqual(self.err.getvalue(), "")
+
+    def test_tests_of_the_file(self) -> None:
+        test = '[[tests]]\nrequest = { url = "http://a/" }\nexpect = '
+        self.assertEqual(self.check(f'{MINIMAL}{test}{{ route = "all" }}\n'), 0)
+        self.assertTrue(self.out.getvalue().endswith("\n\ntests\n  1 passed\n"))
+        self.assertEqual(self.check(f"{MINIMAL}{test}{{ status = 404 }}\n"), 1)
+        self.assertEqual(
+            self.err.getvalue(),
+            f"{self.file}:11: tests[0].expect.status: GET http://a/: it is sent to pool "
+            '"app", expected 404\n\n1 problem.\n',
+        )
+
+    def test_nobody_reads_on(self) -> None:
+        """As with `| head`: no traceback."""
+        reader, writer = os.pipe()
+        os.close(reader)
+        with open(writer, "wb") as closed:
+            found = subprocess.run(
+                [sys.executable, "-m", "txrproxy.cli", "version"],
+                stdout=closed,
+                stderr=subprocess.PIPE,
+                check=False,
+                env={**os.environ, "PYTHONPATH": str(Path(txrproxy.__file__).parents[1])},
+            )
+        self.assertEqual((found.returncode, found.stderr), (1, b""))
+
+    def test_starts_quickly(self) -> None:
+        """What a command does not need is not imported; the version needs nothing."""
+        code = (
+            "import sys; from txrproxy.cli import main; main(['version']);"
+            "print([n for n in sys.modules if n.split('.')[0] in ('twisted', 'attr', 'cattrs')])"
+        )
+        found = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONPATH": str(Path(txrproxy.__file__).parents[1])},
+        )
+        self.assertEqual(found.stdout.splitlines()[1], "[]")

@@ -45,6 +45,29 @@ class RunningTests(ProcessCase):
         self.assertEqual((status, json.loads(out)["ok"]), (1, False))
         self.assertIn("refused: ", command("status", *where)[1])
 
+        self.write()
+        good = self.config.read_text()
+        test = '[[tests]]\nrequest = { url = "http://a/no-such-path" }\nexpect = '
+        self.config.write_text(f"{good}\n{test}{{ status = 418 }}\n")
+        status, _, err = command("reload", *where)
+        self.assertEqual(status, 1)
+        self.assertIn("tests[0].expect.status: GET http://a/no-such-path: ", err)
+        self.config.write_text(f"{good}\n{test}{{ cacheable = false }}\n")
+        self.assertEqual(command("reload", *where)[0], 0)
+
+        _, out, _ = command("pools", "ls", *where, "--json")
+        (pool,) = json.loads(out)["pools"]
+        (backend,) = pool["backends"]
+        change = ("app", backend["name"], *where)
+        self.assertEqual(command("pools", "drain", *change)[0], 0)
+        self.assertIn("  drain  ", command("pools", "ls", *where)[1])
+        _, out, _ = command("explain", "GET", "http://a/no-such", "-c", str(self.config))
+        self.assertIn(f"{backend['name']}  drain, weight 1, no candidate", out)
+        self.assertEqual(command("pools", "up", *change)[0], 0)
+        status, _, err = command("pools", "up", "app", "gone", *where)
+        self.assertEqual(status, 1)
+        self.assertIn("gone", err)
+
         self.assertEqual(command("stop", *where), (0, "stopped\n", ""))
         self.assertEqual(self.proxy.process.wait(30), 0)
         self.assertEqual(command("stop", *where)[0], 3)

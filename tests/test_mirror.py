@@ -16,6 +16,9 @@ TESTS = Path(__file__).parent
 COVERED_BY = {
     "actions.py": "scenarios/test_forwarding.py",
     "caching.py": "scenarios/test_caching.py",
+    "commands/asking.py": "test_control.py",
+    "commands/checking.py": "test_cli.py",
+    "commands/running.py": "test_control.py",
     "config/build.py": "scenarios/test_forwarding.py",
     "config/policies.py": "scenarios/test_guards.py",
     "exchange.py": "scenarios/test_forwarding.py",

@@ -21,9 +21,11 @@ the same rank. ``tests/test_layers.py`` reads this table and fails on an import 
     5  health                               active checks of backends
     6  config                               TOML to schema; schema to live objects (build, backends)
     7  demo demo_websocket                  the origins of the demonstration
+    6  table                                tables for a terminal
     7  control                              what the command asks a proxy that runs
-    7  cache_cli                            its commands for caches
-    8  cli                                  the txrproxy command
+    7  explain                              what becomes of a request, without sending it
+    8  commands cache_cli                   the commands of txrproxy, by concern
+    9  cli                                  the txrproxy command: puts them together
     8  service                              twistd
 
 Ranks 0 to 2 decide: they import no Twisted and read no clock; time is an argument.

@@ -284,10 +284,10 @@ class Caching:
                 flight.attach(waiting, now)
                 return
         flight = self._flights.lead(asked.group)
-        if self._store.shared:
-            waits = _Leasing(self, exchange, asked, flight)
-            exchange.upstream = waits
-            self._store.lease(asked.group, now, True, waits.answered)
+        if self._collapse and self._store.shared:
+            waiting_for = _Leasing(self, exchange, asked, flight)
+            exchange.upstream = waiting_for
+            self._store.lease(asked.group, now, True, waiting_for.answered)
         else:
             self._fetch(exchange, asked, flight)
 

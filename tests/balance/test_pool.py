@@ -252,6 +252,24 @@ class PriorityTests(PoolCase):
         self.down(self.upper[3])
         self.assertEqual((self.chosen(), self.pool.panicking), ({None}, False))
 
+    def test_much_at_once(self) -> None:
+        """Nobody chooses among many times what is about to change again."""
+        settled: list[int] = []
+
+        class Counted:
+            def update(self, candidates: Collection[Backend]) -> None:
+                settled.append(len(candidates))
+
+            def select(self, *_: object) -> Backend | None:
+                return None
+
+        backends = named(b"a", b"b", b"c")
+        pool = Pool(b"app", backends, lambda backends: Counted())
+        with pool.at_once(0.0):
+            for backend in backends[:2]:
+                pool.set_state(backend, State.DOWN, 0.0)
+        self.assertEqual(settled, [3, 1])
+
 
 class EjectionTests(PoolCase):
     def setUp(self) -> None:

@@ -14,7 +14,6 @@ ROUTE = '[[routes]]\nname = "b"\npool = "app"\n'
 # For each row of the table: a use of it, and the place that is named.
 USES = {
     "admin": ("[admin]", "admin"),
-    "tests.*": ('[[tests]]\nrequest = { url = "http://a/" }\nexpect = {}', "tests[0]"),
 }
 
 PASSES = """

@@ -257,6 +257,15 @@ class Errors(SynchronousTestCase):
                 [problem.split(" ", 1)[1] for problem in found], [f"policies.p.{expected}"]
             )
 
+    def test_requests_of_tests(self) -> None:
+        for key, expected in (
+            ('listener = "htp"', 'listener: unknown listener "htp"; did you mean "http"?'),
+            ('client = "10.0.0.0/8"', "client: a client has one address"),
+        ):
+            test = f'[[tests]]\nrequest = {{ url = "http://a/", {key} }}\nexpect = {{}}\n'
+            found = problems(MINIMAL + test)
+            self.assertEqual(found, [f":10: tests[0].request.{expected}"])
+
     def test_words_of_tests(self) -> None:
         for expect, expected in TESTS:
             text = (

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.config.samples import MINIMAL
 from tests.waf import own
 from tests.waf.test_pool import Reactor
-from txrproxy import cli
+from txrproxy.commands.checking import summary
 from txrproxy.config import waf
 from txrproxy.config.build import build
 from txrproxy.config.problems import ConfigErrors
@@ -50,7 +50,7 @@ class CheckTests(Written):
             row[2],
             "^OWASP CRS 9.8.7, own.conf, [0-9]+ rules, paranoia 1, threshold 5, without 101$",
         )
-        self.assertIn("OWASP CRS 9.8.7", cli.summary(config))
+        self.assertIn("OWASP CRS 9.8.7", summary(config))
 
     def test_no_engine(self) -> None:
         self.patch(waf, "find_spec", lambda name: None)
@@ -96,7 +96,7 @@ class CheckTests(Written):
     def test_off_needs_nothing(self) -> None:
         config = self.load('[policies.p.waf]\nmode = "off"\nrules = ["gone.conf"]\n')
         self.assertEqual([*waf.summary(config)], [])
-        self.assertNotIn("firewall", cli.summary(config))
+        self.assertNotIn("firewall", summary(config))
 
     def test_cached_responses(self) -> None:
         cache = '[caches.c]\n[[routes]]\nname = "b"\npool = "app"\ncache = { store = "c" }\n'

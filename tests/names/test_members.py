@@ -92,6 +92,13 @@ class MembersTests(SynchronousTestCase):
         self.members.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_assumed(self):
+        """Members without a look-up."""
+        self.members.assume(lambda name: [target("192.0.2.1", 8080)] if name == "app" else [])
+        self.assertEqual(self.names(), ["192.0.2.1:8080", "static"])
+        self.assertIsNone(self.name.asked)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_nothing_changes_without_news(self):
         self.members.start()
         self.say("10.0.0.1")

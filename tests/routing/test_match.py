@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,6 +14,7 @@ from txrproxy.routing.match import (
     Conditions,
     Networks,
     Pattern,
+    Refusal,
     compile_regex,
     host_pattern,
     path_pattern,
@@ -218,3 +220,79 @@ class ConditionsTests(SynchronousTestCase):
             self.assertEqual(conditions.wildcard(b"/a", b"//a"), b"a")
             self.assertEqual(conditions.wildcard(b"/", b"/"), b"")
             self.assertEqual(conditions.wildcard(b"*", b"*"), b"")
+
+
+def why_not(conditions: Conditions, **given: Any) -> Refusal | None:
+    asked = {"host": b"a", "path": b"/", "method": b"GET", "fields": {}, "query": None}
+    asked |= {"client": "192.0.2.1", "identity": None} | given
+    fields: dict[bytes, list[bytes]] = asked["fields"]
+    return conditions.why_not(
+        asked["host"],
+        asked["path"],
+        asked["method"],
+        lambda name: fields.get(name, ()),
+        asked["query"],
+        asked["client"],
+        asked["identity"],
+    )
+
+
+class WhyNotTests(SynchronousTestCase):
+    def test_nothing_refuses(self) -> None:
+        self.assertIsNone(why_not(Conditions()))
+        conditions = Conditions(
+            [b"a"],
+            [b"/*"],
+            methods=frozenset({b"GET"}),
+            fields=[(b"x", frozenset({b"1"}))],
+            query=[(b"q", frozenset({b"1"}))],
+            path_regex="^/",
+            clients=[ip_network("192.0.2.0/24")],
+            client_cert=[("subject", frozenset({"CN=alice"}))],
+        )
+        found = why_not(conditions, fields={b"x": [b"1"]}, query=b"q=1", identity=Holder())
+        self.assertIsNone(found)
+
+    def test_texts(self) -> None:
+        clients = [ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")]
+        for conditions, given, expected in (
+            (Conditions([b"b.a", b"*.a"]), {}, "host is 'a', not b.a | *.a"),
+            (Conditions([b"*"], [b"/b", b"/c/*"]), {}, "path is '/', not /b | /c/*"),
+            (Conditions(path_regex="^/b"), {}, "path is '/', not a match of '^/b'"),
+            (
+                Conditions(methods=frozenset({b"PUT", b"POST"})),
+                {},
+                "method is 'GET', not POST | PUT",
+            ),
+            (
+                Conditions(clients=clients),
+                {},
+                "client is 192.0.2.1, not 10.0.0.0/8 | 2001:db8::/32",
+            ),
+            (
+                Conditions(client_cert=[("san", frozenset({"DNS:b"}))]),
+                {},
+                "client_cert san is absent, not DNS:b",
+            ),
+            (
+                Conditions(client_cert=[("san", frozenset({"DNS:b"}))]),
+                {"identity": Holder()},
+                "client_cert san is DNS:a | IP:::1, not DNS:b",
+            ),
+            (
+                Conditions(fields=[(b"x", frozenset({b"1"}))]),
+                {},
+                "header x is absent, not 1",
+            ),
+            (
+                Conditions(fields=[(b"x", frozenset({b"1", b"2"}))]),
+                {"fields": {b"x": [b"3", b"4"]}},
+                "header x is '3', '4', not 1 | 2",
+            ),
+            (
+                Conditions(query=[(b"q", frozenset({b"1"}))]),
+                {"query": b"q=2"},
+                "query q is '2', not 1",
+            ),
+        ):
+            self.assertEqual(str(why_not(conditions, **given)), expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import ip_network
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,6 +39,23 @@ conditions = st.builds(
     path_regex=st.sampled_from([None, None, "b", "^/a", "/$"]),
 )
 
+VALUES = [b"1", b"2"]
+FIELDS = st.dictionaries(
+    st.sampled_from([b"x", b"y"]), st.lists(st.sampled_from(VALUES), max_size=2), max_size=2
+)
+QUERIES = st.sampled_from([None, b"", b"q=1", b"q=2&q=1", b"q", b"%71=%31"])
+picky = st.builds(
+    Conditions,
+    st.lists(st.sampled_from(HOST_PATTERNS), max_size=2),
+    st.lists(st.sampled_from(PATH_PATTERNS), max_size=2),
+    methods=st.sampled_from([None, GET]),
+    path_regex=st.sampled_from([None, "b"]),
+    fields=st.sampled_from([(), [(b"x", frozenset(VALUES))], [(b"x", frozenset([b"1"]))]]),
+    query=st.sampled_from([(), [(b"q", frozenset([b"1"]))]]),
+    clients=st.sampled_from([(), [ip_network("10.0.0.0/8")], [ip_network("::1/128")]]),
+    client_cert=st.sampled_from([(), (), [("san", frozenset(["DNS:a"]))]]),
+)
+
 
 def fits(pattern: Pattern, text: bytes, ends: bool) -> bool:
     if not pattern.wild:
@@ -70,6 +88,28 @@ class TreeTests(SynchronousTestCase):
                         expected = scan(routes, host, path, method)
                         self.assertEqual(find(tree, host, path, method), expected)
                         self.assertNotIn(expected, dead)
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.lists(picky, max_size=6), st.data())
+    def test_reasons_agree(self, routes: list[Conditions], data: st.DataObject) -> None:
+        """What explains to people is what decides."""
+        tree = numbered(*routes)
+        fields = data.draw(FIELDS)
+        asked = (
+            data.draw(st.sampled_from(HOSTS)),
+            data.draw(st.sampled_from(PATHS)),
+            data.draw(st.sampled_from([b"GET", b"POST"])),
+            lambda name: fields.get(name, ()),
+            data.draw(QUERIES),
+            data.draw(st.sampled_from(["10.0.0.1", "192.0.2.1", "::1", "unknown"])),
+        )
+        reasons = list(tree.reasons(*asked))
+        found = tree.find(*asked)
+        refusing = [number for number, refusal in reasons if refusal is not None]
+        self.assertEqual(
+            [n for n, refusal in reasons if refusal is None], [found][: found is not None]
+        )
+        self.assertEqual(refusing, list(range(len(routes) if found is None else found)))
 
     def test_empty(self) -> None:
         self.assertIsNone(find(numbered(), b"a.com", b"/"))

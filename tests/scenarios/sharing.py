@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -36,15 +37,15 @@ pool = "app"
 """
 
 
-def owner(client: int, server: int) -> int | None:
+def owner(local: int, remote: int, guesses: Iterable[int] = ()) -> int | None:
     """The process that has the end of a connection with this local and remote port."""
-    ports = re.compile(rf"^ *\d+: 0100007F:{client:04X} 0100007F:{server:04X} ", re.M)
+    ports = re.compile(rf"^ *\d+: 0100007F:{local:04X} 0100007F:{remote:04X} ", re.M)
     with open("/proc/net/tcp", encoding="ascii") as table:
         found = ports.search(text := table.read())
     if found is None:
         return None
     inode = text[found.start() : text.index("\n", found.start())].split()[9]
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    for pid in (*map(str, guesses), *filter(str.isdigit, os.listdir("/proc"))):
         with suppress(OSError):
             for fd in os.listdir(f"/proc/{pid}/fd"):
                 with suppress(OSError):
@@ -118,11 +119,11 @@ class Lane:
         self._port = port
         self.pid = 0
 
-    def find(self) -> int:
+    def find(self, guesses: Iterable[int]) -> int:
         client = self._link.getsockname()[1]
         found: list[int | None] = []
         self.ask()  # who has answered has accepted
-        wait_until(lambda: found.append(owner(self._port, client)) or found[-1])  # type: ignore[func-returns-value]
+        wait_until(lambda: found.append(owner(self._port, client, guesses)) or found[-1])  # type: ignore[func-returns-value]
         self.pid = found[-1] or 0
         return self.pid
 
@@ -199,8 +200,10 @@ class SharingScenario(ProcessCase):
         def connected() -> bool:
             lane = Lane(self.port)
             self.addCleanup(lane.close)
-            if lane.find() in wanted:
-                found.setdefault(lane.pid, lane)
+            if lane.find(wanted) in wanted - found.keys():
+                found[lane.pid] = lane
+            else:
+                lane.close()
             return found.keys() == wanted
 
         wait_until(connected)

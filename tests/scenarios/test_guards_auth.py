@@ -18,6 +18,7 @@ from tests.scenarios.harness import EMPTY_OK, GET, Refusing, Scenario, ok
 from tests.scenarios.test_guards import get
 from txrproxy import caching
 from txrproxy.cache import policy as caching_policy
+from txrproxy.config.policies import Policies
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.guards import passwords
 
@@ -50,7 +51,7 @@ class Base(Scenario):
             calls.append(lambda: maybeDeferred(function, *args).chainDeferred(waiting))
             return waiting
 
-        self.patch(passwords.Passwords.__init__, "__kwdefaults__", {"in_thread": in_thread})
+        self.patch(Policies, "_in_thread", lambda _, function: in_thread(function))
         return calls
 
 

@@ -137,6 +137,8 @@ class WantedTests(SharingScenario):
         self.only_b()
         pid = self.ask("upgrade")["pid"]
         self.addCleanup(end, pid)
+        for lane in self.lanes:
+            lane.close()
         self.proxy.process.wait(30)
         self.connect()
         self.only_b()
@@ -204,15 +206,40 @@ class LimitTests(SharingScenario):
         self.assertIn(self.a.served + self.b.served, range(990, 1011))
         self.assertGreater(min(counts), 0)
 
+    def hold(self, lane):
+        """Let a request be under way, and no other."""
+        wait_until(lambda: lane.ask() != b"429")
+        self.a.mood = self.b.mood = "mute"
+        served = self.a.served + self.b.served
+        lane.send()
+        wait_until(lambda: self.a.served + self.b.served > served)
+
     def test_requests_at_a_time(self):
         """What a worker held that was killed is given back."""
         self.write(policy='connection_limit = { key = "client_ip", limit = 1 }')
         self.start()
         one, other = self.connect()
-        self.a.mood = self.b.mood = "mute"
-        one.send()
-        wait_until(lambda: other.ask() == b"429")
+        self.hold(one)
+        self.assertEqual(other.ask(), b"429")
         os.kill(one.pid, signal.SIGKILL)
         self.a.mood = self.b.mood = "well"
         self.proxy.wait_for("serves")
         self.assertIn(other.ask(), {b"a", b"b"})
+
+    def test_a_worker_that_leaves_counts_on(self):
+        """Until what it has is done; who takes its place has a place of its own to count."""
+        self.write(policy='connection_limit = { key = "client_ip", limit = 1 }')
+        self.start()
+        one, other = self.connect()
+        self.hold(one)
+        self.assertEqual(other.ask(), b"429")
+        os.kill(one.pid, signal.SIGTERM)
+        self.proxy.wait_for("serves")
+        self.lanes = [other]
+        for lane in self.connect():
+            self.assertEqual(lane.ask(), b"429")
+        self.a.go_on.set()
+        self.b.go_on.set()
+        self.assertIn(one.receive(), {b"a", b"b"})
+        for lane in self.lanes:
+            wait_until(lambda lane=lane: lane.ask() != b"429")

@@ -17,7 +17,8 @@ is to call :meth:`Pool.tick` then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from txrproxy.balance.backend import Backend, State
@@ -82,6 +83,7 @@ class Pool:
     __slots__ = (
         "_aliases",
         "_due",
+        "_held",
         "_learn_failure",
         "_make_policy",
         "_policy",
@@ -134,6 +136,7 @@ class Pool:
         self._aliases = frozenset(aliases)
         self._wake = wake
         self._wake_at = NEVER
+        self._held = False  # much is about to change
         self.listeners = [tell]
         self._due: list[Backend] = []
         self._make_policy = policy
@@ -195,6 +198,8 @@ class Pool:
 
     def refresh(self, now: float) -> None:
         """Settle the candidates anew, after anything about a backend has changed."""
+        if self._held:
+            return
         candidates, panicking = self._settle()
         if panicking is not self.panicking:
             self.panicking = panicking
@@ -209,6 +214,16 @@ class Pool:
         until = [b.ejected_until for b in ejected if now < b.ejected_until]
         if until:
             self._wake_in(min(until) - now, now)
+
+    @contextmanager
+    def at_once(self, now: float) -> Iterator[None]:
+        """Whatever changes, the candidates are settled when it is over, and once."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+            self.refresh(now)
 
     @property
     def crowded(self) -> bool:

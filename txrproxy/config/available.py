@@ -32,10 +32,7 @@ class Later:
     when: Callable[[Any], bool] | None = None
 
 
-NOT_YET = (
-    Later("admin"),
-    Later("tests.*"),
-)
+NOT_YET = (Later("admin"),)
 
 _NO_DEFAULT = object()
 

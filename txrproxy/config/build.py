@@ -91,6 +91,11 @@ class Graph(Backends):
 
         return ReverseProxyResource.of_tree(self._tree, self._reactor, self._shared)
 
+    @property
+    def routes(self) -> tuple[tuple[Conditions, Plan], ...]:
+        """What each route asks of a request, and how it is served; in the order of the file."""
+        return self._tree.routes
+
     def start(self) -> None:
         """Begin what goes on by itself: following files, names, health checks."""
         self.policies.start()
@@ -349,17 +354,11 @@ class _Builder(PoolBuilder):
         if cache is None:
             return serve
         store, flights = self.caches[cache.store]
-        rules = Rules(
-            default_ttl=cache.default_ttl,
-            stale_while_revalidate=cache.stale_while_revalidate,
-            stale_if_error=cache.stale_if_error,
-        )
-        keys = KeyMaker([str(part) for part in cache.key], route.name.encode())
         caching = Caching(
             store,
             flights,
-            rules,
-            keys,
+            cache_rules(cache),
+            cache_keys(route, cache),
             serve,
             partial(self.reactor.callLater, 0),
             collapse=cache.collapse,
@@ -521,6 +520,20 @@ class _Builder(PoolBuilder):
             raise ConfigErrors(
                 [Problem("", 0, f"routes.{route.name}.resource", f"{route.resource}: {error}")]
             ) from error
+
+
+def cache_rules(cache: schema.RouteCache) -> Rules:
+    """What a route says of how long its responses are kept."""
+    return Rules(
+        default_ttl=cache.default_ttl,
+        stale_while_revalidate=cache.stale_while_revalidate,
+        stale_if_error=cache.stale_if_error,
+    )
+
+
+def cache_keys(route: schema.Route, cache: schema.RouteCache) -> KeyMaker:
+    """What tells the responses of a route apart."""
+    return KeyMaker([str(part) for part in cache.key], route.name.encode())
 
 
 def _changes(parts: Sequence[schema.FieldChanges]) -> Changes:

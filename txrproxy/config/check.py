@@ -72,8 +72,13 @@ def errors(config: Config) -> Iterator[Finding]:
         yield from _reference(
             (*path, "policy"), test.expect.policy, config.policies, "policy", "policies"
         )
-        yield from _fields(
-            ("tests", index, "request", "headers"), test.request.headers, frozenset()
+        place: KeyPath = ("tests", index, "request")
+        yield from _fields((*place, "headers"), test.request.headers, frozenset())
+        if test.request.client.num_addresses > 1:
+            yield Finding((*place, "client"), "a client has one address")
+        listener = test.request.listener
+        yield from _reference(
+            (*place, "listener"), listener, config.listeners, "listener", "listeners"
         )
 
 

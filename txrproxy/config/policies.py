@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from attrs import define
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
 
 from txrproxy.balance.pool import Pool
 from txrproxy.config import schema
@@ -42,6 +44,7 @@ MAX_KEY_SET = 1024 * 1024  # bytes
 
 T = TypeVar("T")
 Filter = Callable[[Serve], Serve]
+Watch = Callable[[str, str, Any, Serve], Serve]
 
 
 @define(eq=False)
@@ -108,8 +111,12 @@ class Policies:
         for part in self.parts.values():
             part.stop()
 
-    def chain(self, names: Sequence[Any], serve: Serve) -> Serve:
-        """What these policies let pass, and then ``serve``."""
+    def chain(self, names: Sequence[Any], serve: Serve, watch: Watch | None = None) -> Serve:
+        """What these policies let pass, and then ``serve``.
+
+        ``watch(kind, name, settings, next)`` is for who wants to see them at work: it is asked for
+        each filter, the last one first, and what it returns is called in place of ``next``.
+        """
         makers: tuple[tuple[str, Callable[[str, Any], Filter]], ...] = (
             ("access", self._access),
             ("connection_limit", self._connection_limit),
@@ -128,7 +135,8 @@ class Policies:
                     settings = getattr(policy, kind)
                 if settings is None:
                     continue
-                serve = self._part(name, kind, settings, make).filter(serve)
+                part = self._part(name, kind, settings, make)
+                serve = part.filter(serve if watch is None else watch(kind, name, settings, serve))
         return serve
 
     def _part(
@@ -177,7 +185,7 @@ class Policies:
         users = self._watched(place, settings.users, htpasswd.parse, FOLLOWED)
         for module in htpasswd.libraries(users.value):
             _import(place, module)
-        passwords = Passwords(lambda: users.value)
+        passwords = Passwords(lambda: users.value, in_thread=self._in_thread)
         user_field = settings.user_field.encode()
         return lambda next: basic_auth(passwords, settings.realm, user_field, next)
 
@@ -217,6 +225,11 @@ class Policies:
         return lambda next: forward_auth(asked, pool, copy, send, next)
 
     # What they are made of.
+
+    def _in_thread(self, call: Callable[[], Any]) -> Deferred[Any]:
+        """Of the reactor that all of it was built for."""
+        reactor = self._wiring.reactor
+        return deferToThreadPool(reactor, reactor.getThreadPool(), call)
 
     def _watched(
         self,

@@ -42,8 +42,9 @@ pool = "app"
 ## Files
 
 The file is named on the command line: `twistd txrproxy --config edge.toml`; there is no place that
-is searched. `txrproxy check edge.toml` reads it as the server would, prints what is wrong or a
-summary of what it says, and exits with 1 or 0.
+is searched. `txrproxy check edge.toml` reads it as the server would, runs its `[[tests]]`, prints
+what is wrong or a summary of what it says, and exits with 1 or 0. [cli.md](cli.md) has more on
+tests, and on `txrproxy explain`, which says why a request goes where it goes.
 
 Paths in it are relative to the folder of this file, wherever the server is started from. That
 holds for paths in included files too.

@@ -12,6 +12,7 @@ the main file; :meth:`Config.resolve` applies that.
 # ruff: noqa: RUF009 - the calls in class bodies are attrs fields behind `option`
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -879,17 +880,37 @@ class TestRequest:
     headers: dict[FieldName, FieldValue] = option(
         Factory(dict), "of the request", example='{ "x-beta" = "1" }'
     )
+    client: Cidr = option(
+        ip_network("192.0.2.1/32"), "address that it comes from; the default is nobody's"
+    )
+    listener: Name | None = option(
+        None,
+        "that it comes to; without it, the first with the scheme and port of the URL, or with the "
+        "scheme alone",
+        example='"http"',
+    )
 
 
 @frozen(kw_only=True)
 class TestExpect:
-    """What a test's request must lead to; what is absent is not looked at."""
+    """What a test's request must lead to; what is absent is not looked at.
+
+    Requests go through the code that serves, one by one, without a network: backends are up and
+    answer nothing, caches are empty, and who would have to be asked (`forward_auth`, a password)
+    lets everyone pass.
+    """
 
     route: Name | None = option(None, "name of the route", example='"static"')
-    pool: Name | None = option(None, "name of the pool", example='"app"')
-    cacheable: bool | None = option(None, "whether it may be answered from a cache", example="true")
-    status: Status | None = option(None, "of the proxy's own response", example="308")
-    location: str | None = option(None, "of a redirect", example='"https://example.com/new/a"')
+    pool: Name | None = option(
+        None, "pool that it is sent to; of a split, any that has a share", example='"app"'
+    )
+    cacheable: bool | None = option(None, "whether a cache is asked for it first", example="true")
+    status: Status | None = option(
+        None, "of the proxy's own response: a redirect, a refusal", example="308"
+    )
+    location: str | None = option(
+        None, "where the response sends the client", example='"https://example.com/new/a"'
+    )
     policy: Name | None = option(None, "a policy that the route uses", example='"public"')
 
 

@@ -16,7 +16,7 @@ import os
 import re
 import time
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from txrproxy.config.structure import structure
 from txrproxy.config.waf import conflicts, rule_errors
 
 Place = tuple[str, int]  # file, line; line 0 is the file as a whole
+Further = Callable[[Config], Iterable[Finding]]
 
 _WHERE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)\Z")
 _WILDCARD = re.compile(r"[*?\[]")
@@ -52,14 +53,21 @@ def load(path: str | Path, *, available: bool = True, files: bool = False) -> Co
 
 
 def load_with_warnings(
-    path: str | Path, *, available: bool = True, files: bool = False
+    path: str | Path,
+    *,
+    available: bool = True,
+    files: bool = False,
+    further: Further | None = None,
 ) -> tuple[Config, tuple[Problem, ...]]:
-    """As :func:`load`, and what is valid but likely a mistake."""
+    """As :func:`load`, and what is valid but likely a mistake.
+
+    ``further`` looks at a configuration without errors, and what it finds are errors too.
+    """
     reader, file = _Reader(), Path(path)
     if main := reader.read(file, str(path)):
         reader.merge(main, main)
         reader.include(file.parent, file)
-    return reader.config(file.parent, available, files)
+    return reader.config(file.parent, available, files, further)
 
 
 def loads(
@@ -202,7 +210,11 @@ class _Reader:
         return (next(iter(self.files), ""), 0)
 
     def config(
-        self, base: Path, available: bool, files: bool = False
+        self,
+        base: Path,
+        available: bool,
+        files: bool = False,
+        further: Further | None = None,
     ) -> tuple[Config, tuple[Problem, ...]]:
         """Structures and checks the tree, or raises all problems."""
         if self.problems and not self.tree:
@@ -227,6 +239,8 @@ class _Reader:
             self.problems += map(self._locate, without_echoes(more, unfit))
         if self.problems or config is None:
             raise ConfigErrors(self._sorted(self.problems))
+        if further is not None and (found := [*further(config)]):
+            raise ConfigErrors(self._sorted(map(self._locate, found)))
         odd = [*warnings(config)]
         if files:
             odd += [*file_warnings(config, time.time()), *secret_warnings(config)]

@@ -96,6 +96,12 @@ class Members:
                 named.watch.targets = targets
                 self._changed(named)
 
+    def assume(self, answer: Callable[[str], Sequence[Target]]) -> None:
+        """Have members without looking anything up: ``answer(name)`` are the targets of a name."""
+        for named in self._named:
+            named.watch.targets = tuple(answer(named.watch.name))
+            self._follow(named)
+
     def start(self) -> Deferred[None]:
         """Begin to look names up, if that was not begun yet.
 
@@ -134,6 +140,20 @@ class Members:
             named.watch.stop()
 
     def _changed(self, named: Named) -> None:
+        new, left = self._follow(named)
+        _logger.info(
+            "Pool {pool}: {name} has {count} backends{changes}",
+            pool=self.pool.name.decode(),
+            name=named.watch.name,
+            count=len(named.backends),
+            changes="".join(
+                [f" +{backend.name.decode()}" for backend in new]
+                + [f" -{backend.name.decode()}" for backend in left]
+            ),
+        )
+
+    def _follow(self, named: Named) -> tuple[list[Backend], list[Backend]]:
+        """Make the members those of now; who is new, and who has left."""
         first = not named.backends
         new = named.follow()
         members: list[Backend] = []
@@ -149,13 +169,4 @@ class Members:
             for backend in new:
                 backend.since = float("-inf")
             self.pool.refresh(now)
-        _logger.info(
-            "Pool {pool}: {name} has {count} backends{changes}",
-            pool=self.pool.name.decode(),
-            name=named.watch.name,
-            count=len(named.backends),
-            changes="".join(
-                [f" +{backend.name.decode()}" for backend in new]
-                + [f" -{backend.name.decode()}" for backend in left]
-            ),
-        )
+        return new, left

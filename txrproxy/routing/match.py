@@ -52,6 +52,17 @@ class Pattern(NamedTuple):
     wild: bool
 
 
+class Refusal(NamedTuple):
+    """The condition that does not hold, what it asks for, and what the request has."""
+
+    condition: str
+    wanted: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.condition} is {self.found}, not {self.wanted}"
+
+
 ANY = Pattern(b"", True)
 
 
@@ -106,6 +117,14 @@ class Networks:
             if number >> shift in prefixes:
                 return True
         return False
+
+    def __str__(self) -> str:
+        networks: list[IPv4Network | IPv6Network] = []
+        for shift, prefixes in sorted(self._by_version[4].items()):
+            networks += [IPv4Network((p << shift, 32 - shift)) for p in sorted(prefixes)]
+        for shift, prefixes in sorted(self._by_version[6].items()):
+            networks += [IPv6Network((p << shift, 128 - shift)) for p in sorted(prefixes)]
+        return _any_of(map(str, networks))
 
 
 @lru_cache(maxsize=4096)
@@ -195,6 +214,51 @@ class Conditions:
         given = _arguments(query)
         return all(not accepted.isdisjoint(given.get(name, ())) for name, accepted in self.query)
 
+    def why_not(
+        self,
+        host: bytes,
+        path: bytes,
+        method: bytes,
+        field: FieldValues,
+        query: bytes | None,
+        client: str,
+        identity: ClientIdentity | None = None,
+    ) -> Refusal | None:
+        """The first condition that refuses a request, host and path among them; None: none does.
+
+        For people. It says of each request what the tree and :meth:`holds` say together.
+        """
+        if not any(host.endswith(text) if wild else host == text for text, wild in self.hosts):
+            wanted = _any_of(b"*" + text if wild else text for text, wild in self.hosts)
+            return Refusal("host", wanted, _shown([host]))
+        if not any(path.startswith(text) if wild else path == text for text, wild in self.paths):
+            wanted = _any_of(text + b"*" if wild else text for text, wild in self.paths)
+            return Refusal("path", wanted, _shown([path]))
+        if self.path_regex is not None and self.path_regex.search(path) is None:
+            pattern = self.path_regex.pattern
+            return Refusal("path", f"a match of {_shown([pattern])}", _shown([path]))
+        if self.methods is not None and method not in self.methods:
+            return Refusal("method", _any_of(sorted(self.methods)), _shown([method]))
+        if self.clients is not None and client not in self.clients:
+            return Refusal("client", str(self.clients), client)
+        for kind, accepted_values in self.client_cert:
+            values = frozenset() if identity is None else identity.values(kind)
+            if accepted_values.isdisjoint(values):
+                found = _any_of(sorted(values)) if values else "absent"
+                return Refusal(f"client_cert {kind}", _any_of(sorted(accepted_values)), found)
+        for name, accepted in self.fields:
+            if accepted.isdisjoint(field(name)):
+                condition = f"header {name.decode('latin-1')}"
+                return Refusal(condition, _any_of(sorted(accepted)), _shown(field(name)))
+        given = _arguments(query or b"")
+        for name, accepted in self.query:
+            if accepted.isdisjoint(given.get(name, ())):
+                condition = f"query {name.decode('utf-8', 'replace')}"
+                return Refusal(
+                    condition, _any_of(sorted(accepted)), _shown(sorted(given.get(name, ())))
+                )
+        return None
+
     def wildcard(self, path: bytes, raw: bytes) -> bytes:
         """What the ``*`` of the longest matching prefix took, as the client spelled it if it can.
 
@@ -219,6 +283,18 @@ class Conditions:
             elif path.startswith(text) and len(text) > len(found):
                 found = text
         return found
+
+
+def _shown(values: Iterable[bytes]) -> str:
+    """What a request has, for a person."""
+    texts = [repr(value.decode("utf-8", "replace")) for value in values]
+    return ", ".join(texts) if texts else "absent"
+
+
+def _any_of(values: Iterable[bytes | str]) -> str:
+    """What is asked for, for a person."""
+    texts = [v if isinstance(v, str) else v.decode("utf-8", "replace") for v in values]
+    return " | ".join(texts)
 
 
 @lru_cache(maxsize=8)  # one request may meet many routes that ask

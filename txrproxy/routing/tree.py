@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
 from txrproxy.http.forward import ClientIdentity
-from txrproxy.routing.match import Conditions, FieldValues, Pattern
+from txrproxy.routing.match import Conditions, FieldValues, Pattern, Refusal
 
 T = TypeVar("T")
 
@@ -29,12 +29,12 @@ _MEMO_CANDIDATES = 64  # routes
 class Tree(Generic[T]):
     """An immutable routing table; ``memo`` bounds how many addresses are remembered."""
 
-    __slots__ = ("_generation", "_index", "_old", "_routes", "_young")
+    __slots__ = ("_generation", "_index", "_old", "_young", "routes")
 
     def __init__(self, routes: Sequence[tuple[Conditions, T]], *, memo: int = 4096) -> None:
-        self._routes = tuple(routes)
+        self.routes = tuple(routes)
         self._index = _Index()
-        for number, (conditions, _) in enumerate(self._routes):
+        for number, (conditions, _) in enumerate(self.routes):
             self._index.add(number, conditions)
         # Two generations approximate "least recently used" at the price of one dict hit: when the
         # young one is full it becomes the old one, and what is asked for again moves back.
@@ -85,13 +85,33 @@ class Tree(Generic[T]):
             numbers.update(bucket)
         found = []
         for number in sorted(numbers):
-            route = self._routes[number]
+            route = self.routes[number]
             conditions = route[0]
             if conditions.path_regex is None or conditions.path_regex.search(path) is not None:
                 found.append(route)
                 if conditions.unconditional:
                     break
         return tuple(found)
+
+    def reasons(
+        self,
+        host: bytes,
+        path: bytes,
+        method: bytes,
+        field: FieldValues,
+        query: bytes | None,
+        client: str,
+        identity: ClientIdentity | None = None,
+    ) -> Iterator[tuple[T, Refusal | None]]:
+        """Each route with why it does not take a request, up to the one that does, with None.
+
+        For people: it asks every route, one after the other. :meth:`find` gives the same route.
+        """
+        for conditions, value in self.routes:
+            refusal = conditions.why_not(host, path, method, field, query, client, identity)
+            yield value, refusal
+            if refusal is None:
+                return
 
     def unreachable(self) -> list[tuple[int, int]]:
         """Routes that can never match, each with the route that takes the last of what it could.
@@ -101,7 +121,7 @@ class Tree(Generic[T]):
         """
         found = []
         earlier = _Index()
-        for number, (conditions, _) in enumerate(self._routes):
+        for number, (conditions, _) in enumerate(self.routes):
             takers = [
                 min((bucket[0] for bucket in earlier.buckets(host, path)), default=number)
                 for host in conditions.hosts

@@ -329,17 +329,18 @@ class Follower:
                 ready.callback(None)
 
     def _obey(self, pool: Pool, rows: Mapping[str, Row]) -> None:
+        now = self._seconds()
         self._obeying = True
         try:
-            for backend in pool.backends:
-                row = rows.get(_name(backend))
-                if row is not None:
-                    self._put(pool, backend, row)
+            with pool.at_once(now):
+                for backend in pool.backends:
+                    row = rows.get(_name(backend))
+                    if row is not None:
+                        self._put(pool, backend, row, now)
         finally:
             self._obeying = False
 
-    def _put(self, pool: Pool, backend: Backend, row: Row) -> None:
-        now = self._seconds()
+    def _put(self, pool: Pool, backend: Backend, row: Row, now: float) -> None:
         _set(pool, backend, State(row["state"]), row.get("weight"), now)
         healthy = row.get("healthy")
         if healthy is not None:

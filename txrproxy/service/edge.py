@@ -32,6 +32,7 @@ from txrproxy import __version__
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.schema import Config
 from txrproxy.config.toml import load_with_warnings
+from txrproxy.explain.routetests import failures
 from txrproxy.observe.errorlog import ErrorLog
 from txrproxy.service.caches import Keepers
 from txrproxy.service.control import Control, Taken, was_left
@@ -241,7 +242,7 @@ class Edge(Service):
         if self._file is None:
             raise Refused("the configuration is not from a file")
         try:
-            config, warnings = load_with_warnings(self._file, files=True)
+            config, warnings = load_with_warnings(self._file, files=True, further=failures)
         except ConfigErrors as errors:
             raise Refused(str(errors)) from errors
         if config.server.state_dir != self.config.server.state_dir:

@@ -146,7 +146,7 @@ class Plane:
         self.graph = new
         self._follower.use(new.pools)
         if self._unready:
-            ready = gatherResults([new.find_names(), self._follower.ready()])
+            ready = gatherResults([new.ready(), self._follower.ready()])
             ready.addCallback(self._be_ready)
         self._listen(new)
         # What exists now lives long: the collector need not look at it again. A collection of all

@@ -1,0 +1,89 @@
+"""``txrproxy status``, ``reload``, ``upgrade``, ``stop``: for a proxy that runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from typing import Any
+
+from txrproxy import control
+from txrproxy.commands.asking import asks, failed, show
+from txrproxy.table import columns, width
+
+
+def add_commands(commands: Any) -> None:
+    """Add them to the commands of ``argparse``."""
+    for name, help, description, run, timeout in (
+        (
+            "status",
+            "say how the proxy that runs is",
+            "Processes, connections, memory, and how the last reload went.",
+            _status,
+            10,
+        ),
+        (
+            "reload",
+            "let the proxy that runs read its configuration again",
+            "Waits until every process serves what the file says. When the file has a fault, or "
+            "one of its tests fails, prints it, exits with 1, and nothing has changed.",
+            _reload,
+            120,
+        ),
+        (
+            "upgrade",
+            "let the version that is installed by now go on in place of the one that runs",
+            "A new process takes the listening sockets and becomes ready, then the old one drains "
+            "and ends. When the new one does not become ready, it is dropped and the old one goes "
+            "on.",
+            _upgrade,
+            120,
+        ),
+        (
+            "stop",
+            "end the proxy that runs, after what it carries",
+            "Waits until it has drained: server.drain_timeout at most.",
+            _stop,
+            600,
+        ),
+    ):
+        asks(commands.add_parser(name, help=help, description=description), run, timeout)
+
+
+def _status(options: Namespace, folder: str) -> int:
+    status = control.call(folder, "status", options.timeout)
+    if options.json:
+        show(status)
+    else:
+        print("\n".join(columns(control.report(status), width())), end="\n\n")
+        print("\n".join(columns(control.workers(status), width())))
+    return 0
+
+
+def _reload(options: Namespace, folder: str) -> int:
+    _wait(options, "reloading")
+    done = control.call(folder, "reload", options.timeout)
+    print(json.dumps(done) if options.json else f"reloaded in {done['seconds']} s")
+    return 0
+
+
+def _upgrade(options: Namespace, folder: str) -> int:
+    _wait(options, "waiting for the new process")
+    done = control.call(folder, "upgrade", options.timeout)
+    print(json.dumps({"ok": True, **done}) if options.json else f"process {done['pid']} goes on")
+    return 0
+
+
+def _stop(options: Namespace, folder: str) -> int:
+    pid = control.call(folder, "stop", options.timeout)["pid"]
+    _wait(options, f"process {pid} drains")
+    if not control.wait_for_end(pid, options.timeout):
+        return failed(options, f"process {pid} still drains after {options.timeout:.0f} s", 1)
+    print(json.dumps({"ok": True, "pid": pid}) if options.json else "stopped")
+    return 0
+
+
+def _wait(options: Namespace, what: str) -> None:
+    """Tell who sits at a terminal that this may take a while."""
+    if sys.stderr.isatty() and not options.json:
+        print(f"{what} ...", file=sys.stderr)
