@@ -671,6 +671,7 @@ class _Leasing:
         """Its client has left; who else waits asks anew."""
         self._exchange = None
         self._flight.refuse()
+        self._caching.close(self._asked)
 
     def answered(self, lease: int | None) -> None:
         """The number of the lease, 0 for going on without one; None to look again."""
