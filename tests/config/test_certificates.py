@@ -99,7 +99,9 @@ class ErrorTests(Case):
         keys = CERT + 'client_auth = "required"\nclient_ca = "ca.pem"\n'
         self.assertIn("ca.pem: can not be read", self.error(keys))
         (self.folder / "ca.pem").write_bytes(ROOT.pem)
-        self.assertEqual(self.tls(keys), ([], []))
+        errors, warnings = self.tls(keys)
+        self.assertEqual(errors, [])
+        self.assertIn("serves all routes", "".join(warnings))
 
     def test_broken_certificate_and_authorities(self) -> None:
         errors, _ = self.tls(

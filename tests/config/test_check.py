@@ -194,6 +194,16 @@ WARNINGS = [
         ":11: listeners.b.proxy_protocol: no connection will be accepted: server.trusted_proxies "
         "is empty",
     ),
+    (
+        LISTENER + '[listeners.b.tls]\nself_signed = true\nclient_ca = "ca.pem"',
+        ':13: listeners.b.tls.client_ca: nobody is asked for a certificate: client_auth is "off"',
+    ),
+    (
+        LISTENER + '[listeners.b.tls]\nself_signed = true\nclient_ca = "ca.pem"\n'
+        'client_auth = "required"',
+        ":2: listeners.http: serves all routes, and asks for no client certificate as "
+        "listeners.b does; match.client_cert keeps a route to those who show one",
+    ),
     ("[pools.b]\n" + BACKENDS, ":9: pools.b: no route uses this pool"),
     ("[policies.p]", ":9: policies.p: no route uses this policy"),
     (

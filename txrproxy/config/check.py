@@ -91,6 +91,7 @@ def warnings(config: Config) -> Iterator[Finding]:
                 "no connection will be accepted: server.trusted_proxies is empty",
             )
     yield from _client_certificates(config)
+    yield from _ways_around(config)
     for name, policy in config.policies.items():
         if policy.jwt is not None and not policy.jwt.audience:
             yield Finding(
@@ -127,6 +128,31 @@ def warnings(config: Config) -> Iterator[Finding]:
             f"never matches: route {quote(name)} before it takes everything that it would",
             first=("routes", first),
         )
+
+
+def _ways_around(config: Config) -> Iterator[Finding]:
+    """Authorities that nobody is held against, and listeners that do not ask what others do."""
+    asked = {}
+    for name, listener in config.listeners.items():
+        tls = listener.tls
+        if tls is None:
+            continue
+        asked[name] = {tls.client_auth, *(own.client_auth or "off" for own in tls.certificates)}
+        given = tls.client_ca or any(own.client_ca for own in tls.certificates)
+        if given and asked[name] == {"off"}:
+            yield Finding(
+                ("listeners", name, "tls", "client_ca"),
+                'nobody is asked for a certificate: client_auth is "off"',
+            )
+    strict = [name for name, kinds in asked.items() if "required" in kinds]
+    for name, listener in config.listeners.items():
+        if strict and name not in strict and not listener.redirect_https:
+            yield Finding(
+                ("listeners", name),
+                "serves all routes, and asks for no client certificate as "
+                f"listeners.{strict[0]} does; match.client_cert keeps a route to those who show "
+                "one",
+            )
 
 
 def _client_certificates(config: Config) -> Iterator[Finding]:
