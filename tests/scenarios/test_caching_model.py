@@ -30,7 +30,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.cache.storing import Later
 from txrproxy.cache.purge import Purge
 from txrproxy.cache.reading import INLINE
-from txrproxy.config import build as building
+from txrproxy.config import build, caches
 from txrproxy.config.toml import loads
 
 CONFIG = """
@@ -141,14 +141,14 @@ class CachingMachine(RuleBasedStateMachine):
         self.reactor.callFromThread = None
         self.reactor.advance(START)
         self.threads = Later()
-        real = building.Store
-        building.Store = partial(real, owner_thread=self.threads, reader_threads=self.threads)
+        real = caches.Store
+        caches.Store = partial(real, owner_thread=self.threads, reader_threads=self.threads)
         try:
             log = SimpleNamespace(enabled=False)
             config = loads(CONFIG.format(path=self.folder))
-            self.graph = building.build(config, self.reactor, log, wall=self.reactor.seconds)
+            self.graph = build.build(config, self.reactor, log, wall=self.reactor.seconds)
         finally:
-            building.Store = real
+            caches.Store = real
         ((_, self.site),) = self.graph.sites
         self.store = self.graph.caches["main"][0]
         self.store.open()
