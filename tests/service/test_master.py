@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.service.processes import ProcessCase
 from tests.twistd import ask, connect, get, read_all, wait_until
-from txrproxy.service.master import cause
+from txrproxy.service.processes import cause
 
 
 class DeathTests(ProcessCase):
