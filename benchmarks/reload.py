@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[0] = str(ROOT)
 
+from benchmarks.measure import usage  # noqa: E402
 from benchmarks.origin import origin  # noqa: E402
 from benchmarks.process import LOAD_CORE, SUBJECT_CORE, find_program, running  # noqa: E402
 from benchmarks.report import machine  # noqa: E402
@@ -79,12 +80,12 @@ def write(file: Path, routes: int, changed: int = -1) -> None:
 
 
 @contextmanager
-def proxy(folder: Path) -> Iterator[int]:
-    """txrproxy of this folder's source, with ``edge.toml`` of that folder."""
+def proxy(folder: Path, ports: Sequence[int] = (PORT,)) -> Iterator[int]:
+    """txrproxy of this source, with ``edge.toml`` of the folder, when the ports accept."""
     words = ["-n", "--pidfile=", "txrproxy", "--config", str(folder / "edge.toml")]
     command = [sys.executable, "-c", TWISTD, *words]
     env = {"PYTHONPATH": str(ROOT)}
-    with running(command, ports=[PORT], core=SUBJECT_CORE, folder=folder, env=env) as pid:
+    with running(command, ports=ports, core=SUBJECT_CORE, folder=folder, env=env) as pid:
         yield pid
 
 
@@ -190,31 +191,22 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def first_answer(routes: int) -> float:
-    """Seconds from the command to the first answer of the proxy itself."""
+def first_answer(routes: int) -> tuple[float, float]:
+    """Seconds from the command to the first answer of the proxy itself, and of CPU until then."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder / "edge.toml", routes)
         began = time.monotonic()
-        with proxy_unwatched(folder):
+        with proxy(folder, ports=()) as pid:
             while True:
                 try:
                     with socket.create_connection(("127.0.0.1", PORT), 60) as link:
                         link.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
                         if link.recv(64).startswith(b"HTTP/1.1 404"):
-                            return time.monotonic() - began
+                            seconds = time.monotonic() - began
+                            return round(seconds, 3), round(usage(pid).cpu_seconds, 2)
                 except OSError:
                     time.sleep(0.005)
-
-
-@contextmanager
-def proxy_unwatched(folder: Path) -> Iterator[int]:
-    """The same without waiting for its port: the caller does."""
-    words = ["-n", "--pidfile=", "txrproxy", "--config", str(folder / "edge.toml")]
-    command = [sys.executable, "-c", TWISTD, *words]
-    env = {"PYTHONPATH": str(ROOT)}
-    with running(command, ports=[], core=SUBJECT_CORE, folder=folder, env=env) as pid:
-        yield pid
 
 
 def markdown(found: Mapping[str, Any], date: str, facts: Mapping[str, str]) -> str:
@@ -258,8 +250,7 @@ def main() -> None:
     found: dict[str, Any] = {}
     found["reload"] = reloads(options.reloads, options.routes)
     found["start"] = {
-        str(routes): [round(first_answer(routes), 3) for _ in range(options.starts)]
-        for routes in (1, 10_000)
+        str(routes): [first_answer(routes) for _ in range(options.starts)] for routes in (1, 10_000)
     }
     text = markdown(found, date, facts)
     print(text, end="")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -58,11 +58,18 @@ class Change:
                 call = worker.channel.call("prepare", {"start": start}, [fd])
             else:
                 call = worker.channel.call("prepare", {"config": config})
-            prepared.append(call.addTimeout(PATIENCE, self._reactor))
+            call.addTimeout(PATIENCE, self._reactor)
+            prepared.append(call.addErrback(self._not_prepared, worker))
         done: Deferred[Any] = DeferredList(prepared, consumeErrors=True)
         if found is not None:
             done.addCallback(lambda results: found.addCallback(lambda _: results))
         return done.addCallback(self._decide)
+
+    @staticmethod
+    def _not_prepared(failure: Failure, worker: Handle) -> Failure:
+        if failure.check(TimeoutError):
+            raise Refused(f"{worker} took more than {PATIENCE:.0f} s to build it")
+        return failure
 
     def _decide(self, results: Sequence[tuple[bool, Any]]) -> None:
         """All workers have built it, or somebody could not."""

@@ -293,9 +293,11 @@ class Edge(Service):
             if fresh_log is not None:
                 self._log_to(fresh_log)
             elif config.log.error != error_log:
-                why = "log.error: twistd chose the log at the start; a change needs a restart"
-                _logger.warn("{why}", why=why)
-                said.append(why)
+                why = "twistd chose the log at the start"
+                if self.error_log is not None:
+                    why = "a daemon has no standard error"
+                said.append(f"log.error: {why}; a change needs a restart")
+                _logger.warn("{why}", why=said[-1])
             self.config = config
             self.admin.commit(admin)
             return said
