@@ -545,12 +545,12 @@ class Exchange(Forwarding):
         if ended:
             self.finish(OK, self.site.seconds())
 
-    def replay(self, status: int, lines: bytes, content: bytes) -> None:
+    def replay(self, status: int, lines: bytes, content: bytes, now: float) -> None:
         """Answer with a head that is ready but for what is this client's own, and all of a body."""
         self.cache = HIT
         self.status = status
         self.bytes_out = self.downstream.replay(self.head, lines, self.request_id, content)
-        self.finish(OK, self.site.seconds())
+        self.finish(OK, now)
 
     def more(self, content: bytes) -> None:
         """More of such a response."""
@@ -571,7 +571,7 @@ class Exchange(Forwarding):
     def finish(self, reason: Reason, now: float) -> None:
         """The response has been written whole."""
         self._log(reason, now)
-        self.downstream.finish()
+        self.downstream.finish(now)
 
     def note(self, reason: Reason) -> None:
         """Log an end to which no response belongs."""
