@@ -269,6 +269,7 @@ class _Builder(PoolBuilder):
             tls = self.tls(name, listener)
             site = ProxySite(
                 self.to_https(listener, tree) if listener.redirect_https else tree,
+                name=name,
                 limit=limit,
                 proxy_headers=self.proxy_headers(listener),
                 scheme=b"http" if tls is None else b"https",
