@@ -43,7 +43,8 @@ class TroubleLogTests(SynchronousTestCase):
         self.assertEqual(
             self.said(),
             [
-                "warn Pool app: backend a:80 has failed 1000 more in 60 s: connect_refused 999, reset 1"
+                "warn Pool app: backend a:80 has failed 1000 more in 60 s: "
+                "connect_refused 999, reset 1"
             ],
         )
         self.log.add(b"a:80", b"503")

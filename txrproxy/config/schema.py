@@ -424,7 +424,12 @@ class RateLimit:
         example='"client_ip+route"',
     )
     rate: Rate = required("requests a second, minute or hour", example='"50/s"')
-    burst: Natural = option(0, "requests that may come at once on top")
+    burst: Natural = option(
+        0,
+        "requests that may come at once on top; with 0 a browser that asks for a page and its "
+        "pictures is refused",
+        example="100",
+    )
     ipv6_prefix: AddressBits = option(
         AddressBits(64), "how many bits of an IPv6 address make a client"
     )
@@ -846,7 +851,11 @@ class Route:
         "conditions; without any it takes every request",
         example='{ host = "example.com", path = "/static/*" }',
     )
-    use: tuple[Name, ...] = option((), "policies, in order", example='["public"]')
+    use: tuple[Name, ...] = option(
+        (),
+        "policies; a route without any has no limit on bodies and hides no fields",
+        example='["public"]',
+    )
     pool: Name | None = option(
         None,
         "the backends; a route has exactly one of pool, split, redirect, respond, resource",
