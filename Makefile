@@ -31,6 +31,7 @@ space := $(empty) $(empty)
 .PHONY: run test trial lint types coverage test-long bench docs clean
 
 run: $(INSTALLED)
+	@echo "Starting txrproxy with $(CONFIG); Ctrl-C ends it"
 	@$(BIN)/twistd -n --pidfile= txrproxy --config $(CONFIG)
 
 # Trial comes last: its closing lines are those of the whole.
@@ -66,15 +67,18 @@ clean:
 	rm -f twisted/plugins/dropin.cache
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
-	$(PYTHON) -m venv $(VENV)
+	@echo "Making $(VENV), a virtual environment"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	@$(PYTHON) -m venv $(VENV)
 
 # Looking for plugins once writes their cache, which a user without write access could not.
 $(INSTALLED): setup.cfg pyproject.toml | $(BIN)/python
-	$(PIP) -e .
+	@echo "Installing txrproxy and what it needs into $(VENV): a minute or so, the first time"
+	@$(PIP) -e .
 	@$(BIN)/python -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
 	@touch $@
 
 $(TEST_INSTALLED): $(INSTALLED)
-	$(PIP) -e '.[test]'
+	@echo "Installing what the tests need into $(VENV)"
+	@$(PIP) -e '.[test]'
 	@touch $@

@@ -310,6 +310,12 @@ class ProxySite:
 
     # Ending.
 
+    @property
+    def carried(self) -> int:
+        """Exchanges in progress, and tunnels."""
+        exchanges = [getattr(each, "exchange", None) for each in self.connections]
+        return len(exchanges) - exchanges.count(None) + len(self.tunnels)
+
     def drain(self, softly: bool = False) -> None:
         """Close what is idle, and everything else after its exchange.
 
