@@ -19,7 +19,7 @@ TESTS := $(filter-out tests/long,$(patsubst %/__init__.py,%,$(wildcard tests/*/_
 TESTS += $(wildcard tests/test_*.py)
 
 # What decides (no Twisted, no clock), and the tests that take every branch of it.
-RANKS := errors.py metrics.py config/values.py config/forms.py config/schema.py http/* routing/* balance/* filters/* \
+RANKS := errors.py metrics.py config/values.py config/forms/* config/schema.py http/* routing/* balance/* filters/* \
     cache/stored.py cache/key.py cache/entry.py cache/policy/*
 RANKS_TESTS := $(wildcard $(addprefix tests/,test_errors.py test_metrics.py config http routing balance filters \
     cache/test_stored.py cache/test_key.py cache/test_entry.py cache/test_rfc9111_*.py cache/policy))

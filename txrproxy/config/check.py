@@ -1,6 +1,6 @@
 """What only the whole can tell: names that lead nowhere, keys that exclude each other.
 
-Single values were judged when they were parsed (``config/forms.py``). Each rule here is a generator
+Single values were judged when they were parsed (``config/forms``). Each rule here is a generator
 of findings over the finished classes. ``errors`` refuse a configuration, ``warnings`` do not.
 """
 

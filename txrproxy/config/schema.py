@@ -18,7 +18,9 @@ from typing import Any, Literal
 
 from attrs import Factory, field, frozen
 
-from txrproxy.config.forms import bind, limit_key, request_key, seconds, size, statuses, timeout
+from txrproxy.config.forms.addresses import bind
+from txrproxy.config.forms.numbers import seconds, size, statuses, timeout
+from txrproxy.config.forms.words import limit_key, request_key
 from txrproxy.config.values import (
     AddressBits,
     BackendUrl,
