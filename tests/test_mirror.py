@@ -21,6 +21,7 @@ COVERED_BY = {
     "commands/running.py": "test_control.py",
     "config/build.py": "scenarios/test_forwarding.py",
     "config/policies.py": "scenarios/test_guards.py",
+    "demo_page.py": "test_demo.py",
     "exchange.py": "scenarios/test_forwarding.py",
     "fetching.py": "scenarios/test_caching.py",
     "forwarding.py": "scenarios/test_retries.py",

@@ -80,6 +80,7 @@ class Exchange(Forwarding):
     added: tuple[Line, ...] = ()
     watch: Callable[[Exchange, ResponseHead], None] | None = None  # sees a backend's response
     cache = b""  # what a cache did, for the log
+    user = b""  # who it is, where a policy has asked
     at_end: tuple[Callable[[Exchange], object], ...] = ()
     _public: PublicAddress | None = None
     _response_head: ResponseHead | None = None
@@ -598,7 +599,7 @@ class Exchange(Forwarding):
                     b"1.1" if head.facts.http_11 else b"1.0",
                     head.authority,
                     self.status,
-                    head.size + self.bytes_in,
+                    self.bytes_in,
                     self.bytes_out,
                     self.plan.name,
                     pool.name if pool is not None else b"",
@@ -609,15 +610,20 @@ class Exchange(Forwarding):
                     reason.log_name,
                     self.request_id,
                     *(fields.derived.get("logged") or _logged(fields)),
-                    self._notes() if identity is not None or self._tries or self.cache else (),
+                    self.downstream.peer.way,
+                    self._notes()
+                    if identity is not None or self._tries or self.cache or self.user
+                    else (),
                 )
             )
 
     def _notes(self) -> tuple[tuple[bytes, bytes], ...]:
         """What there is to log of few exchanges only."""
         notes: list[tuple[bytes, bytes]] = []
-        if self.identity is None and self.cache is HIT:
+        if self.identity is None and self.cache is HIT and not self.user:
             return _HIT_NOTES
+        if self.user:
+            notes.append((b"user", self.user[:MAX_LOGGED]))
         if self.identity is not None:
             notes.append((b"client_cert", self.identity.log_name))
         if self.cache:

@@ -27,7 +27,8 @@ from zope.interface import implementer
 from txrproxy import actions
 from txrproxy.balance.pool import Pool
 from txrproxy.config import schema
-from txrproxy.config.forms import Unfit, backend_url
+from txrproxy.config.forms.addresses import backend_url
+from txrproxy.config.forms.basics import Unfit
 from txrproxy.config.values import (
     FilePath,
     Natural,

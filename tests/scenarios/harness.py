@@ -56,6 +56,7 @@ _NAMES = [
     "request_id",
     "user_agent",
     "referer",
+    "way",
     "notes",
 ]
 

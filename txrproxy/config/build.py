@@ -269,6 +269,7 @@ class _Builder(PoolBuilder):
             tls = self.tls(name, listener)
             site = ProxySite(
                 self.to_https(listener, tree) if listener.redirect_https else tree,
+                name=name,
                 limit=limit,
                 proxy_headers=self.proxy_headers(listener),
                 scheme=b"http" if tls is None else b"https",
@@ -430,7 +431,7 @@ class _Builder(PoolBuilder):
                 if (values := getattr(match.client_cert, kind, ()))
             ],
         )
-        policies = [self.config.policies[name] for name in route.use]
+        policies = [self.config.policies[name] for name in dict.fromkeys(route.use)]
         limits = [policy.body_limit for policy in policies]
         rewrite = Rewrite(
             route.rewrite.strip_prefix.encode(),
@@ -537,8 +538,9 @@ def cache_keys(route: schema.Route, cache: schema.RouteCache) -> KeyMaker:
 
 
 def _changes(parts: Sequence[schema.FieldChanges]) -> Changes:
+    last = {n.lower(): (n, v) for part in parts for n, v in part.set.items()}
     return Changes(
-        tuple(make_line(n.encode(), v.encode()) for part in parts for n, v in part.set.items()),
+        tuple(make_line(n.encode(), v.encode()) for n, v in last.values()),
         tuple(make_line(n.encode(), v.encode()) for part in parts for n, v in part.add.items()),
         frozenset(name.lower().encode() for part in parts for name in part.remove),
     )

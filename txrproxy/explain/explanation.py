@@ -13,7 +13,7 @@ from typing import Any
 
 from txrproxy.balance.pool import Pool
 from txrproxy.config.build import Graph, cache_keys, cache_rules
-from txrproxy.config.forms import write_seconds, write_size
+from txrproxy.config.forms.numbers import write_seconds, write_size
 from txrproxy.config.schema import Config, Policy, Route
 from txrproxy.config.values import Name
 from txrproxy.config.waf import waf_of

@@ -356,7 +356,7 @@ class Downstream(RequestReader):
         ended: bool,
         more: bytes = b"",
     ) -> int:
-        """Send a response head, with the first content; the number of bytes written.
+        """Send a response head, with the first content; the bytes of the second as it is sent.
 
         ``length`` is the framing of the content as it comes (:mod:`txrproxy.http.framing`);
         ``ended`` says that ``content`` is all of it. A ``Content-Length`` is in ``block`` already.
@@ -383,21 +383,19 @@ class Downstream(RequestReader):
         else:
             parts.append(_KEEP)
         parts.append(content)
-        data = b"".join(parts)
-        self.transport.write(data)
-        return len(data)
+        self.transport.write(b"".join(parts))
+        return len(content)
 
     def replay(self, head: RequestHead, lines: bytes, request_id: bytes, content: bytes) -> int:
-        """Send a whole response, with its length in ``lines``; the number of bytes written."""
+        """Send a whole response, with its length in ``lines``; the bytes of its content."""
         self._chunked = False
         end = b"\r\n\r\n"
         if not self._keep:
             end = b"\r\n" + _CLOSE
         elif not head.facts.http_11:
             end = b"\r\n" + _KEEP
-        data = b"%bX-Request-Id: %b%b%b" % (lines, request_id, end, content)
-        self.transport.write(data)
-        return len(data)
+        self.transport.write(b"%bX-Request-Id: %b%b%b" % (lines, request_id, end, content))
+        return len(content)
 
     def body(self, content: bytes, ended: bool, trailers: Fields = EMPTY) -> int:
         """Send more content; the number of bytes written."""
