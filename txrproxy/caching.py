@@ -54,8 +54,8 @@ from txrproxy.exchange import Exchange
 from txrproxy.fetching import Asked, Fetch
 from txrproxy.http.date import http_date_line
 from txrproxy.http.fields import Fields, Line, make_line
-from txrproxy.http.forward import believed_scheme
 from txrproxy.http.head import RequestHead, ResponseHead
+from txrproxy.http.peer import believed_scheme
 from txrproxy.playback import Following, Playback
 from txrproxy.routing.plan import Serve
 

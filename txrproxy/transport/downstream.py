@@ -37,8 +37,9 @@ from txrproxy.http.body import LAST_CHUNK, encode_chunk, encode_last_chunk
 from txrproxy.http.connection import BODY, BUSY, DISCARD, HEAD, RequestReader
 from txrproxy.http.date import http_date_line
 from txrproxy.http.fields import EMPTY, Fields
-from txrproxy.http.forward import Peer, ResponseBlock
+from txrproxy.http.forward import ResponseBlock
 from txrproxy.http.head import RequestHead
+from txrproxy.http.peer import Peer
 from txrproxy.transport.deadlines import Queue
 from txrproxy.transport.direct import unsent
 
