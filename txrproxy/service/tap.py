@@ -20,6 +20,7 @@ from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.schema import Config
 from txrproxy.config.toml import load_with_warnings
 from txrproxy.observe.errorlog import ErrorLog
+from txrproxy.service.slices import uncollected
 from txrproxy.transport.reactor import install_unless_chosen
 
 DAEMON_LOG = "twistd.log"
@@ -41,7 +42,8 @@ class Options(usage.Options):
         if self["config"] is None:
             raise usage.UsageError("--config FILE is required")
         try:
-            self.loaded, warnings = load_with_warnings(self["config"], files=True)
+            with uncollected():
+                self.loaded, warnings = load_with_warnings(self["config"], files=True)
         except ConfigErrors as errors:
             print(errors, file=sys.stderr)
             raise SystemExit(1) from None
@@ -104,7 +106,7 @@ def makeService(options: Options) -> IService:
     if origins is not None:
         print(demo.banner(config), flush=True)
         origins.setServiceParent(application)
-    edge: Any = Edge(config, reactor, error_log, os.path.abspath(options["config"]))
+    edge: Any = Edge(config, reactor, error_log, os.path.abspath(options["config"]), options.daemon)
     edge.setServiceParent(application)
     return application  # type: ignore[no-any-return]
 
