@@ -283,16 +283,7 @@ class Owner:
             return None
 
         def change(entry: Entry) -> Stored | None:
-            there = entry.stored
-            same = (
-                there.key == old.key
-                and there.variant == old.variant
-                and there.vary == old.vary
-                and there.length == old.length
-                and there.requested == old.requested
-                and there.responded == old.responded
-            )
-            return new if same else None
+            return new if entry.stored.same(old) else None
 
         with self._guarded() as index:
             name = find_name(self.folder, old)
