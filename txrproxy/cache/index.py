@@ -151,8 +151,11 @@ class Index:
         ).fetchone()
         return found[0] if found else 0
 
-    def put(self, record: Record, turn: int | None = None) -> None:
-        """Add the row, or replace it: as the youngest, or with a ``turn`` below 0 as older."""
+    def put(self, record: Record, turn: int | None = None, known: bool = True) -> None:
+        """Add the row, or replace it: as the youngest, or with a ``turn`` below 0 as older.
+
+        ``known`` is whether there may be one already.
+        """
         if turn is None:
             self._turn = turn = self._turn + 1
         self._db.execute(
@@ -168,7 +171,8 @@ class Index:
                 turn,
             ),
         )
-        self._db.execute("DELETE FROM tags WHERE name = ?", (record.name,))
+        if known:
+            self._db.execute("DELETE FROM tags WHERE name = ?", (record.name,))
         if record.tags:
             self._db.executemany(
                 "INSERT OR IGNORE INTO tags VALUES (?, ?)",

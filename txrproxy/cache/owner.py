@@ -292,8 +292,11 @@ class Owner:
     def record(self, index: Index, record: Record, turn: int | None = None) -> None:
         """Make a row, or replace it; see :meth:`Index.put`."""
         old = index.size_of(record.name)
-        with index.together():
-            index.put(record, turn)
+        if old is None and not record.tags:
+            index.put(record, turn, False)  # one statement needs no transaction
+        else:
+            with index.together():
+                index.put(record, turn, old is not None)
         self.size += cost(record.size) - (0 if old is None else cost(old))
 
     def update(self, old: Stored, new: Stored) -> tuple[Entry, os.stat_result] | None:
