@@ -262,11 +262,14 @@ class Caching:
 
     def _miss(self, exchange: Exchange, asked: Asked) -> None:
         demand = asked.demand
+        asked.mark = self._store.mark()
+        if exchange.head.method == b"HEAD" and asked.copy is not None:
+            Fetch(self, exchange, asked, exchange.head, self._flights.alone(b""), False).start()
+            return
         if exchange.head.method == b"HEAD" or (demand.ranged and asked.copy is None):
             self._alone(exchange, asked)
             return
         now = exchange.site.seconds()
-        asked.mark = self._store.mark()
         if (
             not self._collapse
             or asked.rounds >= MAX_ROUNDS
@@ -301,22 +304,17 @@ class Caching:
         """Send the request on, and keep nothing of its response."""
         exchange.cache = b"miss"
         exchange.added = (*exchange.added, self._status(asked))
-        if exchange.head.method == b"HEAD" and asked.copy is not None:
-            exchange.watch = partial(self._after_head, asked, exchange.site.wall())
-        else:
-            self.close(asked)
+        self.close(asked)
         self._other(exchange)
 
-    def _after_head(
-        self, asked: Asked, requested: float, exchange: Exchange, head: ResponseHead
-    ) -> None:
+    def _after_head(self, fetch: Fetch, head: ResponseHead, wall: float) -> None:
+        asked = fetch.asked
         copy = asked.copy
         assert copy is not None
-        wall = exchange.site.wall()
-        renewal = after_head(copy.stored, head, self._rules, requested, wall)
+        renewal = after_head(copy.stored, head, self._rules, fetch.requested, wall)
         if renewal is not None:
             if renewal.keep:
-                self._store.refresh(copy, renewal.stored)
+                self._store.refresh(copy, renewal.stored, asked.mark)
             else:
                 self._store.purge(Purge("key", asked.key), _ignore)
         self.close(asked)
@@ -373,6 +371,10 @@ class Caching:
             fetch.drop()
             fetch.flight.refuse(head.status)
             self._stale(fetch.leave(), asked, head.status)
+            return
+        if fetch.head.method == b"HEAD":
+            self._after_head(fetch, head, wall)
+            self._adopted(fetch, head, length, content, ended)
             return
         exchange = fetch.exchange
         decision = storable(fetch.head, asked.demand, head, self._rules, asked.url, wall)
