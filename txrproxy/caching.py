@@ -66,7 +66,7 @@ MAX_ROUNDS = 2  # how often a request waits for another's response before it goe
 MAX_COUNTED = 65536  # keys whose uses are counted, or whose responses are known to be for one only
 UNSHARED = 10.0  # seconds for which requests for what was not storable do not wait for each other
 # Why a response is not kept that says nothing of others' requests for the same.
-_OF_REQUEST = frozenset({"authorization", "cookie"})
+_OF_REQUEST = frozenset({"authorization", "cookie", "partial"})
 
 
 class Caching:
@@ -397,7 +397,7 @@ class Caching:
             self._adopted(fetch, head, length, content, ended)
             return
         exchange = fetch.exchange
-        decide = storable_part if head.status == 206 and asked.demand.ranged else storable
+        decide = storable_part if b"range" in fetch.head.fields else storable
         decision = decide(fetch.head, asked.demand, head, self._rules, asked.url, wall)
         stored: Stored | None = None
         if decision and self._is_used_enough(asked.key):
@@ -410,7 +410,7 @@ class Caching:
             expected = len(content) if ended else (length if length >= 0 else None)
             fill = self._store.fill(stored, expected, asked.mark)
         if fill is None or stored is None:
-            if decision.reason not in _OF_REQUEST and head.status not in (206, 304):
+            if decision.reason not in _OF_REQUEST and head.status != 304:
                 self._remember_unshared(asked.group, fetch.site.seconds())
             self.close(asked)
             self._adopted(fetch, head, length, content, ended)

@@ -93,6 +93,12 @@ class StoringTests(SynchronousTestCase):
             decision = storable_part(head, for_request(head, RULES), got, RULES, URL, START)
             self.assertEqual(decision.reason, "partial")
 
+    def test_what_is_no_part_is_not_stored(self) -> None:
+        head = request(RANGE)
+        got = response(FRESH, TAG, b"Content-Length: 100")
+        decision = storable_part(head, for_request(head, RULES), got, RULES, URL, START)
+        self.assertEqual((decision.reason, decision.partial), ("partial", False))
+
     def test_spans(self) -> None:
         for value, span in (
             (b"bytes 0-0/1", Span(0, 1, 1)),

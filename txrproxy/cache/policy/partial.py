@@ -78,7 +78,8 @@ def storable_part(
 ) -> Decision:
     """:func:`storable`, for a 206: what would be said of the whole, if the part can be kept.
 
-    One that has all there is is stored as the whole.
+    One that has all there is is stored as the whole. What answers a Range and is no 206 is not: who
+    asked chose the Range, and what others get must not depend on that.
     """
     span = span_of(response)
     if span is None or span.total > MAX_TOTAL or not is_strong(entity_tag(response.fields)):
