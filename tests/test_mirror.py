@@ -15,6 +15,7 @@ TESTS = Path(__file__).parent
 # is the one to look at first. A module that gets a test file of its own loses its row.
 COVERED_BY = {
     "actions.py": "scenarios/test_forwarding.py",
+    "cache/parts.py": "scenarios/test_caching_parts.py",
     "caching.py": "scenarios/test_caching.py",
     "commands/asking.py": "test_control.py",
     "commands/checking.py": "test_cli.py",
