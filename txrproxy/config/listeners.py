@@ -69,6 +69,7 @@ class ListenerBuilder:
         tls = self._tls(name, listener)
         site = ProxySite(
             self._to_https(listener, tree) if listener.redirect_https else tree,
+            name=name,
             limit=limit,
             proxy_headers=self._proxy_headers(listener),
             scheme=b"http" if tls is None else b"https",

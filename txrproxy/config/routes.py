@@ -79,7 +79,7 @@ class RouteBuilder:
             ],
         )
         shares = _shares(route)
-        policies = [self._config.policies[name] for name in route.use]
+        policies = [self._config.policies[name] for name in dict.fromkeys(route.use)]
         limits = [policy.body_limit for policy in policies]
         rewrite = Rewrite(
             route.rewrite.strip_prefix.encode(),
@@ -224,8 +224,9 @@ def cache_keys(route: schema.Route, cache: schema.RouteCache) -> KeyMaker:
 
 
 def _changes(parts: Sequence[schema.FieldChanges]) -> Changes:
+    last = {n.lower(): (n, v) for part in parts for n, v in part.set.items()}
     return Changes(
-        tuple(make_line(n.encode(), v.encode()) for part in parts for n, v in part.set.items()),
+        tuple(make_line(n.encode(), v.encode()) for n, v in last.values()),
         tuple(make_line(n.encode(), v.encode()) for part in parts for n, v in part.add.items()),
         frozenset(name.lower().encode() for part in parts for name in part.remove),
     )

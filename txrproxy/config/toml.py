@@ -28,6 +28,7 @@ from txrproxy.config.available import refusals
 from txrproxy.config.certificates import file_errors, file_warnings
 from txrproxy.config.check import errors, warnings
 from txrproxy.config.locate import locate
+from txrproxy.config.logfiles import log_errors
 from txrproxy.config.mend import mended, without_echoes
 from txrproxy.config.problems import ConfigErrors, Finding, KeyPath, Problem, quote, spell
 from txrproxy.config.schema import Config
@@ -47,7 +48,7 @@ def load(path: str | Path, *, available: bool = True, files: bool = False) -> Co
     """The configuration in a file and what it includes.
 
     ``available=False`` lets features pass that this version does not have yet. ``files=True`` also
-    looks at the certificates, users and keys that it names. Raises
+    looks at the certificates, users, keys and logs that it names. Raises
     :class:`~txrproxy.config.problems.ConfigErrors` with every problem there is.
     """
     return load_with_warnings(path, available=available, files=files)[0]
@@ -233,6 +234,7 @@ class _Reader:
         """Structures and checks the tree, or raises all problems."""
         if self.problems and not self.tree:
             raise ConfigErrors(self.problems)
+        odd: list[Finding] = []
         config, unfit = structure(self.tree)
         self.problems += map(self._locate, unfit)
         if config is None:
@@ -245,20 +247,26 @@ class _Reader:
                 *conflicts(config),
                 *(refusals(config) if available else ()),
                 *(
-                    (*file_errors(config), *secret_errors(config), *rule_errors(config))
+                    (
+                        *file_errors(config),
+                        *secret_errors(config),
+                        *rule_errors(config),
+                        *log_errors(config),
+                    )
                     if files
                     else ()
                 ),
             ]
             self.problems += map(self._locate, without_echoes(more, unfit))
+            odd += warnings(config)
+            if files:
+                odd += [*file_warnings(config, time.time()), *secret_warnings(config)]
+        doubtful = tuple(self._sorted(map(self._locate, without_echoes(odd, unfit))))
         if self.problems or config is None:
-            raise ConfigErrors(self._sorted(self.problems))
+            raise ConfigErrors(self._sorted(self.problems), doubtful)
         if further is not None and (found := [*further(config)]):
-            raise ConfigErrors(self._sorted(map(self._locate, found)))
-        odd = [*warnings(config)]
-        if files:
-            odd += [*file_warnings(config, time.time()), *secret_warnings(config)]
-        return config, tuple(self._sorted(map(self._locate, odd)))
+            raise ConfigErrors(self._sorted(map(self._locate, found)), doubtful)
+        return config, doubtful
 
     def _locate(self, finding: Finding) -> Problem:
         path, message = finding.path, finding.message

@@ -12,7 +12,7 @@ from contextlib import closing
 from typing import Any
 
 from txrproxy.balance.pool import Pool
-from txrproxy.config.forms import write_seconds, write_size
+from txrproxy.config.forms.numbers import write_seconds, write_size
 from txrproxy.config.graph import Graph
 from txrproxy.config.routes import cache_keys, cache_rules
 from txrproxy.config.schema import Config, Policy, Route

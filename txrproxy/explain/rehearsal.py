@@ -29,8 +29,8 @@ from txrproxy.config.schema import Config
 from txrproxy.errors import REASONS, RESPONDED, Reason
 from txrproxy.explain.still import Step, Still, still
 from txrproxy.http.fields import is_field_value, is_token
-from txrproxy.http.forward import Peer, is_trusted, unmapped
 from txrproxy.http.head import RequestHead
+from txrproxy.http.peer import Peer, is_trusted, unmapped
 from txrproxy.names.lookup import Target
 from txrproxy.routing.plan import Plan, Serve
 from txrproxy.transport.downstream import Downstream

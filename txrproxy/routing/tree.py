@@ -16,7 +16,7 @@ from bisect import bisect_left
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from txrproxy.http.forward import ClientIdentity
+from txrproxy.http.peer import ClientIdentity
 from txrproxy.routing.match import Conditions, FieldValues, Pattern, Refusal
 
 T = TypeVar("T")

@@ -74,6 +74,8 @@ class Plane:
         self._draining: Deferred[None] | None = None
         self._deadline = 0.0  # of draining
         self._soft = False
+        self._began = 0.0  # the same
+        self._carried = 0  # exchanges at that time
         self._started = reactor.seconds()
 
     # Changing.
@@ -271,6 +273,8 @@ class Plane:
             self._draining = done
             self._deadline = self._reactor.seconds() + timeout
             self._soft = softly
+            self._began = self._reactor.seconds()
+            self._carried = _carried(self.graph)
             self.graph.drain(softly)
             self._wait(self.graph)
         return done
@@ -290,9 +294,16 @@ class Plane:
             self._deadline += _LAST
             self._wait(graph)
             return
+        cut = _carried(graph)
         if graph.busy:
             _logger.warn("{count} connections cut at the drain timeout", count=graph.busy)
             graph.abort()
+        _logger.info(
+            "drained in {seconds:.1f} s: {carried} exchanges were in progress, {cut} were cut",
+            seconds=self._reactor.seconds() - self._began,
+            carried=self._carried,
+            cut=cut,
+        )
         assert self._draining is not None
         closed = graph.close()
         closed.addCallback(lambda _: graph.log.close())
@@ -309,6 +320,11 @@ def _given_up(failure: Failure) -> Failure:
 def _is_counted(config: Config) -> bool:
     """Whether anybody may ask for metrics."""
     return config.admin is not None and config.admin.metrics
+
+
+def _carried(graph: Graph) -> int:
+    """Exchanges in progress, tunnels included."""
+    return sum(site.carried for site in graph.listeners.values())
 
 
 def _log_of(config: Config) -> tuple[Any, ...]:

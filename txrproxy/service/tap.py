@@ -1,8 +1,8 @@
 """``twistd txrproxy --config FILE``: the options, and the service that runs a configuration.
 
 Which error log is in force, from the strongest: ``--logger``, ``--logfile`` or ``--syslog`` given
-to twistd; the ``[log] error`` table, when it names a file or twistd stays in the foreground; else
-what twistd does for a daemon, which is ``twistd.log``.
+to twistd; else what the ``[log] error`` table says. A daemon has no standard error, and the file
+``twistd.log`` in its place, where twistd would have its own.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from txrproxy.config.toml import load_with_warnings
 from txrproxy.observe.errorlog import ErrorLog
 from txrproxy.service.slices import uncollected
 from txrproxy.transport.reactor import install_unless_chosen
+
+DAEMON_LOG = "twistd.log"
 
 
 class Options(usage.Options):
@@ -62,9 +64,19 @@ class Options(usage.Options):
     def own_error_log(self) -> bool:
         """Whether the configuration says where errors are logged, not twistd."""
         twistd: Any = self.parent or {}
-        if any(twistd.get(option) for option in ("logger", "logfile", "syslog")):
-            return False
-        return self.loaded.log.error.path != "-" or not self.daemon
+        return not any(twistd.get(option) for option in ("logger", "logfile", "syslog"))
+
+    @property
+    def error_path(self) -> str:
+        """Where the error log is; ``-`` is standard error."""
+        path = self.loaded.log.error.path
+        if path != "-":
+            return str(self.loaded.resolve(path))
+        if not self.daemon:
+            return path
+        twistd: Any = self.parent or {}
+        # Absolute, for twistd goes there only later, and it is to be found again.
+        return os.path.abspath(os.path.join(twistd.get("rundir", "."), DAEMON_LOG))
 
 
 class _Application(MultiService):
@@ -88,7 +100,7 @@ def makeService(options: Options) -> IService:
     from txrproxy.service.edge import Edge
 
     config = options.loaded
-    error_log = _open_error_log(config) if options.own_error_log else None
+    error_log = _open_error_log(config, options.error_path) if options.own_error_log else None
     application: Any = _Application(error_log)
     origins = demo.service_for(config)
     if origins is not None:
@@ -99,9 +111,8 @@ def makeService(options: Options) -> IService:
     return application  # type: ignore[no-any-return]
 
 
-def _open_error_log(config: Config) -> ErrorLog:
+def _open_error_log(config: Config, path: str) -> ErrorLog:
     error = config.log.error
-    path = error.path if error.path == "-" else str(config.resolve(error.path))
     try:
         return ErrorLog(path, error.level, error.format)
     except OSError as problem:
