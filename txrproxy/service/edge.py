@@ -68,7 +68,7 @@ class CannotStart(SystemExit, Exception):
 class Edge(Service):
     """One configuration, served. ``file`` is where it was read, and is read again.
 
-    A ``daemon`` has no standard error to log to.
+    ``standard_error`` is where goes what is to be logged there: a daemon has none, but a file.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Edge(Service):
         reactor: Any,
         error_log: ErrorLog | None = None,
         file: str | None = None,
-        daemon: bool = False,
+        standard_error: str = "-",
     ) -> None:
         self.setName("txrproxy")
         self.config = config
@@ -92,7 +92,7 @@ class Edge(Service):
         self._successor: Successor | None = None
         self._control: Control | None = None
         self._notifier = Notifier(reactor)
-        self.reloads = Reloads(self, reactor, self._notifier, file, daemon)
+        self.reloads = Reloads(self, reactor, self._notifier, file, standard_error)
         self._lock = DeferredLock()
         self._began = time.monotonic()
         self._phase = "starting"  # or "draining"; empty while it serves

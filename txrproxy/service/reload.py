@@ -40,18 +40,18 @@ class Proxy(Protocol):
 class Reloads:
     """The reloads of a proxy, one at a time; ``last`` is how the last one went.
 
-    ``file`` is where the configuration is. A ``daemon`` has no standard error to log to.
+    ``file`` is where the configuration is, ``standard_error`` where goes what is logged there.
     """
 
     def __init__(
-        self, proxy: Proxy, reactor: Any, notifier: Notifier, file: str | None, daemon: bool
+        self, proxy: Proxy, reactor: Any, notifier: Notifier, file: str | None, standard_error: str
     ) -> None:
         self.last: Body | None = None
         self._proxy = proxy
         self._reactor = reactor
         self._notifier = notifier
         self._file = file
-        self._is_daemon = daemon
+        self._standard_error = standard_error
         self._reading: Deferred[Reading] | None = None
 
     def run(self) -> Deferred[Body]:
@@ -102,7 +102,7 @@ class Reloads:
         if log is not None:
             self._log_to(log)
         elif config.log.error != before.log.error:
-            said.append(f"log.error: {self._why_no_log()}; a change needs a restart")
+            said.append("log.error: twistd chose the log at the start; a change needs a restart")
         proxy.config = config
         proxy.admin.commit(admin)
         for warning in said:
@@ -120,18 +120,13 @@ class Reloads:
         settings = config.log.error
         if settings == self._proxy.config.log.error or self._proxy.error_log is None:
             return None
-        if settings.path == "-" and self._is_daemon:
-            return None
-        path = settings.path if settings.path == "-" else str(config.resolve(settings.path))
+        path = self._standard_error
+        if settings.path != "-":
+            path = str(config.resolve(settings.path))
         try:
             return ErrorLog(path, settings.level, settings.format)
         except OSError as error:
             raise Refused(f"cannot write the error log {path}: {error.strerror}") from error
-
-    def _why_no_log(self) -> str:
-        if self._proxy.error_log is None:
-            return "twistd chose the log at the start"
-        return "a daemon has no standard error"
 
     def _log_to(self, log: ErrorLog) -> None:
         current = self._proxy.error_log
