@@ -57,8 +57,8 @@ from txrproxy.exchange import Exchange
 from txrproxy.fetching import Asked, Fetch
 from txrproxy.http.date import http_date_line
 from txrproxy.http.fields import Fields, Line, make_line
-from txrproxy.http.forward import believed_scheme
 from txrproxy.http.head import RequestHead, ResponseHead
+from txrproxy.http.peer import believed_scheme
 from txrproxy.playback import Following, Playback
 from txrproxy.routing.plan import Serve
 
@@ -133,15 +133,16 @@ class Caching:
 
     def _replay(self, exchange: Exchange, copy: Copy, demand: Demand) -> bool:
         """Send what is in memory, if it is fresh; its head is made once a second."""
-        now = exchange.site.wall()
         if not demand.plain:
-            use = reuse(copy.stored, demand, now, self._rules)
+            use = reuse(copy.stored, demand, exchange.site.wall(), self._rules)
             if use.verdict is not Verdict.FRESH:
                 return False
         rules = exchange.response_rules
         stored = copy.stored
         hot = stored.hot
-        if hot is None or hot[0] != int(now) or hot[1] is not rules or exchange.added:
+        instant = exchange.site.seconds()
+        if hot is None or hot[0] <= instant or hot[1] is not rules or exchange.added:
+            now = exchange.site.wall()
             use = reuse(stored, PLAIN, now, self._rules)
             block = rules.block(stored.head)
             # What is not fresh for a whole second more, or differs from client to client, takes the
@@ -153,10 +154,11 @@ class Caching:
             lines = hit_lines(use.age, use.ttl, stored.key if self.show_key else b"")
             date = http_date_line(now) if block.needs_date else b""
             head = b"".join((stored.head.status_line, block.block, date, lines))
-            stored.hot = hot = (int(now), rules, stored.head.status, head)
+            until = instant + 1.0 - now % 1.0
+            stored.hot = hot = (until, rules, stored.head.status, head)
             self._store.used(stored)
         assert copy.body is not None
-        exchange.replay(hot[2], hot[3], copy.body)
+        exchange.replay(hot[2], hot[3], copy.body, instant)
         return True
 
     def _late(self, exchange: Exchange, key: bytes, copy: Copy | None) -> None:
