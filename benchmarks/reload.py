@@ -49,6 +49,7 @@ QUIET = 8.0  # seconds before the first reload
 BETWEEN = 1.0  # seconds between two
 AFTER = 0.3  # seconds after one that are still counted to it
 STARTS = 5
+ROUTES = (1, 10_000)  # of those
 
 TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
 CONFIG = """\
@@ -80,11 +81,11 @@ def write(file: Path, routes: int, changed: int = -1) -> None:
 
 
 @contextmanager
-def proxy(folder: Path, ports: Sequence[int] = (PORT,)) -> Iterator[int]:
-    """txrproxy of this source, with ``edge.toml`` of the folder, when the ports accept."""
+def proxy(folder: Path, source: Path, ports: Sequence[int] = (PORT,)) -> Iterator[int]:
+    """txrproxy of a source tree, with ``edge.toml`` of the folder, when the ports accept."""
     words = ["-n", "--pidfile=", "txrproxy", "--config", str(folder / "edge.toml")]
     command = [sys.executable, "-c", TWISTD, *words]
-    env = {"PYTHONPATH": str(ROOT)}
+    env = {"PYTHONPATH": str(source)}
     with running(command, ports=ports, core=SUBJECT_CORE, folder=folder, env=env) as pid:
         yield pid
 
@@ -144,13 +145,13 @@ class Load:
             link.close()
 
 
-def reloads(count: int, routes: int) -> dict[str, Any]:
+def reloads(count: int, routes: int, source: Path) -> dict[str, Any]:
     """Latencies in ms before and during, and how long a reload took, in seconds."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         file = folder / "edge.toml"
         write(file, routes)
-        with origin(folder / "origin", ORIGINS, find_program("nginx")), proxy(folder):
+        with origin(folder / "origin", ORIGINS, find_program("nginx")), proxy(folder, source):
             load = Load(f"/r{routes - 1:05}/1k")
             time.sleep(1 + QUIET)
             windows = []
@@ -191,13 +192,13 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def first_answer(routes: int) -> tuple[float, float]:
+def first_answer(routes: int, source: Path) -> tuple[float, float]:
     """Seconds from the command to the first answer of the proxy itself, and of CPU until then."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder / "edge.toml", routes)
         began = time.monotonic()
-        with proxy(folder, ports=()) as pid:
+        with proxy(folder, source, ports=()) as pid:
             while True:
                 try:
                     with socket.create_connection(("127.0.0.1", PORT), 60) as link:
@@ -227,12 +228,11 @@ def markdown(found: Mapping[str, Any], date: str, facts: Mapping[str, str]) -> s
         cells = [f"{each['requests']:,}", *(str(each[k]) for k in ("p50", "p99", "p999", "max"))]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     lines += ["", f"p99 during reloads is {one['ratio']} times that before.", ""]
-    lines += [
-        "| start to first answer | median s | lowest | highest |",
-        "| --- | ---: | ---: | ---: |",
-    ]
-    for routes, times in found["start"].items():
-        row = [statistics.median(times), min(times), max(times)]
+    lines += ["| start to first answer | median s | lowest | highest | CPU s, median |"]
+    lines += ["| --- | ---: | ---: | ---: | ---: |"]
+    for routes, pairs in found["start"].items():
+        times, spent = zip(*pairs, strict=True)
+        row = [statistics.median(times), min(times), max(times), statistics.median(spent)]
         lines.append(f"| {int(routes):,} routes | " + " | ".join(f"{t:.2f}" for t in row) + " |")
     return "\n".join(lines) + "\n"
 
@@ -242,15 +242,17 @@ def main() -> None:
     parser.add_argument("--reloads", type=int, default=20)
     parser.add_argument("--routes", type=int, default=1000)
     parser.add_argument("--starts", type=int, default=STARTS)
+    parser.add_argument("--source", type=Path, default=ROOT, help="the tree to be measured")
     parser.add_argument("--dry", action="store_true", help="write no results")
     options = parser.parse_args()
     os.sched_setaffinity(0, {LOAD_CORE})
     date = datetime.datetime.now().date().isoformat()
     facts = {"command": "`python benchmarks/reload.py`", **machine()}
     found: dict[str, Any] = {}
-    found["reload"] = reloads(options.reloads, options.routes)
+    found["reload"] = reloads(options.reloads, options.routes, options.source)
     found["start"] = {
-        str(routes): [first_answer(routes) for _ in range(options.starts)] for routes in (1, 10_000)
+        str(routes): [first_answer(routes, options.source) for _ in range(options.starts)]
+        for routes in ROUTES
     }
     text = markdown(found, date, facts)
     print(text, end="")
