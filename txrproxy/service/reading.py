@@ -12,7 +12,6 @@ import os
 import pickle
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 from attrs import frozen
@@ -72,7 +71,7 @@ def _be_the_reader(file: str, fd: int) -> None:
     status = 70  # EX_SOFTWARE
     try:
         gc.disable()
-        _give_way()
+        os.nice(NICE)
         leave_behind([fd])
         for observer in list(globalLogPublisher._observers):
             globalLogPublisher.removeObserver(observer)  # their files are not ours
@@ -89,16 +88,6 @@ def _be_the_reader(file: str, fd: int) -> None:
         status = 0
     finally:
         os._exit(status)
-
-
-def _give_way() -> None:
-    """Let those that serve go first."""
-    os.nice(NICE)
-    # Where the kernel shares CPU among sessions, ours would pay for this one; and there it is the
-    # session that is nice (sched(7), autogroup).
-    os.setsid()
-    with suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as file:
-        file.write(str(NICE))
 
 
 def _found(status: int, fd: int, reactor: Any) -> Deferred[Reading]:
