@@ -324,11 +324,14 @@ def main() -> None:
     parser.add_argument("--routes", type=int, default=1000)
     parser.add_argument("--starts", type=int, default=STARTS)
     parser.add_argument("--source", type=Path, default=ROOT, help="the tree to be measured")
+    parser.add_argument("--note", help="a line about the circumstances, for the results")
     parser.add_argument("--dry", action="store_true", help="write no results")
     options = parser.parse_args()
     os.sched_setaffinity(0, {LOAD_CORE})
     date = datetime.datetime.now().date().isoformat()
     facts = {"command": "`python benchmarks/reload.py`", **machine()}
+    if options.note:
+        facts["note"] = options.note
     found: dict[str, Any] = {}
     found["held up"] = pieces(options.routes)
     found["reload"] = reloads(options.reloads, options.routes, options.source)
