@@ -36,6 +36,9 @@ from txrproxy.cache.writing import Fill
 WINDOW = 256 * 1024
 """Bytes of a body that stay in memory for those who come late."""
 
+LOCK_TIMEOUT = 5.0
+"""Seconds that a request waits for another's response to begin."""
+
 _logger = Logger()
 
 
