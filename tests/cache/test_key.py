@@ -129,6 +129,10 @@ class KeyTests(SynchronousTestCase):
             named(b"Lang=1"),
             named(b"sid=1; Lang=1"),
         ]
+        # White space around a name is no part of it, to most.
+        for spaced in (b"sid =1", b"\tsid\t=1", b"x=1; sid =1"):
+            self.assertEqual(named(spaced), named(b"sid=1"))
+        self.assertNotEqual(named(b"sid= 1"), named(b"sid=1"))
         # A cookie without a value is one with an empty value, to most.
         self.assertEqual(named(b"sid"), named(b"sid="))
         self.assertEqual(len(set(keys)), len(keys) - 1)

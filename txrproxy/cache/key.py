@@ -145,7 +145,8 @@ def _cookies(values: Sequence[bytes], names: Sequence[bytes]) -> list[bytes]:
     found: dict[bytes, list[bytes]] = {name: [] for name in names}
     for value in values:
         for pair in value.split(b";"):
-            name, _, content = pair.strip(b" \t").partition(b"=")
+            name, _, content = pair.partition(b"=")
+            name = name.strip(b" \t")  # as most who read cookies do
             if name in found:
                 found[name].append(b"=" + content)
     return [b";".join(found[name]) or b"-" for name in names]
