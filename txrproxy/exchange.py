@@ -74,6 +74,7 @@ class Exchange(Forwarding):
     added: tuple[Line, ...] = ()
     watch: Callable[[Exchange, ResponseHead], None] | None = None  # sees a backend's response
     cache = b""  # what a cache did, for the log
+    user = b""  # who it is, where a policy has asked
     at_end: tuple[Callable[[Exchange], object], ...] = ()
     _public: PublicAddress | None = None
     _response_head: ResponseHead | None = None
@@ -543,12 +544,12 @@ class Exchange(Forwarding):
         if ended:
             self.finish(OK, self.site.seconds())
 
-    def replay(self, status: int, lines: bytes, content: bytes) -> None:
+    def replay(self, status: int, lines: bytes, content: bytes, now: float) -> None:
         """Answer with a head that is ready but for what is this client's own, and all of a body."""
         self.cache = HIT
         self.status = status
         self.bytes_out = self.downstream.replay(self.head, lines, self.request_id, content)
-        self.finish(OK, self.site.seconds())
+        self.finish(OK, now)
 
     def more(self, content: bytes) -> None:
         """More of such a response."""
@@ -569,7 +570,7 @@ class Exchange(Forwarding):
     def finish(self, reason: Reason, now: float) -> None:
         """The response has been written whole."""
         self._log(reason, now)
-        self.downstream.finish()
+        self.downstream.finish(now)
 
     def note(self, reason: Reason) -> None:
         """Log an end to which no response belongs."""
@@ -596,7 +597,7 @@ class Exchange(Forwarding):
                     b"1.1" if head.facts.http_11 else b"1.0",
                     head.authority,
                     self.status,
-                    head.size + self.bytes_in,
+                    self.bytes_in,
                     self.bytes_out,
                     self.plan.name,
                     pool.name if pool is not None else b"",
@@ -607,15 +608,20 @@ class Exchange(Forwarding):
                     reason.log_name,
                     self.request_id,
                     *(fields.derived.get("logged") or _logged(fields)),
-                    self._notes() if identity is not None or self._tries or self.cache else (),
+                    self.downstream.peer.way,
+                    self._notes()
+                    if identity is not None or self._tries or self.cache or self.user
+                    else (),
                 )
             )
 
     def _notes(self) -> tuple[tuple[bytes, bytes], ...]:
         """What there is to log of few exchanges only."""
         notes: list[tuple[bytes, bytes]] = []
-        if self.identity is None and self.cache is HIT:
+        if self.identity is None and self.cache is HIT and not self.user:
             return _HIT_NOTES
+        if self.user:
+            notes.append((b"user", self.user[:MAX_LOGGED]))
         if self.identity is not None:
             notes.append((b"client_cert", self.identity.log_name))
         if self.cache:

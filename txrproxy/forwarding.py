@@ -114,7 +114,7 @@ class Forwarding:
         backend is left.
         """
         if backend is None:
-            if self._wanted is None:
+            if self._wanted is None and not self.pool.due:
                 backend = self.pool.select(self._tried, self._key, now)
             else:
                 backend = self._choose(now)
@@ -131,16 +131,22 @@ class Forwarding:
             self.downstream.pause_body()
 
     def _choose(self, now: float) -> Backend | None:
-        """The backend that the client's cookie asks for if it may be had, else any."""
-        wanted = self._wanted
+        """The backend that the client's cookie asks for if it may be had, else any.
+
+        One that is on trial only if the request survives it.
+        """
+        pool, wanted = self.pool, self._wanted
         if (
             wanted is not None
-            and (wanted.available or (self.pool.panicking and wanted.usable))
+            and (wanted.available or (pool.panicking and wanted.usable))
             and not wanted.closed
             and wanted not in self._tried
         ):
             return wanted
-        backend: Backend | None = self.pool.select(self._tried, self._key, now)
+        select = pool.select
+        if pool.due and not (self._safe and 0 <= self.head.facts.body <= REPLAY_LIMIT):
+            select = pool.select_safely
+        backend: Backend | None = select(self._tried, self._key, now)
         return backend
 
     def on_connected(self, upstream: Any) -> None:
@@ -176,7 +182,7 @@ class Forwarding:
         # To blame is who had the whole request, and more than an even part of the time.
         waited = (now - self._attempt_at) * (len(self._tried) + 1)
         if self.upstream is not None and self._body_ended and waited >= total.seconds:
-            self.pool.failed(self.backend, now)
+            self.pool.failed(self.backend, now, DEADLINE.log_name)
             self._note_try(DEADLINE.log_name)
         self._drop_upstream()
         self.fail(DEADLINE)
@@ -253,7 +259,7 @@ class Forwarding:
         upstream, self.upstream = self.upstream, None
         now = self.site.seconds()
         if self.status:
-            self.pool.failed(self.backend, now)
+            self.pool.failed(self.backend, now, reason.log_name)
             self.cut(reason)
             return
         # A kept connection may have been closed under the request: not the backend's failure, if
@@ -271,7 +277,7 @@ class Forwarding:
         """An attempt failed: another backend, or the end."""
         pool = self.pool
         if reason.fault is Fault.BACKEND:
-            pool.failed(self.backend, now)
+            pool.failed(self.backend, now, reason.log_name)
             self._note_try(reason.log_name)
             if self._replayable and pool.retry.allow(reason, len(self._tried), self._safe, now):
                 self._attempt(now, reason=reason)
@@ -297,7 +303,7 @@ class Forwarding:
             if pool.observe is not None:
                 pool.observe(backend, seconds, now)
             return False
-        pool.failed(backend, now)
+        pool.failed(backend, now, b"%d" % status)
         if status not in pool.retry.statuses or not self._replayable:
             return False
         self._note_try(b"%d" % status)

@@ -57,6 +57,7 @@ _NAMES = [
     "request_id",
     "user_agent",
     "referer",
+    "way",
     "notes",
 ]
 

@@ -132,6 +132,7 @@ class LifeTests(EdgeCase):
         self.assertIs(proxy.process.poll(), None)
         served.sendall(b"last")
         response = read_all(running)
+        proxy.wait_for("1 exchanges were in progress, 0 were cut")
         self.assertTrue(response.endswith(b"\r\n\r\nfirstlast"), response)
         self.assertEqual(proxy.end(), -signal.SIGTERM)
         self.assertEqual(self.access_log(), ["/hello", "/slow"])
@@ -148,6 +149,7 @@ class LifeTests(EdgeCase):
             self.addCleanup(served.close)
             proxy.signal(signal.SIGTERM)
             proxy.wait_for("1 connections? cut at the drain timeout")
+            proxy.wait_for(r"drained in 0\.\d s: 1 exchanges were in progress, 1 were cut")
             self.assertEqual(proxy.end(), -signal.SIGTERM)
 
 
@@ -230,7 +232,8 @@ class RefusalTests(EdgeCase):
         self.config()
         done = run("-n", "--pidfile=", "txrproxy", "-c", "edge.toml", cwd=self.folder)
         self.assertEqual(done.returncode, 1)
-        self.assertIn("cannot write the access log", done.stderr)
+        self.assertIn("log.access.path: ", done.stderr)
+        self.assertIn("can not be written: it is a folder", done.stderr)
         self.assertNotIn("Traceback", done.stderr + done.stdout)
 
 

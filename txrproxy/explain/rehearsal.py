@@ -23,7 +23,8 @@ from attrs import define, field, frozen
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
-from txrproxy.config.build import Graph, build
+from txrproxy.config.build import build
+from txrproxy.config.graph import Graph
 from txrproxy.config.schema import Config
 from txrproxy.errors import REASONS, RESPONDED, Reason
 from txrproxy.explain.still import Step, Still, still

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from txrproxy.balance.backend import Backend, State
 from txrproxy.balance.pool import Pool
-from txrproxy.config.build import Graph
+from txrproxy.config.graph import Graph
 from txrproxy.names.lookup import Target
 from txrproxy.names.members import Members
 
@@ -65,7 +65,7 @@ def _set(pool: Pool, backend: Backend, row: Mapping[str, Any]) -> None:
     backend.healthy = row["healthy"]
     if row["ejected"] is not None and pool.ejection is not None:
         backend.ejected = True
-        backend.ejected_until = float("inf")
+        backend.ejected_until = backend.trial_at = float("inf")
 
 
 def condition(backend: Backend) -> str:

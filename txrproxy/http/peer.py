@@ -27,6 +27,10 @@ class ClientIdentity(Protocol):
     def values(self, kind: str) -> frozenset[str]: ...
 
 
+Way = tuple[bytes, bytes, bytes, bytes]
+"""The name of a listener, ``http`` or ``https``, a version of TLS, a server name; empty without."""
+
+
 class Peer:
     """The client's end of one connection, as it appears in what is sent on.
 
@@ -34,6 +38,7 @@ class Peer:
     word is believed. ``identity`` is the holder of its TLS client certificate, and
     ``certificate_lines`` what backends are told of that (whole header lines). ``admits`` says
     whether the connection may ask for a host, where TLS made it for another; None: for any.
+    ``way`` is for the log: the listener, its scheme, the version of TLS, and the name asked for.
     """
 
     __slots__ = (
@@ -46,6 +51,7 @@ class Peer:
         "short_tail",
         "tail",
         "trusted",
+        "way",
     )
 
     def __init__(
@@ -63,6 +69,7 @@ class Peer:
         self.trusted = trusted
         self.identity = identity
         self.admits = admits
+        self.way: Way = (b"", scheme, b"", b"")
         node = b'"[%b]"' % address if b":" in address else address
         self.forwarded = b"for=%b;proto=%b\r\n" % (node, scheme)
         self.short_tail = b"%b\r\n%b" % (address, certificate_lines)
