@@ -313,6 +313,14 @@ class VariantTests(SynchronousTestCase):
             variant((b"x%d" % number,), one)
         self.assertLessEqual(len(one.derived), _MAX_DERIVED)
 
+    def test_two_weights_are_none(self) -> None:
+        """Who reads the first and who reads the last would answer differently."""
+        one, other = (
+            normal_field(b"accept", [value]) for value in (b"a/b;q=0.5;q=1", b"a/b;q=0.5")
+        )
+        self.assertNotEqual(one, other)
+        self.assertEqual(normal_field(b"accept", [b"a/b;q;q=1"]), b"=a/b;q;q=1")
+
     @given(st.lists(st.sampled_from([b"en", b"de;q=0.5", b"fr;q=0", b"x"]), min_size=1, max_size=5))
     def test_order_of_weighted_lists(self, members: list[bytes]) -> None:
         one = normal_field(b"accept-language", [b", ".join(members)])

@@ -736,6 +736,7 @@ def cache_directives(data: bytes) -> None:
 @target(
     b"text/html;q=0.9, */*;q=0.1",
     b"en;q=1.0,de;q=0.5,,",
+    b"text/html;q=0.5;q=1",
     words=', ; q= 0.5 1.000 0 * / text/html " = \t EN en gzip é q=2',
 )
 def accepting(data: bytes) -> None:

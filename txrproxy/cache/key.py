@@ -194,6 +194,7 @@ _VERBATIM = frozenset(
 # ignore case.
 _WEIGHTED = frozenset({b"accept", b"accept-charset", b"accept-encoding", b"accept-language"})
 _weight = re.compile(rb"[ \t]*q[ \t]*=[ \t]*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*", re.I)
+_is_weight = re.compile(rb"[ \t]*q[ \t]*(?:=|\Z)", re.I).match
 
 
 def normal_field(name: bytes, values: Sequence[bytes]) -> bytes:
@@ -223,6 +224,6 @@ def _weighted(member: bytes, name: bytes) -> bytes | None:
         digits = match[1].rstrip(b"0").rstrip(b".") if b"." in match[1] else match[1]
         weight = b"" if digits == b"1" else b";q=" + digits
         parameters = parameters[:-1]
-    if parameters and name != b"accept":
+    if parameters and (name != b"accept" or any(map(_is_weight, parameters))):
         return None
     return b"".join([choice, *(b";" + parameter.strip(b" \t") for parameter in parameters), weight])
