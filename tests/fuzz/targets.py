@@ -154,8 +154,8 @@ def _reread(data: bytes, events: list[Any]) -> None:
                     return
                 peer.start_next_cycle()
             theirs = _next(peer)
-            if "no request line received" in str(theirs):
-                return  # empty lines before it, which RFC 9112 section 2.2 has us skip
+            if "no request line received" in str(theirs) or theirs is h11.PAUSED:
+                return  # empty lines before it (RFC 9112 section 2.2); an upgrade was offered
             assert isinstance(theirs, h11.Request), theirs
             assert theirs.method == event[1]
             body = b""

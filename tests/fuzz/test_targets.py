@@ -37,7 +37,8 @@ class TargetTests(SynchronousTestCase):
 
 
 def _test(target: Target) -> Any:
-    @settings(max_examples=EXAMPLES)
+    # The same ones each time: to look for others is the business of `make fuzz`.
+    @settings(max_examples=EXAMPLES, derandomize=True)
     @given(almost(target))
     def test(self: TargetTests, data: bytes) -> None:
         target.check(data)
