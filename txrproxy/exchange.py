@@ -38,16 +38,10 @@ from txrproxy.errors import (
 from txrproxy.forwarding import Forwarding
 from txrproxy.http.errorpage import page
 from txrproxy.http.fields import EMPTY, Fields, Line, make_line, split_list
-from txrproxy.http.forward import (
-    ClientIdentity,
-    PublicAddress,
-    ResponseBlock,
-    ResponseRules,
-    believed_request_id,
-    believed_scheme,
-    public_lines,
-)
+from txrproxy.http.forward import ResponseBlock, ResponseRules
 from txrproxy.http.head import RequestHead, ResponseHead
+from txrproxy.http.peer import ClientIdentity, believed_request_id, believed_scheme
+from txrproxy.http.public import PublicAddress, public_lines
 from txrproxy.http.status import status_line
 from txrproxy.routing.plan import Plan
 from txrproxy.routing.tree import Tree
@@ -282,7 +276,10 @@ class Exchange(Forwarding):
             if self.continued:
                 return  # the client was told already
         if self.head.facts.http_11:
-            self.downstream.informational(head.status_line, self.response_rules.block(head))
+            block = self.response_rules.block(head)
+            if block.names_backend:
+                block = ResponseBlock(public_lines(block.lines, self._public_address()))
+            self.downstream.informational(head.status_line, block)
 
     def on_response(
         self,
@@ -367,7 +364,8 @@ class Exchange(Forwarding):
             if trailers:
                 head = self._response_head
                 if head is not None and self.head.facts.trailers:
-                    trailers = self.response_rules.trailers(trailers, head)
+                    passing = self.response_rules.trailers(trailers, head)
+                    trailers = Fields(public_lines(passing.lines, self._public_address()))
                 else:
                     trailers = EMPTY
         self.bytes_out += self.downstream.body(content, ended, trailers)
@@ -431,7 +429,7 @@ class Exchange(Forwarding):
         lines = self.response_rules.block(head).lines
         block = ResponseBlock(
             [
-                *lines,
+                *public_lines(lines, self._public_address()),
                 *self.added,
                 make_line(b"Connection", b"upgrade"),
                 make_line(b"Upgrade", b", ".join(chosen)),
@@ -546,12 +544,12 @@ class Exchange(Forwarding):
         if ended:
             self.finish(OK, self.site.seconds())
 
-    def replay(self, status: int, lines: bytes, content: bytes) -> None:
+    def replay(self, status: int, lines: bytes, content: bytes, now: float) -> None:
         """Answer with a head that is ready but for what is this client's own, and all of a body."""
         self.cache = HIT
         self.status = status
         self.bytes_out = self.downstream.replay(self.head, lines, self.request_id, content)
-        self.finish(OK, self.site.seconds())
+        self.finish(OK, now)
 
     def more(self, content: bytes) -> None:
         """More of such a response."""
@@ -572,7 +570,7 @@ class Exchange(Forwarding):
     def finish(self, reason: Reason, now: float) -> None:
         """The response has been written whole."""
         self._log(reason, now)
-        self.downstream.finish()
+        self.downstream.finish(now)
 
     def note(self, reason: Reason) -> None:
         """Log an end to which no response belongs."""

@@ -45,8 +45,9 @@ from txrproxy.config.values import (
     UpstreamHost,
 )
 from txrproxy.errors import NO_ROUTE
-from txrproxy.http.forward import Changes, Network
+from txrproxy.http.forward import Changes
 from txrproxy.http.head import BadHead
+from txrproxy.http.peer import Network
 from txrproxy.routing.match import Conditions
 from txrproxy.routing.plan import Plan, Serve
 from txrproxy.routing.rewrite import Rewrite

@@ -26,17 +26,9 @@ from txrproxy.errors import (
 )
 from txrproxy.exchange import Exchange
 from txrproxy.http.fields import EMPTY
-from txrproxy.http.forward import (
-    Network,
-    Peer,
-    RequestRules,
-    ResponseRules,
-    Way,
-    client_address,
-    is_trusted,
-    unmapped,
-)
+from txrproxy.http.forward import RequestRules, ResponseRules
 from txrproxy.http.head import RequestFacts, RequestHead
+from txrproxy.http.peer import Network, Peer, Way, client_address, is_trusted, unmapped
 from txrproxy.http.target import Target
 from txrproxy.routing.plan import Plan
 from txrproxy.routing.tree import Tree

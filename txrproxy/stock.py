@@ -17,8 +17,9 @@ from zope.interface import implementer
 
 from txrproxy.errors import CLIENT_ABORTED
 from txrproxy.http.fields import EMPTY, Fields
-from txrproxy.http.forward import Peer, ResponseBlock
+from txrproxy.http.forward import ResponseBlock
 from txrproxy.http.head import RequestHead, parse_request_head
+from txrproxy.http.peer import Peer
 from txrproxy.http.target import BadTarget, normalise_path
 from txrproxy.site import ProxySite
 

@@ -244,6 +244,13 @@ POLICIES = [
         'forward_auth = { url = "http://a/", send = ["Accept", "Content-Length"] }',
         'forward_auth.send[1]: found "Content-Length", which only the proxy itself sets',
     ),
+    *(
+        (
+            f'forward_auth = {{ url = "http://a/", send = ["{name}"] }}',
+            f'forward_auth.send[0]: found "{name}", which only the proxy itself sets',
+        )
+        for name in ("X-Forwarded-Uri", "X-Real-Ip", "Client-Cert", "X-Client-Cert-Subject")
+    ),
 ]
 
 

@@ -1,6 +1,9 @@
 """A cached route when something goes wrong: backends that fail, clients that leave, odd answers."""
 
+import errno
 import os
+
+from twisted.logger import formatEvent, globalLogPublisher
 
 from tests.scenarios.harness import GET, ok
 from tests.scenarios.test_caching import FRESH, Cached
@@ -75,6 +78,38 @@ class StaleTests(Cached):
         self.source.reply(ok(b"newer", FRESH))
         await self.settled()
         self.assertEqual((await self.hit(client)).body, b"newer")
+
+    async def test_a_head_of_an_origin_that_fails(self):
+        """RFC 5861 section 4 makes no difference between methods."""
+        client = await self.cached()
+        await self.exchange(client, self.source, GET, ok(b"old", STALE_IF_ERROR, TAG))
+        head = GET.replace(b"GET", b"HEAD")
+        no_body = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\n"
+        for failure in (no_body, b"nonsense\r\n\r\n"):
+            client.send(head)
+            seen = await self.source.request()
+            self.assertEqual((seen.method, seen.get(b"if-none-match")), (b"HEAD", None))
+            self.source.reply(failure)
+            response = await client.response(to=b"HEAD")
+            self.assertEqual((response.status, response.get(b"content-length")), (200, b"3"))
+            self.assertIn(b"detail=stale-if-error", self.status(response))
+        client.send(head[:-2] + b"Cache-Control: no-cache\r\n\r\n")
+        await self.source.request()
+        self.source.reply(no_body)
+        self.assertEqual((await client.response(to=b"HEAD")).status, 503)
+        notes = [record.notes.get(b"cache") for record in self.proxied.log.records]
+        self.assertEqual(notes, [b"miss", b"stale", b"stale", b"miss"])
+
+    async def test_a_head_whose_client_leaves(self):
+        client = await self.cached()
+        await self.exchange(client, self.source, GET, ok(b"old", STALE_IF_ERROR, TAG))
+        other = await self.client(self.proxied)
+        other.send(GET.replace(b"GET", b"HEAD"))
+        await self.source.request()
+        other.reset()
+        await self.until(lambda: self.source.wire.over, "the origin to be let go")
+        _, response = await self.exchange(client, self.source, GET, ok(b"new", FRESH))
+        self.assertEqual(response.body, b"new")
 
     async def test_a_renewal_that_fails_leaves_it(self):
         client = await self.cached()
@@ -217,6 +252,58 @@ class LeavingTests(Cached):
 
 
 class FullTests(Cached):
+    async def broken(self, client, error):
+        """Nothing can be written any more; requests go on, and the log has one line."""
+        said = []
+
+        def observe(event):
+            if event.get("log_namespace", "").startswith("txrproxy.cache"):
+                said.append(formatEvent(event))
+
+        def fail(*_):
+            raise error
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        self.patch(self.store.folder, "temporary", fail)
+        for number in range(5):
+            for body in (b"%d" % number, bytes([number]) * 700_000):
+                asked = GET.replace(b" / ", b" /new/%d/%d/%d " % (error.errno, number, len(body)))
+                _, response = await self.exchange(client, self.source, asked, ok(body, FRESH))
+                self.assertEqual((response.status, response.body), (200, body))
+                await self.until(lambda: not self.store.writer.queued, "the thread")
+        self.assertFalse(self.store.writer.storing)
+        (line,) = said
+        self.assertIn("nothing is stored for now, responses pass by: ", line)
+        self.assertIn(error.strerror, line)
+
+    async def test_a_full_disk_and_a_folder_that_is_read_only(self):
+        client = await self.cached()
+        for number, text in ((errno.ENOSPC, "No space left"), (errno.EROFS, "Read-only")):
+            kept = GET.replace(b" / ", b" /%d " % number)
+            await self.exchange(client, self.source, kept, ok(b"kept", FRESH))
+            await self.until(lambda: not self.store.writer.queued, "the thread")
+            await self.broken(client, OSError(number, text))
+            # What is there is served, and it is tried again.
+            self.assertEqual((await self.hit(client, kept)).body, b"kept")
+            del self.store.folder.temporary
+            self.store.writer._off_until = None
+            again = GET.replace(b" / ", b" /again/%d " % number)
+            _, response = await self.exchange(client, self.source, again, ok(b"x", FRESH))
+            self.assertIn(b"stored", self.status(response))
+            await self.until(lambda: not self.store.writer.queued, "the thread")
+            self.assertEqual((await self.hit(client, again)).body, b"x")
+
+    async def test_a_folder_that_can_not_be_made(self):
+        (self.folder / "c").write_text("a file")
+        client = await self.cached(opens=False)
+        for _ in range(2):
+            _, response = await self.exchange(client, self.source, GET, ok(b"x", FRESH))
+            self.assertEqual(self.status(response), b"txrproxy; fwd=uri-miss")
+        removed = GET.replace(b"GET", b"DELETE")
+        _, response = await self.exchange(client, self.source, removed, ok(b""))
+        self.assertEqual(response.status, 200)
+
     async def test_a_disk_that_is_too_slow(self):
         """Nothing is stored, and all who read along get it all the same, each at its own pace."""
         client = await self.cached()

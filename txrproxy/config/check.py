@@ -26,6 +26,8 @@ from txrproxy.config.schema import (
     Tls,
 )
 from txrproxy.config.values import FieldName
+from txrproxy.http.fields import is_client_certificate
+from txrproxy.http.forward import is_proxy_field
 
 _ANSWERED = ("http/1.1",)  # of listeners.*.protocols
 TARGETS = ("pool", "split", "redirect", "respond", "resource")
@@ -254,7 +256,10 @@ def _guards(path: KeyPath, policy: Policy) -> Iterator[Finding]:
         for index, name in enumerate(policy.forward_auth.copy):
             promised.append(((*path, "forward_auth", "copy", index), name))
         for index, name in enumerate(policy.forward_auth.send):
-            if name.lower() in _OWN_FIELDS | _RENDERED:
+            lower = name.lower().encode("ascii")
+            # Beside what the proxy says of the request itself, or in its place.
+            claimed = is_proxy_field(lower) or is_client_certificate(lower)
+            if name.lower() in _OWN_FIELDS | _RENDERED or claimed:
                 yield Finding(
                     (*path, "forward_auth", "send", index),
                     f"found {quote(name)}, which only the proxy itself sets",

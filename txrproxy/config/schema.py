@@ -688,7 +688,9 @@ class Policy:
         example='{ mode = "block", rules = ["crs"], paranoia = 1, threshold = 5 }',
     )
     hide: tuple[FieldName, ...] = option(
-        ("server", "x-powered-by", "via"), "response fields of the backend that clients do not get"
+        ("server", "x-powered-by", "via"),
+        "response fields of the backend that clients do not get. With server goes alt-svc, and "
+        "with x-powered-by go x-aspnet-version and x-aspnetmvc-version",
     )
     request_headers: FieldChanges = option(
         Factory(FieldChanges), "changes to what the backend gets"

@@ -21,7 +21,7 @@ from time import gmtime, strftime
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
-from txrproxy.http.forward import Way
+from txrproxy.http.peer import Way
 
 Record = tuple[
     float,  # time         when the request arrived, Unix seconds

@@ -21,19 +21,19 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredLock, fail, maybeDeferred
+from twisted.internet.defer import (
+    Deferred,
+    DeferredLock,
+    fail,
+)
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txrproxy import __version__
-from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.schema import Config
-from txrproxy.config.toml import load_with_warnings
-from txrproxy.explain.routetests import failures
 from txrproxy.observe.errorlog import ErrorLog
 from txrproxy.service.adminserver import AdminServer
 from txrproxy.service.caches import Keepers
@@ -41,6 +41,7 @@ from txrproxy.service.control import Control, Taken, was_left
 from txrproxy.service.files import needed, raise_limit
 from txrproxy.service.master import Master, worker_count
 from txrproxy.service.notify import Notifier
+from txrproxy.service.reload import Reloads
 from txrproxy.service.sockets import CannotListen, Group, Listeners, systemd
 from txrproxy.service.upgrade import Successor, admin_key, predecessor, receive
 from txrproxy.transport.channel import Body, Refused
@@ -65,7 +66,10 @@ class CannotStart(SystemExit, Exception):
 
 
 class Edge(Service):
-    """One configuration, served. ``file`` is where it was read, and is read again."""
+    """One configuration, served. ``file`` is where it was read, and is read again.
+
+    ``standard_error`` is where goes what is to be logged there: a daemon has none, but a file.
+    """
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class Edge(Service):
         reactor: Any,
         error_log: ErrorLog | None = None,
         file: str | None = None,
+        standard_error: str = "-",
     ) -> None:
         self.setName("txrproxy")
         self.config = config
@@ -87,8 +92,8 @@ class Edge(Service):
         self._successor: Successor | None = None
         self._control: Control | None = None
         self._notifier = Notifier(reactor)
+        self.reloads = Reloads(self, reactor, self._notifier, file, standard_error)
         self._lock = DeferredLock()
-        self._last_reload: Body | None = None
         self._began = time.monotonic()
         self._phase = "starting"  # or "draining"; empty while it serves
         self._handlers: dict[int, Any] = {}  # what signals did before
@@ -142,7 +147,6 @@ class Edge(Service):
             self._on_signal(number, call)
         if self._predecessor is None:
             self._control = self._open_control()
-        gc.collect()
         gc.freeze()  # what workers share of this process stays untouched by the collector
         try:
             self.master.start(self.config, worker_count(self.config))
@@ -237,78 +241,7 @@ class Edge(Service):
 
         Fails with :class:`Refused`, and then nothing has changed.
         """
-        return self._lock.run(self._reload)
-
-    def _reload(self) -> Deferred[Body]:
-        began = self._reactor.seconds()
-        self._notifier.reloading()
-        done: Deferred[Any] = Deferred()
-        done.addCallback(lambda _: self._load())
-        done.addCallback(self._change)
-        done.addCallbacks(self._reloaded, self._refused, callbackArgs=(began,))
-        done.callback(None)
-        return done
-
-    def _load(self) -> Config:
-        if self._file is None:
-            raise Refused("the configuration is not from a file")
-        try:
-            config, warnings = load_with_warnings(self._file, files=True, further=failures)
-        except ConfigErrors as errors:
-            raise Refused(str(errors)) from errors
-        if config.server.state_dir != self.config.server.state_dir:
-            raise Refused("server.state_dir: a change needs a restart")
-        for warning in warnings:
-            _logger.warn("{warning}", warning=str(warning))
-        return config
-
-    def _change(self, config: Config) -> Deferred[None]:
-        def changed(_: object) -> None:
-            if config.log.error != self.config.log.error:
-                _logger.warn("log.error: a change takes effect with a restart")
-            self.config = config
-
-        try:
-            admin = self.admin.prepare(config)
-        except CannotListen as error:
-            raise Refused(str(error)) from error
-
-        def failed(failure: Failure) -> Failure:
-            self.admin.discard(admin)
-            return failure
-
-        def commit(result: None) -> None:
-            self.admin.commit(admin)
-
-        done = maybeDeferred(self.master.reload, config)
-        return done.addCallback(changed).addCallbacks(commit, failed)
-
-    def _reloaded(self, _: object, began: float) -> Body:
-        seconds = round(self._reactor.seconds() - began, 3)
-        _logger.info("reloaded in {seconds} s", seconds=seconds)
-        return self._told("", seconds)
-
-    def _refused(self, failure: Failure) -> Failure:
-        if failure.check(Refused):
-            why = str(failure.value)
-            _logger.error("reload refused, nothing has changed: {why}", why=why)
-        else:
-            why = "an internal error; the log tells more"
-            _logger.failure("reloading failed", failure)
-            failure = Failure(Refused(why))
-        self._told(why, None)
-        return failure
-
-    def _told(self, error: str, seconds: float | None) -> Body:
-        self._notifier.ready()
-        self.admin.reloaded(not error)
-        self._last_reload = {
-            "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-            "ok": not error,
-            "error": error or None,
-            "seconds": seconds,
-        }
-        return self._last_reload
+        return self._lock.run(self.reloads.run)
 
     def _upgrade(self) -> Deferred[Body]:
         """Start this program anew, as it lies on the disk by now, and let it go on."""
@@ -373,7 +306,7 @@ class Edge(Service):
                 "workers": workers,
                 "restarts": self.master.restarts,
                 "reloads": self.master.generation - 1,
-                "last_reload": self._last_reload,
+                "last_reload": self.reloads.last,
             }
 
         return self.master.status().addCallback(told)
@@ -387,6 +320,7 @@ class Edge(Service):
     def stopService(self) -> Deferred[None]:
         super().stopService()
         self._phase = "draining"
+        self.reloads.give_up()
         if self._successor is None:
             self._notifier.stopping()
         else:

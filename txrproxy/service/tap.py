@@ -20,6 +20,7 @@ from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.schema import Config
 from txrproxy.config.toml import load_with_warnings
 from txrproxy.observe.errorlog import ErrorLog
+from txrproxy.service.slices import uncollected
 from txrproxy.transport.reactor import install_unless_chosen
 
 DAEMON_LOG = "twistd.log"
@@ -41,7 +42,8 @@ class Options(usage.Options):
         if self["config"] is None:
             raise usage.UsageError("--config FILE is required")
         try:
-            self.loaded, warnings = load_with_warnings(self["config"], files=True)
+            with uncollected():
+                self.loaded, warnings = load_with_warnings(self["config"], files=True)
         except ConfigErrors as errors:
             print(errors, file=sys.stderr)
             raise SystemExit(1) from None
@@ -68,10 +70,13 @@ class Options(usage.Options):
     def error_path(self) -> str:
         """Where the error log is; ``-`` is standard error."""
         path = self.loaded.log.error.path
-        if path != "-":
-            return str(self.loaded.resolve(path))
+        return self.standard_error if path == "-" else str(self.loaded.resolve(path))
+
+    @property
+    def standard_error(self) -> str:
+        """Where goes what is for standard error: ``-``, or a file if there is none."""
         if not self.daemon:
-            return path
+            return "-"
         twistd: Any = self.parent or {}
         # Absolute, for twistd goes there only later, and it is to be found again.
         return os.path.abspath(os.path.join(twistd.get("rundir", "."), DAEMON_LOG))
@@ -104,7 +109,8 @@ def makeService(options: Options) -> IService:
     if origins is not None:
         print(demo.banner(config), flush=True)
         origins.setServiceParent(application)
-    edge: Any = Edge(config, reactor, error_log, os.path.abspath(options["config"]))
+    file = os.path.abspath(options["config"])
+    edge: Any = Edge(config, reactor, error_log, file, options.standard_error)
     edge.setServiceParent(application)
     return application  # type: ignore[no-any-return]
 

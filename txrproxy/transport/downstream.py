@@ -37,8 +37,9 @@ from txrproxy.http.body import LAST_CHUNK, encode_chunk, encode_last_chunk
 from txrproxy.http.connection import BODY, BUSY, DISCARD, HEAD, RequestReader
 from txrproxy.http.date import http_date_line
 from txrproxy.http.fields import EMPTY, Fields
-from txrproxy.http.forward import Peer, ResponseBlock
+from txrproxy.http.forward import ResponseBlock
 from txrproxy.http.head import RequestHead
+from txrproxy.http.peer import Peer
 from txrproxy.transport.deadlines import Queue
 from txrproxy.transport.direct import unsent
 
@@ -416,13 +417,13 @@ class Downstream(RequestReader):
         send: Callable[[int, int, int], int] | None = getattr(self.transport, "send_file", None)
         return 0 if send is None or self._chunked else send(fd, offset, count)
 
-    def finish(self) -> None:
+    def finish(self, now: float) -> None:
         """The response has been written whole: go on with the next request, or close."""
         self.exchange = None
         if not self._keep:
             self._close()
         elif self.state is BUSY:
-            self._next()
+            self._next(now)
         elif self.state is BODY:
             self.resume_body()
             self._discarded = 1
@@ -468,7 +469,7 @@ class Downstream(RequestReader):
         self.stop()
         return rest
 
-    def _next(self) -> None:
+    def _next(self, now: float | None = None) -> None:
         """Read the next request, once the client has taken the last response."""
         if self._writing:
             return
@@ -479,7 +480,7 @@ class Downstream(RequestReader):
             self._close()
             return
         self._queue = queue = self.service.idle
-        queue.start(self, self.service.seconds())
+        queue.start(self, self.service.seconds() if now is None else now)
         self.proceed()
 
     def _close(self) -> None:
