@@ -312,7 +312,7 @@ def markdown(found: Mapping[str, Any], date: str, facts: Mapping[str, str]) -> s
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     lines += [
         "",
-        f"p99 during a reload is {one['ratio']} times that of the second before it (median of all).",
+        f"p99 during a reload is {one['ratio']} times that of the second before (median of all).",
         "",
     ]
     held = found["held up"]
