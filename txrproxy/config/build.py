@@ -327,6 +327,7 @@ class _Builder(PoolBuilder):
                 resolve,
                 self.reactor,
                 self.wall,
+                name=name,
                 protocols=listener.protocols,
                 profile=tls.profile,
                 session_tickets=tls.session_tickets,

@@ -25,6 +25,7 @@ from txrproxy.guards.state import SharedMemory, SharedState
 from txrproxy.service.board import EJECTIONS, TOLD, Board
 from txrproxy.service.sockets import CannotListen, Group, Listeners
 from txrproxy.service.worker import Worker, packed, run
+from txrproxy.tls.tickets import make_all
 from txrproxy.transport.channel import (
     MAX_FDS,
     AnyChannel,
@@ -130,6 +131,7 @@ class Master:
         """
         self.config = config
         if count:
+            make_all()
             self._limits = SharedMemory.create(max(PLACES, 4 * count))
         made = [self._spawn(number) for number in range(1, count + 1)] or [self._local()]
         done = DeferredList(
