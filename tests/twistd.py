@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -162,16 +163,18 @@ def port_in(log: Path) -> int:
     return int(found[1])
 
 
+def runs(pid: int) -> bool:
+    """Whether there is such a process, and it has not ended yet."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="latin-1")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
 def end(pid: int) -> None:
     """End a process that is not our child, and wait for it; it may have ended before."""
-
-    def gone() -> bool:
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
-        except OSError:
-            return True
-        return stat.rpartition(")")[2].split()[0] == "Z"
-
-    if not gone():
-        os.kill(pid, signal.SIGTERM)
-        wait_until(gone)
+    if runs(pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: not runs(pid))

@@ -8,7 +8,7 @@ import signal
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.service.processes import ProcessCase
-from tests.twistd import ask, connect, get, read_all, wait_until
+from tests.twistd import ask, connect, get, read_all, runs, wait_until
 from txrproxy.service.master import cause
 
 
@@ -78,17 +78,9 @@ class DeathTests(ProcessCase):
         pids = self.pids()
         self.proxy.process.kill()
         for pid in pids:
-            wait_until(lambda pid=pid: not _runs(pid))  # type: ignore[misc]
+            wait_until(lambda pid=pid: not runs(pid))  # type: ignore[misc]
         self.start()
         self.assertIn(b"hello", get(self.port))
-
-
-def _runs(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="latin-1") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 class EndTests(ProcessCase):
