@@ -122,6 +122,11 @@ class Master:
         found = [w for w in self.workers.values() if w.ready_since is not None and not w.leaving]
         return sorted(found, key=lambda worker: worker.number)
 
+    @property
+    def processes(self) -> list[Handle]:
+        """Those of workers that have come up, the ones that are leaving as well."""
+        return [w for w in self._all if w.pid and w.ready_since is not None]
+
     # Beginning.
 
     def start(self, config: Config, count: int) -> None:
