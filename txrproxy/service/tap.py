@@ -57,6 +57,15 @@ class Options(usage.Options):
         return not (twistd.get("nodaemon", True) or twistd.get("debug"))
 
     @property
+    def user(self) -> tuple[int, int] | None:
+        """The user and group (-1: as it is) that root is given up for; None if it is not."""
+        twistd: Any = self.parent or {}
+        uid, gid = twistd.get("uid"), twistd.get("gid")
+        if os.geteuid() != 0 or uid is None:
+            return None
+        return uid, -1 if gid is None else gid
+
+    @property
     def own_error_log(self) -> bool:
         """Whether the configuration says where errors are logged, not twistd."""
         twistd: Any = self.parent or {}
@@ -86,7 +95,7 @@ def makeService(options: Options) -> IService:
     from txrproxy.service.edge import Edge
 
     config = options.loaded
-    error_log = _open_error_log(config) if options.own_error_log else None
+    error_log = _open_error_log(config, options.user) if options.own_error_log else None
     application: Any = _Application(error_log)
     origins = demo.service_for(config)
     if origins is not None:
@@ -97,11 +106,11 @@ def makeService(options: Options) -> IService:
     return application  # type: ignore[no-any-return]
 
 
-def _open_error_log(config: Config) -> ErrorLog:
+def _open_error_log(config: Config, owner: tuple[int, int] | None) -> ErrorLog:
     error = config.log.error
     path = error.path if error.path == "-" else str(config.resolve(error.path))
     try:
-        return ErrorLog(path, error.level, error.format)
+        return ErrorLog(path, error.level, error.format, owner)
     except OSError as problem:
         print(f"cannot write the error log {path}: {problem.strerror}", file=sys.stderr)
         raise SystemExit(1) from None
