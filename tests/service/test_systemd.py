@@ -299,6 +299,35 @@ class ScarcityTests(ProcessCase):
         last.close()
         wait_until(lambda: b"200 OK" in get(self.port))
 
+    def test_in_the_main_process(self) -> None:
+        """It turns no faster, and makes a worker again when there is room for one."""
+        self.start()
+        main = self.proxy.process.pid
+        (worker,) = self.pids()
+        _, most = resource.prlimit(main, resource.RLIMIT_NOFILE)
+        used = max(_descriptors(main)) + 1
+        resource.prlimit(main, resource.RLIMIT_NOFILE, (used, most))
+        links = []
+        for _ in range(8):
+            link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self.addCleanup(link.close)
+            link.settimeout(PATIENCE)
+            link.connect(str(self.folder / "state/control.sock"))
+            links.append(link)
+        wait_until(lambda: len(_descriptors(main)) == used)
+        before = _ticks(main)
+        os.kill(worker, signal.SIGKILL)
+        self.proxy.wait_for("cannot make a worker: Too many open files")
+        self.proxy.wait_for("cannot make a worker: Too many open files")
+        # More than a second lies between the two.
+        self.assertLess(_ticks(main) - before, 50)
+        resource.prlimit(main, resource.RLIMIT_NOFILE, (most, most))
+        self.proxy.wait_for(r"worker 1 \(pid \d+\) serves")
+        self.assertIn(b"200 OK", get(self.port))
+        self.assertEqual(len(self.pids()), 1)
+        (child,) = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        self.assertEqual(self.pids(), [int(child)])
+
     def test_told_at_the_start(self) -> None:
         self.config.write_text(
             self.config.read_text().replace("max_connections = 500", "max_connections = 900000000")
@@ -307,6 +336,10 @@ class ScarcityTests(ProcessCase):
         self.assertTrue(
             [line for line in self.proxy.lines if "warn" in line and "LimitNOFILE=18000" in line]
         )
+
+
+def _descriptors(pid: int) -> list[int]:
+    return [int(name) for name in os.listdir(f"/proc/{pid}/fd")]
 
 
 def _ticks(pid: int) -> int:

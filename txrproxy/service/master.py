@@ -177,7 +177,14 @@ class Master:
         if pid == 0:
             run(number, theirs, self.config, sockets, state)
         theirs.close()
-        pidfd = os.pidfd_open(pid)
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            # Out of descriptors: nobody would notice its end.
+            ours.close()
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
         born = self._reactor.seconds()
         worker = Handle(number, Channel(self._reactor, ours), pid, born, place=place)
         self._reactor.addReader(_End(pidfd, pid, self._reactor, lambda s: self._ended(worker, s)))
