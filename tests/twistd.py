@@ -48,7 +48,10 @@ def run(*arguments: str, cwd: str | Path, **options: Any) -> subprocess.Complete
 
 
 class Twistd:
-    """``twistd -n txrproxy``; ``lines`` is what it has written on standard error so far."""
+    """``twistd -n txrproxy``; ``lines`` is what it has written on standard error so far.
+
+    As a ``group``, its processes are one of their own, as those of a terminal are.
+    """
 
     def __init__(
         self,
@@ -56,6 +59,7 @@ class Twistd:
         *options: str,
         python: str = sys.executable,
         env: Mapping[str, str] | None = None,
+        group: bool = False,
     ) -> None:
         words = command(
             "-n", "--pidfile=", *options, "txrproxy", "--config", str(config), python=python
@@ -67,6 +71,7 @@ class Twistd:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            start_new_session=group,
         )
         self.lines: list[str] = []
         self._told_to_end = False

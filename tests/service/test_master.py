@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.service.processes import ProcessCase
-from tests.twistd import ask, connect, get, read_all, runs, wait_until
+from tests.twistd import PATIENCE, ask, connect, get, read_all, runs, wait_until
 from txrproxy.service.master import cause
 
 
@@ -103,6 +104,30 @@ class EndTests(ProcessCase):
                     self.proxy.wait_for("Server Shut Down")
                     self.assertEqual(self.proxy.end(), -number)
                 self.assertEqual([x for x in self.proxy.lines if "Traceback" in x], [])
+
+    def test_all_processes_at_once(self) -> None:
+        """As a terminal does it, or a service manager: what runs is finished, as ever."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with socket.create_server(("127.0.0.1", 0)) as origin:
+                origin.settimeout(PATIENCE)
+                self.write(origin=origin.getsockname()[1], drain="300s")
+                self.start(group=True)
+                with connect(self.port) as link, connect(self.port) as idle:
+                    ask(link)
+                    served, _ = origin.accept()
+                    served.recv(4096)
+                    served.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfirst")
+                    pids = self.pids()
+                    os.killpg(self.proxy.process.pid, number)
+                    self.assertEqual(read_all(idle), b"")
+                    self.assertIs(self.proxy.process.poll(), None)
+                    served.sendall(b"last")
+                    self.assertTrue(read_all(link).endswith(b"firstlast"))
+                    served.close()
+                self.assertEqual(self.proxy.process.wait(PATIENCE), -number)
+                self.proxy.wait_for("Server Shut Down")
+            self.assertEqual([pid for pid in pids if runs(pid)], [])
+            self.assertEqual([x for x in self.proxy.lines if "Traceback" in x], [])
 
     def test_told_by_the_command(self) -> None:
         self.start()
