@@ -17,7 +17,7 @@ from tests.config.samples import MINIMAL
 from tests.service.processes import ProcessCase
 from tests.twistd import ask, connect, get, read_all
 from txrproxy.config.toml import loads
-from txrproxy.service.master import Handle
+from txrproxy.service.processes import Handle
 from txrproxy.service.pulse import Pulse
 
 

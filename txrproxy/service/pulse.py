@@ -10,14 +10,14 @@ for a while, nobody is to blame, and everyone gets the time to answer.
 
 from __future__ import annotations
 
-import os
-import signal
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
+from txrproxy.service.processes import Handle
+
 if TYPE_CHECKING:
-    from txrproxy.service.master import Handle, Master
+    from txrproxy.service.master import Master
 
 _QUESTIONS = 3  # left open in a row, so many make a worker one that hangs
 _IDLE = 10.0  # seconds between two looks at a configuration that asks for none
@@ -59,7 +59,7 @@ class Pulse:
             _logger.error(
                 "{worker} has hung for {timeout} s, and is ended", worker=worker, timeout=timeout
             )
-            os.kill(worker.pid, signal.SIGKILL)  # a child that nobody has waited for: it is there
+            worker.kill()
             return
         self._open[worker] = missed + 1
         if not missed:
