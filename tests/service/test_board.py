@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
@@ -130,6 +131,21 @@ class Case(SynchronousTestCase):
 
     def fails(self, worker: _Worker, number: int) -> None:
         worker.pool.failed(worker.backend(number), self.reactor.seconds())
+
+
+class ChangeTests(Case):
+    def test_what_is_the_same_is_left_alone(self) -> None:
+        """Of a thousand pools, a reload has changed one: the others cost nothing."""
+        (one, _), before = self.workers, self.workers[0].pool
+        with mock.patch.object(Pool, "at_once", autospec=True, side_effect=Pool.at_once) as obeyed:
+            self.change(self.text)
+            self.hear()
+            self.assertIs(one.pool, before)
+            obeyed.assert_not_called()
+            self.change(self.text.replace("10s", "20s"))
+            self.hear()
+        self.assertIsNot(one.pool, before)
+        self.assertEqual([call.args[0] for call in obeyed.mock_calls].count(one.pool), 1)
 
 
 class EjectionTests(Case):

@@ -313,16 +313,19 @@ class Follower:
         return ready
 
     def use(self, pools: Mapping[Any, Pool]) -> None:
-        """These serve from now on."""
-        self._pools = pools
+        """These serve from now on; of those that did before, all that was told is true already."""
+        before, self._pools = self._pools, pools
         self._rows = {name: rows for name, rows in self._rows.items() if name in pools}
         for name, rows in self._rows.items():
-            self._obey(pools[name], rows)
+            if before.get(name) is not pools[name]:
+                self._obey(pools[name], rows)
 
     def told(self, body: Body) -> None:
         """The main process has something to say."""
         for name, rows in body.get("pools", {}).items():
             if body.get("whole"):
+                if self._rows.get(name) == rows:
+                    continue  # of a thousand pools, a reload has changed one
                 self._rows[name] = dict(rows)
             else:
                 self._rows.setdefault(name, {}).update(rows)
