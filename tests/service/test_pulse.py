@@ -15,7 +15,7 @@ from twisted.web.server import Request
 
 from tests.config.samples import MINIMAL
 from tests.service.processes import ProcessCase
-from tests.twistd import ask, connect, get, read_all
+from tests.twistd import ask, connect, get, read_all, wait_until
 from txrproxy.config.toml import loads
 from txrproxy.service.processes import Handle
 from txrproxy.service.pulse import Pulse
@@ -151,11 +151,11 @@ class HangTests(ProcessCase):
     def write(self, more: str = "", **changes: Any) -> None:  # type: ignore[override]
         super().write(HANGING + more, **changes)
         text = self.config.read_text()
-        text = text.replace("[server]\n", '[server]\nworker_timeout = "1500ms"\n')
+        text = text.replace("[server]\n", '[server]\nworker_timeout = "3s"\n')
         self.config.write_text(text)
 
     def found(self, pid: str = r"\d+") -> None:
-        ended = self.proxy.wait_for(rf"worker (\d) \(pid {pid}\) has hung for 1.5 s, and is ended")
+        ended = self.proxy.wait_for(rf"worker (\d) \(pid {pid}\) has hung for 3.0 s, and is ended")
         self.proxy.wait_for(rf"worker {ended[1]} .* was killed by SIGKILL; a new one follows")
         self.proxy.wait_for(rf"worker {ended[1]} \(pid \d+\) serves")
 
@@ -186,4 +186,4 @@ class HangTests(ProcessCase):
         os.kill(self.pids()[1], signal.SIGSTOP)
         self.write('[pools.other]\nbackends = ["http://127.0.0.1:9"]\n')
         self.reload()
-        self.assertEqual(len(self.pids()), 2)
+        wait_until(lambda: len(self.pids()) == 2)
