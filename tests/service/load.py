@@ -71,12 +71,14 @@ class Origin:
 class Load:
     """Lanes of clients. ``failures`` is what went wrong; ``count`` how often it went well.
 
-    ``retried`` is what went wrong for those who try again.
+    ``retried`` is what went wrong for those who try again, ``upgraded`` counts the connections that
+    became tunnels.
     """
 
     def __init__(self) -> None:
         self.failures: list[str] = []
         self.retried: list[str] = []
+        self.upgraded = 0
         self.count = 0
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -172,6 +174,7 @@ class Load:
             head = _head(link)
             if not head.startswith(b"HTTP/1.1 101"):
                 raise AssertionError(head)
+            self.upgraded += 1
             while not self._over.wait(0.02):
                 link.sendall(b"ping")
                 if _exactly(link, 4) != b"ping":
@@ -183,6 +186,7 @@ class Load:
             link.sendall(REQUEST % (WEBSOCKET % key))
             if _field(head := _head(link), b"sec-websocket-accept") != accept_key(key):
                 raise AssertionError(head or "closed without a response")
+            self.upgraded += 1
             number = 0
             while not self._over.wait(0.02):
                 number += 1
