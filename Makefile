@@ -5,6 +5,7 @@
 PYTHON ?= python3
 JOBS ?= 2
 CONFIG ?= etc/demo.toml
+FUZZ_SECONDS ?= 20
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -28,7 +29,7 @@ empty :=
 space := $(empty) $(empty)
 
 .DEFAULT_GOAL := run
-.PHONY: run test trial lint types coverage test-long bench docs clean
+.PHONY: run test trial lint types coverage test-long fuzz bench docs clean
 
 run: $(INSTALLED)
 	@echo "Starting txrproxy with $(CONFIG); Ctrl-C ends it"
@@ -54,6 +55,10 @@ coverage: $(TEST_INSTALLED)
 
 test-long: $(TEST_INSTALLED)
 	$(BIN)/trial --reporter=text tests/long
+
+# Needs atheris, which is no dependency: pip install atheris.
+fuzz: $(TEST_INSTALLED)
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(TARGETS)
 
 bench: $(TEST_INSTALLED)
 	$(BIN)/python benchmarks/run.py
