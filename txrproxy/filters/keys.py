@@ -7,10 +7,10 @@ round a limit: its address stands in. A key has a bounded size, whatever it was 
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from txrproxy.filters.address import number
 from txrproxy.filters.bounded import Bounded
 from txrproxy.http.cookies import cookie_values
 
@@ -94,11 +94,11 @@ def _address(ipv6_prefix: int) -> Key:
         found = known.get(client)
         if found is None:
             try:
-                number = int(ipaddress.IPv6Address(client.decode("ascii", "replace")))
+                parsed, v6 = number(client)
             except ValueError:
                 found = client
             else:
-                found = b"%x/" % (number >> shift)
+                found = b"%x/" % (parsed >> shift) if v6 else client
             known.put(client, found)
         return found
 
