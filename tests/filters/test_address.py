@@ -52,6 +52,7 @@ class NumberTests(SynchronousTestCase):
             b"::g",
             b"::\xff",
             b"fe80::1.2.3",
+            b"::1\0",
         ):
             with self.assertRaises(ValueError, msg=text):
                 number(text)
