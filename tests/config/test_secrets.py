@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ class SecretsTests(SynchronousTestCase):
         path.write_text(text)
         path.chmod(mode)
 
-    def checked(self, policy: str) -> tuple[list[str], list[str]]:
+    def checked(self, policy: str, about: str = "policies.p") -> tuple[list[str], list[str]]:
         file = self.folder / "edge.toml"
         file.write_text(MINIMAL + f"[policies.p]\n{policy}\n" + '[[routes]]\nname="z"\nuse=["p"]\n'
                         'match={path="/z"}\nrespond={status=200}\n')  # fmt: skip
@@ -40,7 +39,7 @@ class SecretsTests(SynchronousTestCase):
             _, warnings = load_with_warnings(file, files=True)
         except ConfigErrors as error:
             return [str(problem) for problem in error.problems], []
-        return [], [str(w) for w in warnings if "policies.p" in str(w)]
+        return [], [str(w) for w in warnings if about in str(w)]
 
     def error(self, policy: str) -> str:
         (error,), _ = self.checked(policy)
@@ -68,14 +67,22 @@ class SecretsTests(SynchronousTestCase):
         self.write("keys", "{}")
         self.assertIn("keys: not a JSON Web Key Set", self.error(KEYS))
 
-    def test_what_others_may_do(self) -> None:
+    def test_what_others_may_read(self) -> None:
         self.write("users", f"a:{APR1}", 0o604)
         (_, (warning,)) = self.checked(USERS)
-        self.assertIn("can be read by everybody; chmod o-rw", warning)
-        self.write("users", f"a:{APR1}", 0o602)
-        self.assertIn("can be written by everybody", self.checked(USERS)[1][0])
-        self.write("keys", json.dumps({"keys": [json.loads(KEY)]}), 0o646)
-        self.assertIn("can be written by everybody; chmod o-w", self.checked(KEYS)[1][0])
+        self.assertIn("users has mode 0604, so everybody can read it; chmod o-r it", warning)
+        self.write("secret", "x" * 32, 0o644)
+        for table, key in (
+            (
+                '[pools.q]\nbackends=["http://127.0.0.1:1"]\nsticky={cookie="c",secret=SECRET}',
+                "pool",
+            ),
+            ("[admin]\ntoken = SECRET", "admin.token"),
+        ):
+            _, warnings = self.checked("\n" + table.replace("SECRET", '"file:secret"'), "secret")
+            self.assertIn("everybody can read it", "".join(warnings), key)
+            _, warnings = self.checked("\n" + table.replace("SECRET", '"env:HOME"'), "secret has")
+            self.assertEqual(warnings, [])
 
     def test_variables(self) -> None:
         error = self.error('basic_auth = { users = "env:TXRPROXY_TEST_NOT_SET" }')

@@ -1,7 +1,7 @@
 """The files of users and of keys that policies name: what is wrong with them.
 
 As ``config/certificates.py`` does for TLS: the files are opened, by ``txrproxy check`` and before
-the server starts.
+the server starts. Who may write them is the business of ``config/permissions.py``.
 """
 
 from __future__ import annotations
@@ -49,19 +49,24 @@ def secret_errors(config: Config) -> Iterator[Finding]:
 
 
 def secret_warnings(config: Config) -> Iterator[Finding]:
-    """What works and should not stay: files that others than their owner may read or write."""
+    """What works and should not stay: secrets that everybody may read.
+
+    Private keys of listeners are judged with their certificates.
+    """
+    if config.admin is not None and config.admin.token is not None:
+        yield from _readable(config, ("admin", "token"), config.admin.token)
+    for name, pool in config.pools.items():
+        if pool.sticky is not None and pool.sticky.secret:
+            yield from _readable(config, ("pools", name, "sticky", "secret"), pool.sticky.secret)
+        if pool.tls.key:
+            yield from _readable(config, ("pools", name, "tls", "key"), pool.tls.key)
     for name, policy in config.policies.items():
         if policy.basic_auth is not None:
-            path: KeyPath = ("policies", name, "basic_auth", "users")
-            yield from _access(config, path, policy.basic_auth.users, stat.S_IROTH | stat.S_IWOTH)
-        if policy.jwt is not None and isinstance(policy.jwt.keys, Secret):
-            # Public keys are no secret, but who may write them may sign.
-            yield from _access(
-                config, ("policies", name, "jwt", "keys"), policy.jwt.keys, stat.S_IWOTH
-            )
+            path = ("policies", name, "basic_auth", "users")
+            yield from _readable(config, path, policy.basic_auth.users)
 
 
-def _access(config: Config, path: KeyPath, secret: Secret, unwanted: int) -> Iterator[Finding]:
+def _readable(config: Config, path: KeyPath, secret: Secret) -> Iterator[Finding]:
     if secret.kind != "file":
         return
     file = config.resolve(secret.name)
@@ -69,10 +74,9 @@ def _access(config: Config, path: KeyPath, secret: Secret, unwanted: int) -> Ite
         mode = file.stat().st_mode
     except OSError:
         return  # an error, and reported as one
-    if mode & unwanted:
-        may = "written" if mode & stat.S_IWOTH else "read"
-        right = "o-rw" if unwanted & stat.S_IROTH else "o-w"
-        yield Finding(path, f"{file} can be {may} by everybody; chmod {right} it")
+    if mode & stat.S_IROTH:
+        mode = stat.S_IMODE(mode)
+        yield Finding(path, f"{file} has mode {mode:04o}, so everybody can read it; chmod o-r it")
 
 
 def _needs(path: KeyPath, module: str) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from txrproxy.balance.pool import Pool
 from txrproxy.config.build import Graph, cache_keys, cache_rules
+from txrproxy.config.effective import MASK, is_hidden
 from txrproxy.config.forms import write_seconds, write_size
 from txrproxy.config.schema import Config, Policy, Route
 from txrproxy.config.values import Name
@@ -82,6 +83,8 @@ def _explain(
     if route is not None:
         found["plan"] = _plan(config, route)
         found["policies"] = list(_policies(config, route, outcome.filters))
+        if found["to_backend"]:
+            found["to_backend"] = _masked(config, route, found["to_backend"])
         found["cache"] = _cache(config, route, outcome, now)
     if outcome.pool:
         pool = next(p for p in rehearsal.graph.pools.values() if p.name.decode() == outcome.pool)
@@ -98,6 +101,16 @@ def _explain(
 
 def _text(data: bytes) -> str:
     return data.decode("latin-1")
+
+
+def _masked(config: Config, route: Route, head: str) -> str:
+    """A request head without what the configuration, as opposed to the client, makes a secret."""
+    for name in route.use:
+        changes = config.policies[name].request_headers
+        for field, value in (*changes.set.items(), *changes.add.items()):
+            if is_hidden(field):
+                head = head.replace(f"{field}: {value}\r\n", f"{field}: {MASK}\r\n")
+    return head
 
 
 def _request(outcome: Outcome) -> Explanation:
@@ -128,7 +141,12 @@ def _routes(graph: Graph, outcome: Outcome) -> Iterator[Explanation]:
 
 
 def _refusal(refusal: Refusal | None) -> Explanation | None:
-    return None if refusal is None else {**refusal._asdict(), "text": str(refusal)}
+    if refusal is None:
+        return None
+    kind, _, name = refusal.condition.partition(" ")
+    if kind == "header" and is_hidden(name):
+        refusal = refusal._replace(wanted=MASK)
+    return {**refusal._asdict(), "text": str(refusal)}
 
 
 def _plan(config: Config, route: Route) -> Explanation:
@@ -242,8 +260,8 @@ def _changes(policy: Policy) -> Iterator[tuple[str, str]]:
     yield "body_limit", write_size(policy.body_limit)
     for kind in ("request_headers", "response_headers"):
         changes = getattr(policy, kind)
-        parts = [f"set {n}: {v}" for n, v in changes.set.items()]
-        parts += [f"add {n}: {v}" for n, v in changes.add.items()]
+        parts = [f"set {n}: {MASK if is_hidden(n) else v}" for n, v in changes.set.items()]
+        parts += [f"add {n}: {MASK if is_hidden(n) else v}" for n, v in changes.add.items()]
         parts += [f"remove {name}" for name in changes.remove]
         if parts:
             yield kind, ", ".join(parts)
