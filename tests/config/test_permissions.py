@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ tls = { ca = "NAME-ca", cert = "NAME-backend-cert", key = "file:NAME-backend-key
 basic_auth = { users = "file:NAME-users" }
 jwt = { keys = "file:NAME-jwks" }
 waf = { rules = ["crs", "NAME-rules"] }
+geo = { files = ["NAME-geo"], allow = ["CH"] }
 [waf]
 crs = "NAME-crs"
 """
@@ -74,8 +76,7 @@ class PermissionTests(SynchronousTestCase):
 
     def test_named(self) -> None:
         config = loads(MINIMAL + NAMED, base=self.folder, available=False)
-        names = [word.strip('"file:,}] ') for word in NAMED.split() if "NAME-" in word]
-        names = [name.partition("NAME")[2] for name in names]
+        names = re.findall(r"NAME(-[a-z-]+)", NAMED)
         self.assertEqual(len(names), NAMED.count("NAME"))
         for name in names:
             (self.folder / f"NAME{name}").touch(0o644)

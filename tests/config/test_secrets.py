@@ -11,6 +11,7 @@ from jwt.algorithms import OKPAlgorithm
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.config.samples import MINIMAL
+from tests.guards.mmdb import database
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.toml import load_with_warnings
 
@@ -84,6 +85,26 @@ class SecretsTests(SynchronousTestCase):
             _, warnings = self.checked("\n" + table.replace("SECRET", '"env:HOME"'), "secret has")
             self.assertEqual(warnings, [])
 
+    def test_databases(self) -> None:
+        (self.folder / "a.mmdb").write_bytes(database({}, "Test-ASN"))
+        (self.folder / "c.mmdb").write_bytes(database({}, "Test-Country"))
+        (self.folder / "bad").write_text("hunter2")
+        for files, rules, expected in (
+            ("c.mmdb", 'allow = ["CH", "AS", "unknown"]', ""),
+            ("a.mmdb", 'deny = ["AS64500", "unknown"]', ""),
+            ("c.mmdb a.mmdb", 'allow = ["CH"], deny = ["AS1"]', ""),
+            ("c.mmdb", 'deny = ["AS64500"]', 'geo.deny[0]: found "AS64500", but no database'),
+            ("a.mmdb", 'allow = ["CH"]', "of geo.files has countries"),
+            ("c.mmdb bad", 'allow = ["CH"]', "geo.files[1]: "),
+            ("bad", 'allow = ["CH"]', "bad: not a database in MaxMind's format"),
+            ("missing", 'allow = ["CH"]', "missing: can not be read: No such file"),
+        ):
+            listed = ", ".join(f'"{file}"' for file in files.split())
+            errors, _ = self.checked(f"geo = {{ files = [{listed}], {rules} }}")
+            self.assertEqual(len(errors), 1 if expected else 0, (files, rules, errors))
+            self.assertIn(expected, "".join(errors))
+            self.assertNotIn("hunter2", "".join(errors))
+
     def test_variables(self) -> None:
         error = self.error('basic_auth = { users = "env:TXRPROXY_TEST_NOT_SET" }')
         self.assertIn("environment variable TXRPROXY_TEST_NOT_SET: is not set", error)
@@ -94,8 +115,12 @@ class SecretsTests(SynchronousTestCase):
         real = importlib.util.find_spec
 
         def without(name: str, *args: Any) -> Any:
-            return None if name in ("bcrypt", "jwt") else real(name, *args)
+            return None if name in ("bcrypt", "jwt", "maxminddb") else real(name, *args)
 
         self.patch(importlib.util, "find_spec", without)
         self.assertIn("needs bcrypt; install the extra", self.error(USERS))
         self.assertIn("needs jwt; install the extra", self.error(KEYS))
+        geo = 'geo = { files = ["a.mmdb"], allow = ["CH"] }'
+        self.assertIn(
+            "needs maxminddb; install the extra: pip install 'txrproxy[geo]'", self.error(geo)
+        )

@@ -42,6 +42,7 @@ from txrproxy.config.values import (
     OptionalPath,
     OptionalSecret,
     PathPattern,
+    Place,
     Positive,
     Rate,
     RedirectHttps,
@@ -79,6 +80,7 @@ _LONGEST = 3650 * 86400.0
 _NUMBER = r"([0-9]{1,12}(?:\.[0-9]{1,6})?)"
 _SECONDS = re.compile(rf"{_NUMBER}(ms|s|m|h|d)")
 _SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB|TiB)")
+_PLACE = re.compile(r"[A-Z]{2}|AS(?:0|[1-9][0-9]{0,9})|unknown")
 _SELECTOR = re.compile(r"[0-9]{1,12}-[0-9]{1,12}|[A-Za-z][A-Za-z0-9_./-]{0,100}")
 _RATE = re.compile(r"([0-9]{1,9})/(s|m|h)")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
@@ -575,6 +577,13 @@ def _workers(value: object) -> Workers:
     return "auto" if value == "auto" else _between(value, 0, 1024)
 
 
+def _place(value: object) -> Place:
+    written = text(value)
+    if not _PLACE.fullmatch(written):
+        raise Unfit
+    return Place(written)
+
+
 def _rule_selector(value: object) -> RuleSelector:
     if isinstance(value, int) and not isinstance(value, bool):
         return _between(value, 1, _MOST)
@@ -698,6 +707,11 @@ FORMS: dict[Any, Form] = {
         "file or URL",
         'a reference such as "file:jwks.json" or "env:JWKS", or a URL with http:// or https://',
         _key_source,
+    ),
+    Place: Form(
+        "place",
+        'a country such as "CH" (ISO 3166), an autonomous system such as "AS64500", or "unknown"',
+        _place,
     ),
     TokenPlace: Form('"bearer" or "cookie:NAME"', '"bearer" or "cookie:NAME"', _token_place),
     CorsOrigin: Form(

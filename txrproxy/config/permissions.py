@@ -75,7 +75,9 @@ def _read(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
         here = (*path, field.name)
         if "hidden" in field.metadata or (type(value), field.name) in _WRITTEN:
             continue
-        if field.type in _PATHS:
+        if field.type == tuple[FilePath, ...]:
+            yield from (((*here, index), name) for index, name in enumerate(item))
+        elif field.type in _PATHS:
             if item is not None and item not in _WORDS:
                 yield here, item
         elif field.name == "rules":  # of a firewall: its own word, or files

@@ -1,4 +1,4 @@
-"""The files of users and of keys that policies name: what is wrong with them.
+"""The files of users, keys and places that policies name: what is wrong with them.
 
 As ``config/certificates.py`` does for TLS: the files are opened, by ``txrproxy check`` and before
 the server starts. Who may write them is the business of ``config/permissions.py``.
@@ -10,18 +10,22 @@ import importlib.util
 import stat
 from collections.abc import Iterator
 
-from txrproxy.config.problems import Finding, KeyPath
-from txrproxy.config.schema import Config
+from txrproxy.config.problems import Finding, KeyPath, quote
+from txrproxy.config.schema import Config, Geo
 from txrproxy.config.values import Secret
 from txrproxy.filters.htpasswd import BadUsers, libraries
 from txrproxy.filters.htpasswd import parse as parse_users
+from txrproxy.filters.places import UNKNOWN
 from txrproxy.filters.tokens import BadKeys, parse_keys
-from txrproxy.tls.pem import BadPem, read_secret, source_of
+from txrproxy.guards.geo import COUNTRIES, MAX_DATABASE, NETWORKS, BadDatabase, Database
+from txrproxy.tls.pem import BadPem, read_file, read_secret, source_of
 
 
 def secret_errors(config: Config) -> Iterator[Finding]:
     """Files for which a configuration is refused."""
     for name, policy in config.policies.items():
+        if policy.geo is not None:
+            yield from _databases(config, ("policies", name, "geo"), policy.geo)
         if policy.basic_auth is not None:
             path: KeyPath = ("policies", name, "basic_auth", "users")
             secret = policy.basic_auth.users
@@ -46,6 +50,30 @@ def secret_errors(config: Config) -> Iterator[Finding]:
                     yield Finding(path, str(error))
                 except BadKeys as error:
                     yield Finding(path, f"{source_of(keys, config.resolve)}: {error}")
+
+
+def _databases(config: Config, path: KeyPath, geo: Geo) -> Iterator[Finding]:
+    missing = list(_needs((*path, "files"), "maxminddb", "geo"))
+    if missing:
+        yield from missing
+        return
+    kinds: set[str] = set()
+    for index, name in enumerate(geo.files):
+        file = config.resolve(name)
+        try:
+            kinds |= Database(read_file(file, MAX_DATABASE)).kinds
+        except BadPem as error:
+            yield Finding((*path, "files", index), str(error))
+            return
+        except BadDatabase as error:
+            yield Finding((*path, "files", index), f"{file}: {error}")
+            return
+    for key in ("allow", "deny"):
+        for index, place in enumerate(getattr(geo, key)):
+            wanted = NETWORKS if place.startswith("AS") and place != "AS" else COUNTRIES
+            if place != UNKNOWN and wanted not in kinds:
+                message = f"found {quote(place)}, but no database of geo.files has {wanted}"
+                yield Finding((*path, key, index), message)
 
 
 def secret_warnings(config: Config) -> Iterator[Finding]:
@@ -79,6 +107,6 @@ def _readable(config: Config, path: KeyPath, secret: Secret) -> Iterator[Finding
         yield Finding(path, f"{file} has mode {mode:04o}, so everybody can read it; chmod o-r it")
 
 
-def _needs(path: KeyPath, module: str) -> Iterator[Finding]:
+def _needs(path: KeyPath, module: str, extra: str = "auth") -> Iterator[Finding]:
     if importlib.util.find_spec(module) is None:
-        yield Finding(path, f"needs {module}; install the extra: pip install 'txrproxy[auth]'")
+        yield Finding(path, f"needs {module}; install the extra: pip install 'txrproxy[{extra}]'")

@@ -240,8 +240,10 @@ def _settings(one: Filter) -> str:
     settings = one.settings
     match one.kind:
         case "access":
-            allow, deny = settings
+            allow, deny, geo = settings
             parts = [("allow", allow), ("deny", deny)]
+            if geo is not None:
+                parts += [("allow", geo.allow), ("deny", geo.deny)]
             return ", ".join(f"{word} {' '.join(map(str, of))}" for word, of in parts if of)
         case "rate_limit":
             return f"{settings.rate} by {settings.key}, burst {settings.burst}"
