@@ -35,7 +35,8 @@ sticky = { cookie = "c", secret = "file:NAME-sticky" }
 tls = { ca = "NAME-ca", cert = "NAME-backend-cert", key = "file:NAME-backend-key" }
 [policies.files]
 basic_auth = { users = "file:NAME-users" }
-jwt = { keys = "file:NAME-jwks" }
+jwt = { keys = "file:NAME-jwks", ca = "NAME-jwt-ca" }
+forward_auth = { url = "https://a/", ca = "NAME-forward-ca" }
 waf = { rules = ["crs", "NAME-rules"] }
 geo = { files = ["NAME-geo"], allow = ["CH"] }
 [waf]

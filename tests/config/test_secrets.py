@@ -85,6 +85,16 @@ class SecretsTests(SynchronousTestCase):
             _, warnings = self.checked("\n" + table.replace("SECRET", '"env:HOME"'), "secret has")
             self.assertEqual(warnings, [])
 
+    def test_authorities(self) -> None:
+        (self.folder / "ca.pem").write_text("hunter2")
+        for policy in (
+            'forward_auth = { url = "https://a/", ca = "ca.pem" }',
+            'jwt = { keys = "https://a/", audience = "a", ca = "ca.pem" }',
+        ):
+            error = self.error(policy)
+            self.assertIn(f"policies.p.{policy.split()[0]}.ca: ", error)
+            self.assertIn("ca.pem: no certificate in PEM form", error)
+
     def test_databases(self) -> None:
         (self.folder / "a.mmdb").write_bytes(database({}, "Test-ASN"))
         (self.folder / "c.mmdb").write_bytes(database({}, "Test-Country"))

@@ -19,7 +19,7 @@ from txrproxy.balance.pool import Pool
 from txrproxy.config import schema
 from txrproxy.config.forms import backend_url
 from txrproxy.config.problems import ConfigErrors, Problem
-from txrproxy.config.values import LimitKey, Secret
+from txrproxy.config.values import FilePath, LimitKey, Secret
 from txrproxy.filters import cors, htpasswd
 from txrproxy.filters.access import Access, Places
 from txrproxy.filters.concurrency import ConcurrencyLimit
@@ -215,7 +215,7 @@ class Policies:
             )
             tokens.keys = FixedKeys(lambda: keys.value)
         else:
-            asked, _ = self._server(f"{place}.keys", settings.keys, 10.0, MAX_KEY_SET)
+            asked, _ = self._server(f"{place}.keys", settings.keys, settings.ca, 10.0, MAX_KEY_SET)
             tokens.keys = FetchedKeys(
                 asked, settings.keys, settings.refresh, self._wiring.reactor, tokens.forget
             )
@@ -224,7 +224,7 @@ class Policies:
 
     def _forward_auth(self, name: str, settings: schema.ForwardAuth) -> Filter:
         place = f"policies.{name}.forward_auth.url"
-        asked, pool = self._server(place, settings.url, settings.timeout, 64 * 1024)
+        asked, pool = self._server(place, settings.url, settings.ca, settings.timeout, 64 * 1024)
         copy, send = (
             tuple(field.lower().encode() for field in fields)
             for fields in (settings.copy, settings.send)
@@ -278,12 +278,15 @@ class Policies:
         self._running.append(watched)
         return watched
 
-    def _server(self, place: str, url: str, timeout: float, limit: int) -> tuple[Server, Pool]:
+    def _server(
+        self, place: str, url: str, ca: FilePath, timeout: float, limit: int
+    ) -> tuple[Server, Pool]:
         """A server that is asked by URL, with connections of its own."""
         parts = urlsplit(url)
         authority = parts.netloc
         settings = schema.Pool(
-            backends=(schema.Backend(url=backend_url(f"{parts.scheme}://{authority}")),)
+            backends=(schema.Backend(url=backend_url(f"{parts.scheme}://{authority}")),),
+            tls=schema.BackendTls(ca=ca),
         )
         try:
             pool = self._wiring.pool(place, settings)

@@ -533,6 +533,7 @@ class ForwardAuth:
         "fields of the client's request that it gets",
     )
     timeout: Timeout = option(timeout("5s"), "for its whole answer")
+    ca: FilePath = option("system", 'for https: "system", or a PEM file of authorities')
 
 
 @frozen(kw_only=True)
@@ -578,6 +579,7 @@ class Jwt:
     )
     realm: FieldValue = option("restricted", "what a client is told that has no good token")
     refresh: Timeout = option(timeout("5m"), "how often the keys are looked at again")
+    ca: FilePath = option("system", 'for an https URL: "system", or a PEM file of authorities')
 
 
 @frozen(kw_only=True)

@@ -18,7 +18,7 @@ from txrproxy.filters.htpasswd import parse as parse_users
 from txrproxy.filters.places import UNKNOWN
 from txrproxy.filters.tokens import BadKeys, parse_keys
 from txrproxy.guards.geo import COUNTRIES, MAX_DATABASE, NETWORKS, BadDatabase, Database
-from txrproxy.tls.pem import BadPem, read_file, read_secret, source_of
+from txrproxy.tls.pem import BadPem, parse_authorities, read_file, read_secret, source_of
 
 
 def secret_errors(config: Config) -> Iterator[Finding]:
@@ -26,6 +26,14 @@ def secret_errors(config: Config) -> Iterator[Finding]:
     for name, policy in config.policies.items():
         if policy.geo is not None:
             yield from _databases(config, ("policies", name, "geo"), policy.geo)
+        for key in ("forward_auth", "jwt"):
+            asked = getattr(policy, key)
+            if asked is not None and asked.ca != "system":
+                file = config.resolve(asked.ca)
+                try:
+                    parse_authorities(read_file(file), str(file))
+                except BadPem as error:
+                    yield Finding(("policies", name, key, "ca"), str(error))
         if policy.basic_auth is not None:
             path: KeyPath = ("policies", name, "basic_auth", "users")
             secret = policy.basic_auth.users
