@@ -1,9 +1,9 @@
 """Holds what requirements.lock says against what is known of vulnerabilities, by pip-audit.
 
-``python .ci/audit.py requirements.lock``, in an environment of its own: pip-audit is installed there
-if it is not. Ends with 1 when something is known of a locked version. Where pip-audit or what it asks
-can not be reached, that is said, and the lock stands for itself: every file that is installed is one
-that was audited when the lock was made.
+``python .ci/audit.py requirements.lock``, in an environment of its own: pip-audit is installed
+there if it is not. Ends with 1 when something is known of a locked version. Where pip-audit or what
+it asks can not be reached, that is said, and what is left is the lock: no file is installed but
+those that were chosen when it was made.
 """
 
 from __future__ import annotations
@@ -45,16 +45,14 @@ def main(lock: str) -> int:
             check=False,
         )
     except (OSError, subprocess.SubprocessError):
-        print("audit: pip-audit can not be had here; the lock stands for itself", file=sys.stderr)
+        print("audit: pip-audit can not be had here; what is left is the lock", file=sys.stderr)
         return 0
     wrong, known, skipped = judge(done.stdout)
     if wrong:
         print("audit: known vulnerabilities\n" + "\n".join(wrong), file=sys.stderr)
         return 1
     if not known:
-        print(
-            "audit: pip-audit can not reach its data; the lock stands for itself", file=sys.stderr
-        )
+        print("audit: pip-audit can not reach its data; what is left is the lock", file=sys.stderr)
         return 0
     print(f"audit: nothing known of {known} packages; {skipped} could not be looked up")
     return 0

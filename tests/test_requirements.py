@@ -1,4 +1,4 @@
-"""The lock has what setup.cfg asks for, each file by its hash; and the audit of it says what it saw."""
+"""The lock has what setup.cfg asks for, each file by its hash; the audit of it says what it saw."""
 
 from __future__ import annotations
 
