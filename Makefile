@@ -30,7 +30,7 @@ TESTS := $(filter-out tests/long,$(patsubst %/__init__.py,%,$(wildcard tests/*/_
 TESTS += $(wildcard tests/test_*.py)
 
 # What decides (no Twisted, no clock), and the tests that take every branch of it.
-RANKS := errors.py metrics.py config/values.py config/forms.py config/schema.py http/* routing/* balance/* filters/* \
+RANKS := errors.py metrics.py config/values.py config/forms/* config/schema.py http/* routing/* balance/* filters/* \
     cache/stored.py cache/key.py cache/entry.py cache/policy/*
 RANKS_TESTS := $(wildcard $(addprefix tests/,test_errors.py test_metrics.py config http routing balance filters \
     cache/test_stored.py cache/test_key.py cache/test_entry.py cache/test_rfc9111_*.py cache/policy))
@@ -42,6 +42,7 @@ space := $(empty) $(empty)
 .PHONY: run test trial lint types coverage test-long bench docs lock audit clean
 
 run: $(INSTALLED)
+	@echo "Starting txrproxy with $(CONFIG); Ctrl-C ends it"
 	@$(BIN)/twistd -n --pidfile= txrproxy --config $(CONFIG)
 
 # Trial comes last: its closing lines are those of the whole.
@@ -89,15 +90,18 @@ $(AUDIT)/bin/python:
 	$(PYTHON) -m venv $(AUDIT)
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
-	$(PYTHON) -m venv $(VENV)
+	@echo "Making $(VENV), a virtual environment"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	@$(PYTHON) -m venv $(VENV)
 
 # Looking for plugins once writes their cache, which a user without write access could not.
 $(INSTALLED): setup.cfg pyproject.toml | $(BIN)/python
-	$(INSTALL)
+	@echo "Installing txrproxy and what it needs into $(VENV): a minute or so, the first time"
+	@$(INSTALL)
 	@$(BIN)/python -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
 	@touch $@
 
 $(TEST_INSTALLED): $(INSTALLED)
-	$(INSTALL_TEST)
+	@echo "Installing what the tests need into $(VENV)"
+	@$(INSTALL_TEST)
 	@touch $@

@@ -42,7 +42,8 @@ def records(start: int) -> list[Record]:
             b"%032x" % (number * 0x9E3779B97F4A7C15),
             _AGENT,
             b"https://www.example.com/items?page=%d" % (number % 50),
-            b"",
+            (b"http", b"http", b"", b""),
+            (),
         )
         for number in range(start, start + BATCH)
     ]

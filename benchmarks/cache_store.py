@@ -1,7 +1,11 @@
 """What the cache's store costs, alone: µs of CPU a hit, with few objects and with many.
 
 ``python benchmarks/cache_store.py [OBJECTS ...]``; 1,000 and 100,000 by default. Each object has a
-body of 1 KiB under its own key. It also times a restart: to the first hit, with and without index.
+body of 1 KiB under its own key. It also times a restart: to the first hit, with and without index,
+and until the index agrees with the files. A million objects take 5 GiB of disk, and minutes.
+
+Hits in memory are of as many objects as fit into the tier, with everything in the kernel's memory
+that has room there; those on disk are among 500 objects, and among all of them.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from twisted.internet.task import Clock
 from txrproxy.cache.index import Index
 from txrproxy.cache.jobs import Inline
 from txrproxy.cache.reading import Copy
-from txrproxy.cache.store import Store
+from txrproxy.cache.store import Pending, Store
 from txrproxy.cache.stored import Stored
 from txrproxy.http.fields import EMPTY
 from txrproxy.http.head import parse_response_head
@@ -63,6 +67,14 @@ def make(path: str, memory: int, threads: bool = False) -> Store:
     )
 
 
+def put(store: Store, number: int) -> None:
+    url = b"http://example.com/page/%d" % number
+    filling = store.fill(Stored(key(number), url, head(number), 0, 1.0, 2.0), len(BODY))
+    assert filling is not None
+    filling.write(BODY)
+    filling.commit()
+
+
 def fill(path: str, count: int) -> float:
     """Seconds of CPU an object."""
     store = make(path, 0)
@@ -71,11 +83,7 @@ def fill(path: str, count: int) -> float:
         pass
     start = time.process_time()
     for number in range(count):
-        url = b"http://example.com/page/%d" % number
-        filling = store.fill(Stored(key(number), url, head(number), 0, 1.0, 2.0), len(BODY))
-        assert filling is not None
-        filling.write(BODY)
-        filling.commit()
+        put(store, number)
     spent = (time.process_time() - start) / count
     store.close()
     return spent
@@ -92,23 +100,47 @@ def each(function: Callable[[bytes], object], keys: list[bytes]) -> float:
     return best
 
 
-def restart(path: str) -> tuple[float, float]:
-    """Seconds of time to the first hit, and until storing is possible."""
-    start = time.perf_counter()
-    store = make(path, 1 << 20, threads=True)
-    store.open()
-    assert type(store.find(key(0), EMPTY, no_variant, lambda _: None)) is Copy
-    hit = time.perf_counter() - start
-    pause = threading.Event()
-    while not store.owner.ready:
-        pause.wait(0.01)
-    ready = time.perf_counter() - start
-    store.close()
-    return hit, ready
+class Restart:
+    """Seconds from the start: to the first ``hit``, until ``storing``, until all is ``indexed``."""
+
+    def __init__(self, path: str) -> None:
+        start = time.perf_counter()
+        store = make(path, 1 << 20, threads=True)
+        store.open()
+        there = threading.Event()
+        found: list[Copy | None] = []
+
+        def read(copy: Copy | None) -> None:
+            found.append(copy)
+            there.set()
+
+        first = store.find(key(0), EMPTY, no_variant, read)
+        if isinstance(first, Pending):
+            there.wait()
+            first = found[0]
+        assert first is not None
+        self.hit = time.perf_counter() - start
+        pause = threading.Event()
+        while not store.owner.ready or store.owner.counts.stored == 0:
+            if store.owner.ready:
+                put(store, -1)
+            pause.wait(0.01)
+        self.storing = time.perf_counter() - start
+        while store.owner._walk is not None:
+            pause.wait(0.01)
+        self.indexed = time.perf_counter() - start
+        store.close()
+
+    def __str__(self) -> str:
+        return (
+            f"first hit after {self.hit:.3f} s, storing after {self.storing:.2f} s, "
+            f"index agrees after {self.indexed:.1f} s"
+        )
 
 
 def measure(count: int, path: str) -> None:
-    filled = fill(path, count) * 1e6
+    print(f"{count:,} objects, µs of CPU", flush=True)
+    say("filling", fill(path, count) * 1e6)
     keys = [key(n) for n in random.Random(1).choices(range(count), k=HITS)]
     few = keys[:500] * (HITS // 500)
     waited = 0
@@ -118,19 +150,31 @@ def measure(count: int, path: str) -> None:
         waited += 1  # the kernel had dropped it: a thread would read it
 
     disk_only, both = make(path, 0), make(path, 64 << 20)
-    disk = each(lambda one: disk_only.find(one, EMPTY, no_variant, found), keys)
-    disk_few = each(lambda one: disk_only.find(one, EMPTY, no_variant, found), few)
+    say("hit in memory, among 500", each(lambda k: both.find(k, EMPTY, no_variant, found), few))
+    full = make(path, 64 << 20)
+    for number in range(min(count, 40_000)):
+        full.find(key(number), EMPTY, no_variant, found)
+    held = list(full.memory._nodes)
+    asked = random.Random(2).choices(held, k=HITS)
+    say(
+        f"hit in memory, among {len(held):,}",
+        each(lambda k: full.find(k, EMPTY, no_variant, found), asked),
+    )
+    waited = 0
+    say("hit on disk, among 500", each(lambda k: disk_only.find(k, EMPTY, no_variant, found), few))
+    say("hit on disk, among all", each(lambda k: disk_only.find(k, EMPTY, no_variant, found), keys))
+    print(f"    {waited} of {2 * HITS * ROUNDS} hits on disk were not in the kernel's memory")
     absent = [b"x" + one for one in keys]
-    miss = each(lambda one: disk_only.find(one, EMPTY, no_variant, found), absent)
-    memory = each(lambda one: both.find(one, EMPTY, no_variant, found), few)
-    warm = restart(path)
+    say("miss", each(lambda k: disk_only.find(k, EMPTY, no_variant, found), absent))
+    size = sum(e.stat().st_size for e in os.scandir(path) if e.name.startswith("index"))
+    print(f"    the index takes {size / count:.0f} bytes an object", flush=True)
+    print(f"    restart: {Restart(path)}", flush=True)
     Index.delete(os.path.join(path, "index.sqlite"))
-    lost = restart(path)
-    print(f"{count} objects, µs of CPU: filling {filled:.0f}, miss {miss:.2f},")
-    print(f"    hit in memory {memory:.2f}, on disk {disk:.2f}, on disk among 500 {disk_few:.2f}")
-    print(f"    {waited} of the hits on disk were not in the page cache")
-    print(f"    restart: first hit after {warm[0]:.3f} s, storing after {warm[1]:.2f} s")
-    print(f"    no index: first hit after {lost[0]:.3f} s, storing after {lost[1]:.2f} s")
+    print(f"    no index: {Restart(path)}", flush=True)
+
+
+def say(what: str, spent: float) -> None:
+    print(f"    {what}: {spent:.2f}", flush=True)
 
 
 def main() -> None:

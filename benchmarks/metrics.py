@@ -53,7 +53,8 @@ def records(routes: int) -> list[Record]:
             *(1.8e9, b"198.51.100.1", b"GET", b"/items", b"1.1", b"www.example.com"),
             *(200, 400, 1024, b"route-%d" % (number % routes), b"app"),
             *(b"10.0.0.%d:8080" % (number % 4), None, 0.000234 + number * 1e-6),
-            *(0.000412 + number * 1e-6, b"ok", b"0" * 32, b"Mozilla/5.0", b"", ()),
+            *(0.000412 + number * 1e-6, b"ok", b"0" * 32, b"Mozilla/5.0", b""),
+            *((b"http", b"http", b"", b""), ()),
         )
         for number in range(BATCH)
     ]  # type: ignore[return-value]

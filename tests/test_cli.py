@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from io import StringIO
 from pathlib import Path
 
@@ -130,6 +131,32 @@ class CommandLine(SynchronousTestCase):
             self.err.getvalue(), f"warning: {self.file}:9: policies.p: no route uses this policy\n"
         )
 
+    def test_warnings_beside_problems(self) -> None:
+        self.assertEqual(self.check(MINIMAL + "[policies.p]\n[server]\nx = 1"), 1)
+        self.assertIn("policies.p: no route uses this policy\n\n1 problem.\n", self.err.getvalue())
+        self.out.truncate(0)
+        self.assertEqual(main(["check", "--json", str(self.file)]), 1)
+        (warning,) = json.loads(self.out.getvalue().lstrip("\0"))["warnings"]
+        self.assertEqual(warning["key"], "policies.p")
+
+    def test_file_as_with_other_commands(self) -> None:
+        self.check(MINIMAL)
+        for option in ("-c", "--config"):
+            self.assertEqual(main(["check", option, str(self.file)]), 0)
+        for wrong in ([], ["a.toml", "-c", "b.toml"]):
+            self.assertEqual(self.assertRaises(SystemExit, main, ["check", *wrong]).code, 2)
+
+    def test_caches_and_names(self) -> None:
+        text = 'use = ["p"]\ncache = { store = "c" }\n[policies.p]\n[caches.c]\npath = "c"\n'
+        self.assertEqual(self.check(MINIMAL + text), 0)
+        self.assertIn("->  pool app  use p; cache c\n", self.out.getvalue())
+        issued = authority().issue("www.a.example", "b.example", now=time.time())
+        issued.write(folder := self.file.absolute().parent, "c")
+        pair = f'{{ cert = "{folder}/c.pem", key = "file:{folder}/c.key" }}'
+        tls = f"tls = {{ certificates = [{pair}] }}\n[pools.app]"
+        self.assertEqual(self.check(MINIMAL.replace("[pools.app]", tls)), 0, self.err.getvalue())
+        self.assertIn("TLS intermediate for www.a.example, b.example\n", self.out.getvalue())
+
     def test_one_problem(self) -> None:
         self.assertEqual(self.check(MINIMAL + "x = 1"), 1)
         self.assertEqual(self.out.getvalue(), "")
@@ -155,7 +182,8 @@ class CommandLine(SynchronousTestCase):
         self.file = ca.parent / "edge.toml"
         self.file.write_text(listener)
         self.assertEqual(main(["check", str(self.file)]), 0, self.err.getvalue())
-        self.assertIn("TLS intermediate, client certificates optional", self.out.getvalue())
+        notes = "TLS intermediate, self-signed, client certificates optional"
+        self.assertIn(notes, self.out.getvalue())
         self.assertIn(
             "client_cert subject CN=a and client_cert san DNS:a | IP:::1", self.out.getvalue()
         )

@@ -36,6 +36,12 @@ class RunningTests(ProcessCase):
 
         status, out, _ = command("reload", *where)
         self.assertEqual((status, out[:11]), (0, "reloaded in"))
+        self.write('[pools.spare]\nbackends = ["http://127.0.0.1:9"]\n')
+        status, out, err = command("reload", *where)
+        self.assertEqual((status, out[:11]), (0, "reloaded in"))
+        self.assertRegex(err, r"^warning: .*edge.toml:\d+: pools.spare: ")
+        status, out, _ = command("reload", *where, "--json")
+        self.assertEqual(len(json.loads(out)["warnings"]), 1)
         self.write(pool="apx")
         status, out, err = command("reload", *where)
         self.assertEqual((status, out), (1, ""))

@@ -9,7 +9,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from txrproxy.config.build import Graph, build
+from txrproxy.config.build import build
+from txrproxy.config.graph import Graph
 from txrproxy.config.toml import loads
 from txrproxy.site import MAX_PEERS, ProxySite, request_ids
 

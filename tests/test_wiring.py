@@ -3,7 +3,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txrproxy import wiring
 from txrproxy.config import schema
-from txrproxy.config.forms import backend_url, timeout
+from txrproxy.config.forms.addresses import backend_url
+from txrproxy.config.forms.numbers import timeout
 from txrproxy.http.forward import Changes
 from txrproxy.names.lookup import Target
 from txrproxy.routing.plan import Plan

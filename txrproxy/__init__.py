@@ -22,7 +22,7 @@ the same rank. ``tests/test_layers.py`` reads this table and fails on an import 
     5  health                               active checks of backends
     5  admin                                metrics and control over HTTP
     6  config                               TOML to schema; schema to live objects (build, backends)
-    7  demo demo_websocket                  the origins of the demonstration
+    7  demo demo_page demo_websocket        the origins of the demonstration
     6  table                                tables for a terminal
     7  control                              what the command asks a proxy that runs
     7  explain                              what becomes of a request, without sending it

@@ -23,6 +23,7 @@ from typing import Any
 
 from txrproxy.cache.collapse import Flight, Flights
 from txrproxy.cache.key import KeyMaker, absolute_url, variant
+from txrproxy.cache.parts import Parts
 from txrproxy.cache.policy import (
     PLAIN,
     REPLACED,
@@ -41,8 +42,10 @@ from txrproxy.cache.policy import (
     invalidated_by,
     not_modified,
     not_modified_head,
+    part_key,
     reuse,
     storable,
+    storable_part,
     validated,
 )
 from txrproxy.cache.purge import Purge
@@ -54,8 +57,8 @@ from txrproxy.exchange import Exchange
 from txrproxy.fetching import Asked, Fetch
 from txrproxy.http.date import http_date_line
 from txrproxy.http.fields import Fields, Line, make_line
-from txrproxy.http.forward import believed_scheme
 from txrproxy.http.head import RequestHead, ResponseHead
+from txrproxy.http.peer import believed_scheme
 from txrproxy.playback import Following, Playback
 from txrproxy.routing.plan import Serve
 
@@ -63,7 +66,7 @@ MAX_ROUNDS = 2  # how often a request waits for another's response before it goe
 MAX_COUNTED = 65536  # keys whose uses are counted, or whose responses are known to be for one only
 UNSHARED = 10.0  # seconds for which requests for what was not storable do not wait for each other
 # Why a response is not kept that says nothing of others' requests for the same.
-_OF_REQUEST = frozenset({"authorization", "cookie"})
+_OF_REQUEST = frozenset({"authorization", "cookie", "partial"})
 
 
 class Caching:
@@ -95,7 +98,8 @@ class Caching:
         self._later = later
         self._collapse = collapse
         self._min_uses = min_uses
-        self._show_key = show_key
+        self.show_key = show_key
+        self._parts = Parts(self, store, rules, later)
         self._uses: dict[bytes, int] = {}
         self._unshared: dict[bytes, float] = {}  # key -> until when
 
@@ -129,15 +133,16 @@ class Caching:
 
     def _replay(self, exchange: Exchange, copy: Copy, demand: Demand) -> bool:
         """Send what is in memory, if it is fresh; its head is made once a second."""
-        now = exchange.site.wall()
         if not demand.plain:
-            use = reuse(copy.stored, demand, now, self._rules)
+            use = reuse(copy.stored, demand, exchange.site.wall(), self._rules)
             if use.verdict is not Verdict.FRESH:
                 return False
         rules = exchange.response_rules
         stored = copy.stored
         hot = stored.hot
-        if hot is None or hot[0] != int(now) or hot[1] is not rules or exchange.added:
+        instant = exchange.site.seconds()
+        if hot is None or hot[0] <= instant or hot[1] is not rules or exchange.added:
+            now = exchange.site.wall()
             use = reuse(stored, PLAIN, now, self._rules)
             block = rules.block(stored.head)
             # What is not fresh for a whole second more, or differs from client to client, takes the
@@ -146,13 +151,14 @@ class Caching:
                 return False
             if block.names_backend or exchange.added:
                 return False
-            lines = hit_lines(use.age, use.ttl, stored.key if self._show_key else b"")
+            lines = hit_lines(use.age, use.ttl, stored.key if self.show_key else b"")
             date = http_date_line(now) if block.needs_date else b""
             head = b"".join((stored.head.status_line, block.block, date, lines))
-            stored.hot = hot = (int(now), rules, stored.head.status, head)
+            until = instant + 1.0 - now % 1.0
+            stored.hot = hot = (until, rules, stored.head.status, head)
             self._store.used(stored)
         assert copy.body is not None
-        exchange.replay(hot[2], hot[3], copy.body)
+        exchange.replay(hot[2], hot[3], copy.body, instant)
         return True
 
     def _late(self, exchange: Exchange, key: bytes, copy: Copy | None) -> None:
@@ -219,17 +225,23 @@ class Caching:
             self._found(exchange, key, again, rounds, True)  # type: ignore[arg-type]
 
     def _hit(self, exchange: Exchange, demand: Demand, copy: Copy, use: Reuse, note: bytes) -> None:
-        key = copy.stored.key if self._show_key else b""
-        self._play(exchange, demand, copy, note, hit_lines(use.age, use.ttl, key))
+        key = copy.stored.key if self.show_key else b""
+        self.play(exchange, demand, copy, note, hit_lines(use.age, use.ttl, key))
 
-    def _play(
-        self, exchange: Exchange, demand: Demand, copy: Copy, note: bytes, more: bytes
+    def play(
+        self,
+        exchange: Exchange,
+        demand: Demand,
+        copy: Copy,
+        note: bytes,
+        more: bytes,
+        made: Answer | None = None,
     ) -> None:
-        """Send what a client asks for of a copy."""
+        """Send what a client asks for of a copy; ``made`` is that, where it is known."""
         exchange.cache = note
-        stored = copy.stored
-        boundary = os.urandom(12).hex().encode() if demand.ranged else b""
-        made: Answer = answer(exchange.head, demand, stored, boundary)
+        if made is None:
+            boundary = os.urandom(12).hex().encode() if demand.ranged else b""
+            made = answer(exchange.head, demand, copy.stored, boundary)
         if exchange.head.method == b"HEAD" or not made.length:
             copy.close()
             exchange.respond(made.head, 0, b"", True, more)
@@ -262,11 +274,20 @@ class Caching:
 
     def _miss(self, exchange: Exchange, asked: Asked) -> None:
         demand = asked.demand
-        if exchange.head.method == b"HEAD" or (demand.ranged and asked.copy is None):
+        asked.mark = self._store.mark()
+        if exchange.head.method == b"HEAD" and asked.copy is not None:
+            self.fetch_part(exchange, asked)  # the head
+            return
+        if exchange.head.method == b"HEAD":
             self._alone(exchange, asked)
             return
+        if demand.ranged and asked.copy is None:
+            if demand.conditional:
+                self._alone(exchange, asked)
+            else:
+                self._parts.serve(exchange, asked)
+            return
         now = exchange.site.seconds()
-        asked.mark = self._store.mark()
         if (
             not self._collapse
             or asked.rounds >= MAX_ROUNDS
@@ -297,26 +318,25 @@ class Caching:
         asked.mark = self._store.mark()
         self._fetch(exchange, asked, flight)
 
+    def fetch_part(self, exchange: Exchange, asked: Asked) -> None:
+        """Ask for the range that the client asks for."""
+        Fetch(self, exchange, asked, exchange.head, self._flights.alone(b""), False).start()
+
     def _alone(self, exchange: Exchange, asked: Asked) -> None:
         """Send the request on, and keep nothing of its response."""
         exchange.cache = b"miss"
         exchange.added = (*exchange.added, self._status(asked))
-        if exchange.head.method == b"HEAD" and asked.copy is not None:
-            exchange.watch = partial(self._after_head, asked, exchange.site.wall())
-        else:
-            self.close(asked)
+        self.close(asked)
         self._other(exchange)
 
-    def _after_head(
-        self, asked: Asked, requested: float, exchange: Exchange, head: ResponseHead
-    ) -> None:
+    def _after_head(self, fetch: Fetch, head: ResponseHead, wall: float) -> None:
+        asked = fetch.asked
         copy = asked.copy
         assert copy is not None
-        wall = exchange.site.wall()
-        renewal = after_head(copy.stored, head, self._rules, requested, wall)
+        renewal = after_head(copy.stored, head, self._rules, fetch.requested, wall)
         if renewal is not None:
             if renewal.keep:
-                self._store.refresh(copy, renewal.stored)
+                self._store.refresh(copy, renewal.stored, asked.mark)
             else:
                 self._store.purge(Purge("key", asked.key), _ignore)
         self.close(asked)
@@ -374,11 +394,17 @@ class Caching:
             fetch.flight.refuse(head.status)
             self._stale(fetch.leave(), asked, head.status)
             return
+        if fetch.head.method == b"HEAD":
+            self._after_head(fetch, head, wall)
+            self._adopted(fetch, head, length, content, ended)
+            return
         exchange = fetch.exchange
-        decision = storable(fetch.head, asked.demand, head, self._rules, asked.url, wall)
+        decide = storable_part if b"range" in fetch.head.fields else storable
+        decision = decide(fetch.head, asked.demand, head, self._rules, asked.url, wall)
         stored: Stored | None = None
         if decision and self._is_used_enough(asked.key):
-            stored = decision.stored(asked.key, asked.url, max(length, 0), fetch.requested)
+            key = part_key(asked.key) if decision.partial else asked.key
+            stored = decision.stored(key, asked.url, max(length, 0), fetch.requested)
             if length < 0:
                 stored = stored.replaced(head=_without_length(stored.head))
         fill = None
@@ -391,6 +417,8 @@ class Caching:
             self.close(asked)
             self._adopted(fetch, head, length, content, ended)
             return
+        if decision.partial and asked.part is not None:
+            fetch.settled = self._parts.joining(asked)
         self.close(asked)
         self._unshared.pop(asked.group, None)
         fetch.stored = stored
@@ -411,7 +439,7 @@ class Caching:
         exchange = fetch.leave()
         exchange.cache = b"miss"
         more = b"Cache-Status: %b\r\n" % forwarded(
-            asked.fwd, stored=True, key=asked.key if self._show_key else b""
+            asked.fwd, stored=True, key=asked.key if self.show_key else b""
         )
         wall = exchange.site.wall()
         if (
@@ -477,9 +505,9 @@ class Caching:
             else:
                 copy = Copy(stored, copy.body)
             use = reuse(stored, asked.demand, wall, self._rules)
-            value = forwarded(asked.fwd, 304, key=asked.key if self._show_key else b"")
+            value = forwarded(asked.fwd, 304, key=asked.key if self.show_key else b"")
             more = b"Age: %d\r\nCache-Status: %b\r\n" % (use.age, value)
-            self._play(exchange, asked.demand, copy, b"revalidated", more)
+            self.play(exchange, asked.demand, copy, b"revalidated", more)
         fetch.flight.refuse()
 
     def _ask_again(self, fetch: Fetch) -> None:
@@ -517,11 +545,11 @@ class Caching:
             asked.fwd,
             status,
             ttl=now.ttl,
-            key=asked.key if self._show_key else b"",
+            key=asked.key if self.show_key else b"",
             detail=b"stale-if-error",
         )
         more = b"Age: %d\r\nCache-Status: %b\r\n" % (now.age, value)
-        self._play(exchange, asked.demand, copy, b"stale", more)
+        self.play(exchange, asked.demand, copy, b"stale", more)
 
     # 4: those who wait for another's response.
 
@@ -539,7 +567,7 @@ class Caching:
         self.close(asked)
         stored: Stored = reader.stored
         exchange.cache = b"collapsed"
-        value = forwarded(asked.fwd, collapsed=True, key=asked.key if self._show_key else b"")
+        value = forwarded(asked.fwd, collapsed=True, key=asked.key if self.show_key else b"")
         more = b"Cache-Status: %b\r\n" % value
         head = stored.head
         known = head.status == 204 or b"content-length" in head.fields
@@ -576,14 +604,15 @@ class Caching:
     # Small things.
 
     def _status(self, asked: Asked) -> Any:
-        key = asked.key if self._show_key else b""
+        key = asked.key if self.show_key else b""
         return make_line(b"Cache-Status", forwarded(asked.fwd, key=key))
 
     @staticmethod
     def close(asked: Asked) -> None:
-        copy, asked.copy = asked.copy, None
-        if copy is not None:
-            copy.close()
+        for copy in (asked.copy, asked.part):
+            if copy is not None:
+                copy.close()
+        asked.copy = asked.part = None
 
     def _is_used_enough(self, key: bytes) -> bool:
         if self._min_uses <= 1:

@@ -11,7 +11,6 @@ are stock ``twisted.web`` sites on loopback and no example of a fast server.
 from __future__ import annotations
 
 import hashlib
-import html
 import json
 from collections.abc import Callable
 from io import BytesIO
@@ -26,6 +25,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface import implementer
 
+from txrproxy.demo_page import CSS, listing, page
 from txrproxy.demo_websocket import upgrade
 
 HOST = "127.0.0.1"
@@ -39,55 +39,6 @@ _SLOW_SECONDS = 1.5
 _REPORT_SECONDS = 1.0
 _BEFORE_LEAVING = 0.1
 _PIECE = bytes(range(256)) * 256
-
-_TRY = (
-    ("/", "which of the two origins answers; Birch is slow now and then"),
-    ("/headers", "what the origin gets to see, as JSON"),
-    ("/slow?seconds=2", "an answer that takes its time"),
-    ("/bytes/10000000", "a stream of bytes; up to 1 GiB"),
-    ("/events", "server-sent events, one a second (curl -N)"),
-    ("/ws", "a WebSocket echo"),
-    ("/upload", "POST anything: its length and SHA-256"),
-    ("/status/404", "any status"),
-    ("/away?seconds=10", "the origin that answers is gone for a while: see who notices"),
-    ("/redirect", "names the origin's own address; the proxy makes it public"),
-    ("/static/demo.css", "something cacheable: Cache-Status tells of hits (curl -i)"),
-    ("/report", "slow to make, good for 10 s, and then served stale while a new one is made"),
-)
-
-_CSS = b"""\
-:root { color-scheme: light dark }
-body { font: 1rem/1.5 system-ui, sans-serif; max-width: 48rem; margin: 3rem auto; padding: 0 1rem }
-table { border-collapse: collapse } td { padding: .1rem 1rem .1rem 0; overflow-wrap: anywhere }
-"""
-
-_PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{name}</title>
-<link rel="stylesheet" href="/static/demo.css">
-<h1>{name} answered</h1>
-<p>Reload, and the other one does. Event: <output id="event">-</output>.
-WebSocket: <output id="echo">-</output>.</p>
-<h2>Try</h2>
-<ul>
-{links}
-</ul>
-<h2>The request, as it came here</h2>
-<table>
-{fields}
-</table>
-<script>
-const show = (id, text) => document.getElementById(id).textContent = text
-new EventSource("/events").onmessage = event => show("event", event.data)
-const socket = new WebSocket(location.origin.replace("http", "ws") + "/ws")
-socket.onopen = () => socket.send("echoed")
-socket.onmessage = message => show("echo", message.data)
-</script>
-</html>
-"""
 
 
 class _Request(Request):
@@ -207,16 +158,7 @@ class Origin(Service):
     # What it serves.
 
     def page(self, request: Any) -> bytes | int:
-        links = (
-            f'<li><a href="{html.escape(path)}"><code>{html.escape(path)}</code></a>: {text}'
-            for path, text in _TRY
-        )
-        fields = (
-            f"<tr><td>{html.escape(name)}<td>{html.escape(value)}"
-            for name, value in _fields(request)
-        )
-        text = _PAGE.format(name=self.title, links="\n".join(links), fields="\n".join(fields))
-        body = text.encode("utf-8")
+        body = page(self.title, _fields(request))
         request.setHeader(b"content-type", b"text/html; charset=utf-8")
         request.setHeader(b"x-origin", self.title.encode())
         self._pages += 1
@@ -321,8 +263,8 @@ class Origin(Service):
             return b"There is only demo.css.\n"
         request.setHeader(b"content-type", b"text/css")
         request.setHeader(b"cache-control", b"public, max-age=60")
-        caching = request.setETag(b'"%s"' % hashlib.sha256(_CSS).hexdigest()[:16].encode())
-        return b"" if caching else _CSS
+        caching = request.setETag(b'"%s"' % hashlib.sha256(CSS).hexdigest()[:16].encode())
+        return b"" if caching else CSS
 
 
 @implementer(IPullProducer)
@@ -439,8 +381,8 @@ def banner(config: Any) -> str:
     """
     plain, secure = _first(config, tls=False), _first(config, tls=True)
     if not plain:
-        return _urls(secure) if secure else ""
-    return _urls(plain) + (
+        return listing(secure) if secure else ""
+    return listing(plain) + (
         f"  {secure}/    the same with a certificate of its own\n" if secure else ""
     )
 
@@ -456,11 +398,6 @@ def _first(config: Any, *, tls: bool) -> str:
     return ""
 
 
-def _urls(base: str) -> str:
-    width = max(len(path) for path, _ in _TRY) + len(base)
-    return "Try:\n" + "".join(f"  {base + path:{width}}  {text}\n" for path, text in _TRY)
-
-
 def main() -> None:
     from twisted.internet import reactor
 
@@ -468,7 +405,7 @@ def main() -> None:
     service.startService()
     loop: Any = reactor
     loop.addSystemEventTrigger("before", "shutdown", service.stopService)
-    print("".join(_urls(f"http://{HOST}:{port}") for port in PORTS), flush=True)
+    print("".join(listing(f"http://{HOST}:{port}") for port in PORTS), flush=True)
     loop.run()
 
 

@@ -38,16 +38,10 @@ from txrproxy.errors import (
 from txrproxy.forwarding import Forwarding
 from txrproxy.http.errorpage import page
 from txrproxy.http.fields import EMPTY, Fields, Line, make_line, split_list
-from txrproxy.http.forward import (
-    ClientIdentity,
-    PublicAddress,
-    ResponseBlock,
-    ResponseRules,
-    believed_request_id,
-    believed_scheme,
-    public_lines,
-)
+from txrproxy.http.forward import ResponseBlock, ResponseRules
 from txrproxy.http.head import RequestHead, ResponseHead
+from txrproxy.http.peer import ClientIdentity, believed_request_id, believed_scheme
+from txrproxy.http.public import PublicAddress, public_lines
 from txrproxy.http.status import status_line
 from txrproxy.routing.plan import Plan
 from txrproxy.routing.tree import Tree
@@ -80,6 +74,7 @@ class Exchange(Forwarding):
     added: tuple[Line, ...] = ()
     watch: Callable[[Exchange, ResponseHead], None] | None = None  # sees a backend's response
     cache = b""  # what a cache did, for the log
+    user = b""  # who it is, where a policy has asked
     at_end: tuple[Callable[[Exchange], object], ...] = ()
     _public: PublicAddress | None = None
     _response_head: ResponseHead | None = None
@@ -281,7 +276,10 @@ class Exchange(Forwarding):
             if self.continued:
                 return  # the client was told already
         if self.head.facts.http_11:
-            self.downstream.informational(head.status_line, self.response_rules.block(head))
+            block = self.response_rules.block(head)
+            if block.names_backend:
+                block = ResponseBlock(public_lines(block.lines, self._public_address()))
+            self.downstream.informational(head.status_line, block)
 
     def on_response(
         self,
@@ -366,7 +364,8 @@ class Exchange(Forwarding):
             if trailers:
                 head = self._response_head
                 if head is not None and self.head.facts.trailers:
-                    trailers = self.response_rules.trailers(trailers, head)
+                    passing = self.response_rules.trailers(trailers, head)
+                    trailers = Fields(public_lines(passing.lines, self._public_address()))
                 else:
                     trailers = EMPTY
         self.bytes_out += self.downstream.body(content, ended, trailers)
@@ -430,7 +429,7 @@ class Exchange(Forwarding):
         lines = self.response_rules.block(head).lines
         block = ResponseBlock(
             [
-                *lines,
+                *public_lines(lines, self._public_address()),
                 *self.added,
                 make_line(b"Connection", b"upgrade"),
                 make_line(b"Upgrade", b", ".join(chosen)),
@@ -545,12 +544,12 @@ class Exchange(Forwarding):
         if ended:
             self.finish(OK, self.site.seconds())
 
-    def replay(self, status: int, lines: bytes, content: bytes) -> None:
+    def replay(self, status: int, lines: bytes, content: bytes, now: float) -> None:
         """Answer with a head that is ready but for what is this client's own, and all of a body."""
         self.cache = HIT
         self.status = status
         self.bytes_out = self.downstream.replay(self.head, lines, self.request_id, content)
-        self.finish(OK, self.site.seconds())
+        self.finish(OK, now)
 
     def more(self, content: bytes) -> None:
         """More of such a response."""
@@ -571,7 +570,7 @@ class Exchange(Forwarding):
     def finish(self, reason: Reason, now: float) -> None:
         """The response has been written whole."""
         self._log(reason, now)
-        self.downstream.finish()
+        self.downstream.finish(now)
 
     def note(self, reason: Reason) -> None:
         """Log an end to which no response belongs."""
@@ -598,7 +597,7 @@ class Exchange(Forwarding):
                     b"1.1" if head.facts.http_11 else b"1.0",
                     head.authority,
                     self.status,
-                    head.size + self.bytes_in,
+                    self.bytes_in,
                     self.bytes_out,
                     self.plan.name,
                     pool.name if pool is not None else b"",
@@ -609,15 +608,20 @@ class Exchange(Forwarding):
                     reason.log_name,
                     self.request_id,
                     *(fields.derived.get("logged") or _logged(fields)),
-                    self._notes() if identity is not None or self._tries or self.cache else (),
+                    self.downstream.peer.way,
+                    self._notes()
+                    if identity is not None or self._tries or self.cache or self.user
+                    else (),
                 )
             )
 
     def _notes(self) -> tuple[tuple[bytes, bytes], ...]:
         """What there is to log of few exchanges only."""
         notes: list[tuple[bytes, bytes]] = []
-        if self.identity is None and self.cache is HIT:
+        if self.identity is None and self.cache is HIT and not self.user:
             return _HIT_NOTES
+        if self.user:
+            notes.append((b"user", self.user[:MAX_LOGGED]))
         if self.identity is not None:
             notes.append((b"client_cert", self.identity.log_name))
         if self.cache:

@@ -7,6 +7,7 @@ may leave: who else waits for the same response gets it all the same.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.logger import Logger
@@ -28,16 +29,17 @@ class Asked:
 
     ``copy`` is what is stored for it, to be validated, with ``use`` saying why; ``fwd`` is the
     reason to ask a backend, for Cache-Status. ``mark`` is the store's when it was asked. ``rounds``
-    counts how often it has waited for another's response.
+    counts how often it has waited for another's response. ``part`` is what is stored of the whole.
     """
 
-    __slots__ = ("copy", "demand", "fwd", "key", "mark", "rounds", "url", "use")
+    __slots__ = ("copy", "demand", "fwd", "key", "mark", "part", "rounds", "url", "use")
 
     def __init__(self, demand: Demand, key: bytes, url: bytes) -> None:
         self.demand = demand
         self.key = key
         self.url = url
         self.copy: Copy | None = None
+        self.part: Copy | None = None
         self.use: Reuse | None = None
         self.fwd = b"uri-miss"
         self.mark = 0
@@ -59,6 +61,7 @@ class Fetch(Forwarding):
     """
 
     _body_ended = True  # what has a body is not for a cache
+    settled: Callable[[Stored | None], None] | None = None  # told when it is stored, or will not be
 
     def __init__(
         self,
@@ -161,7 +164,7 @@ class Fetch(Forwarding):
             self.upstream.pause()
         if ended:
             self.over = True
-            flight.end()
+            flight.end(self.settled)
         elif not flight.wanted and self.upstream is not None:
             self._drop_upstream()  # it is not stored, and nobody reads along any more
             self.over = True

@@ -176,7 +176,7 @@ class Forwarding:
         # To blame is who had the whole request, and more than an even part of the time.
         waited = (now - self._attempt_at) * (len(self._tried) + 1)
         if self.upstream is not None and self._body_ended and waited >= total.seconds:
-            self.pool.failed(self.backend, now)
+            self.pool.failed(self.backend, now, DEADLINE.log_name)
             self._note_try(DEADLINE.log_name)
         self._drop_upstream()
         self.fail(DEADLINE)
@@ -253,7 +253,7 @@ class Forwarding:
         upstream, self.upstream = self.upstream, None
         now = self.site.seconds()
         if self.status:
-            self.pool.failed(self.backend, now)
+            self.pool.failed(self.backend, now, reason.log_name)
             self.cut(reason)
             return
         # A kept connection may have been closed under the request: not the backend's failure, if
@@ -271,7 +271,7 @@ class Forwarding:
         """An attempt failed: another backend, or the end."""
         pool = self.pool
         if reason.fault is Fault.BACKEND:
-            pool.failed(self.backend, now)
+            pool.failed(self.backend, now, reason.log_name)
             self._note_try(reason.log_name)
             if self._replayable and pool.retry.allow(reason, len(self._tried), self._safe, now):
                 self._attempt(now, reason=reason)
@@ -297,7 +297,7 @@ class Forwarding:
             if pool.observe is not None:
                 pool.observe(backend, seconds, now)
             return False
-        pool.failed(backend, now)
+        pool.failed(backend, now, b"%d" % status)
         if status not in pool.retry.statuses or not self._replayable:
             return False
         self._note_try(b"%d" % status)

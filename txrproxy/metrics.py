@@ -61,8 +61,8 @@ _C, _H, _S = Kind.COUNTER, Kind.HISTOGRAM, Kind.SUM
 # Requests, as the access log has them.
 REQUESTS = _row("requests_total", _C, "route method status", "Requests that have ended.")
 REASONS = _row("request_reasons_total", _C, "route reason", "The same, by how they ended.")
-REQUEST_BYTES = _row("request_bytes_total", _C, "route", "Bytes of requests, with their heads.")
-RESPONSE_BYTES = _row("response_bytes_total", _C, "route", "Bytes of responses, with their heads.")
+REQUEST_BYTES = _row("request_bytes_total", _C, "route", "Bytes of the bodies of requests.")
+RESPONSE_BYTES = _row("response_bytes_total", _C, "route", "Bytes of the bodies of responses.")
 DURATION = _row(
     "request_duration_seconds", _H, "route", "From arrival to the end, without tunnels."
 )

@@ -27,7 +27,8 @@ from zope.interface import implementer
 from txrproxy import actions
 from txrproxy.balance.pool import Pool
 from txrproxy.config import schema
-from txrproxy.config.forms import Unfit, backend_url
+from txrproxy.config.forms.addresses import backend_url
+from txrproxy.config.forms.basics import Unfit
 from txrproxy.config.values import (
     FilePath,
     Natural,
@@ -39,8 +40,9 @@ from txrproxy.config.values import (
 )
 from txrproxy.errors import CLIENT_ABORTED, NO_ROUTE
 from txrproxy.http.fields import EMPTY, Fields
-from txrproxy.http.forward import Changes, Network, Peer, ResponseBlock
+from txrproxy.http.forward import Changes, ResponseBlock
 from txrproxy.http.head import BadHead, RequestHead, parse_request_head
+from txrproxy.http.peer import Network, Peer
 from txrproxy.http.target import BadTarget, normalise_path
 from txrproxy.routing.match import Conditions
 from txrproxy.routing.plan import Plan

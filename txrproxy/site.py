@@ -26,16 +26,9 @@ from txrproxy.errors import (
 )
 from txrproxy.exchange import Exchange
 from txrproxy.http.fields import EMPTY
-from txrproxy.http.forward import (
-    Network,
-    Peer,
-    RequestRules,
-    ResponseRules,
-    client_address,
-    is_trusted,
-    unmapped,
-)
+from txrproxy.http.forward import RequestRules, ResponseRules
 from txrproxy.http.head import RequestFacts, RequestHead
+from txrproxy.http.peer import Network, Peer, Way, client_address, is_trusted, unmapped
 from txrproxy.http.target import Target
 from txrproxy.routing.plan import Plan
 from txrproxy.routing.tree import Tree
@@ -55,6 +48,7 @@ _logger = Logger()
 _OWN = frozenset({"connections", "tunnels", "service", "request_id"})
 
 MAX_PEERS = 1024  # clients whose rendered address is remembered
+MAX_NAME = 255  # bytes of a server name that are logged
 
 # What stands in for a request that could not be read.
 _UNREADABLE = RequestHead(
@@ -68,6 +62,13 @@ _UNREADABLE = RequestHead(
     0,
 )
 _UNREADABLE.facts.http_11 = True
+
+
+class _Met:
+    """Stands for a connection on which nothing was ever asked: who is at its other end."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
 
 
 class _NoLog:
@@ -107,8 +108,8 @@ class ProxySite:
     ``tree`` leads from a request to its plan, and may be swapped at any time: exchanges in progress
     keep the plan they have. ``trusted`` are the networks of proxies whose word is believed. ``tls``
     makes it a listener for https. ``proxy_headers`` says which PROXY headers trusted proxies send,
-    and their deadline. ``log`` takes access log records. ``seconds`` is a monotonic clock, ``wall``
-    unix time.
+    and their deadline. ``name`` is the listener's, for the log. ``log`` takes access log records.
+    ``seconds`` is a monotonic clock, ``wall`` unix time.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class ProxySite:
         proxy_headers: tuple[Mode, Queue[HeaderReader]] | None = None,
         tls: tuple[ListenerTls, TlsServer] | None = None,
         request_id: Callable[[], bytes] | None = None,
+        name: str = "",
     ) -> None:
         self.tree = tree
         self.log = log
@@ -140,6 +142,8 @@ class ProxySite:
         self._tls = tls
         self._limit = limit or ConnectionLimit(0)
         self._peers: dict[str, Peer] = {}
+        self._ways: dict[tuple[bytes, bool, Way], Peer] = {}
+        self._name = name.encode()
 
     def serve(self, service: Service) -> None:
         """Bind what connections share: limits and deadlines."""
@@ -175,8 +179,9 @@ class ProxySite:
             def accepted(reader: HeaderReader, address: str | None) -> Any:
                 self.connections.discard(reader)
                 # A header without an address leaves the connection's own, and nobody's word.
-                unknown = Peer(peer.address, self._scheme, False)
-                return self._protocol(unknown if address is None else self.peer(address))
+                if address is None:
+                    return self._protocol(self._made(Peer(peer.address, self._scheme, False)))
+                return self._protocol(self.peer(address))
 
             protocol = HeaderReader(mode, queue, self.seconds, accepted, self._header_ended)
             self.connections.add(protocol)
@@ -191,23 +196,30 @@ class ProxySite:
 
         def made(layer: TlsLayer) -> Downstream:
             self.connections.discard(layer)
-            client = tls.peer(layer.connection, peer.address, peer.trusted, self._scheme)
-            return self._downstream(client or peer)
+            connection = layer.connection
+            version = connection.get_protocol_version_name().encode("ascii")
+            name = connection.get_servername() or b""
+            way = (self._name, self._scheme, version, name[:MAX_NAME])
+            client = tls.peer(connection, peer.address, peer.trusted, self._scheme)
+            if client is None:
+                client = self._like(peer, way)
+            client.way = way
+            return self._downstream(client)
 
         def ended(layer: TlsLayer, failure: Failure) -> None:
             self.lost(layer)
             error: Any = failure.value
             server.failed(layer, peer.address.decode("ascii"), error)
-            self._handshake_failed(layer, peer, error)
+            self._handshake_failed(peer, error)
 
         layer = server.wrap(made, ended)
         self.connections.add(layer)
         return layer
 
-    def _handshake_failed(self, layer: TlsLayer, peer: Peer, error: HandshakeFailed) -> None:
+    def _handshake_failed(self, peer: Peer, error: HandshakeFailed) -> None:
         if isinstance(error, HungUp):
             return  # nothing was asked of us: a port scan, a balancer's health check
-        exchange = self._unreadable(layer, peer)
+        exchange = self._unreadable(_Met(peer), peer)
         if isinstance(error, PlainHttp):
             exchange.status = PLAIN_HTTP.status
             exchange.note(PLAIN_HTTP)
@@ -224,7 +236,8 @@ class ProxySite:
         self.lost(reader)
         if refused:
             address = getattr(reader.transport.getPeer(), "host", "unknown")
-            self._unreadable(reader, self.peer(address)).note(BAD_PROXY_HEADER)
+            peer = self.peer(address)
+            self._unreadable(_Met(peer), peer).note(BAD_PROXY_HEADER)
 
     def lost(self, downstream: Any) -> None:
         """A connection is gone."""
@@ -239,8 +252,23 @@ class ProxySite:
                 self._peers.clear()
             text = unmapped(address)
             trusted = is_trusted(text, self._trusted)
-            peer = self._peers[address] = Peer(text.encode("ascii"), self._scheme, trusted)
+            made = self._made(Peer(text.encode("ascii"), self._scheme, trusted))
+            peer = self._peers[address] = made
         return peer
+
+    def _made(self, peer: Peer) -> Peer:
+        peer.way = (self._name, self._scheme, b"", b"")
+        return peer
+
+    def _like(self, peer: Peer, way: Way) -> Peer:
+        """The peer with this address that has come this way; shared as well."""
+        key = (peer.address, peer.trusted, way)
+        found = self._ways.get(key)
+        if found is None:
+            if len(self._ways) >= MAX_PEERS:
+                self._ways.clear()
+            found = self._ways[key] = Peer(peer.address, self._scheme, peer.trusted)
+        return found
 
     # What a connection asks.
 
@@ -273,6 +301,12 @@ class ProxySite:
         return client_address(peer, fields, self._trusted)
 
     # Ending.
+
+    @property
+    def carried(self) -> int:
+        """Exchanges in progress, and tunnels."""
+        exchanges = [getattr(each, "exchange", None) for each in self.connections]
+        return len(exchanges) - exchanges.count(None) + len(self.tunnels)
 
     def drain(self, softly: bool = False) -> None:
         """Close what is idle, and everything else after its exchange.

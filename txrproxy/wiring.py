@@ -49,6 +49,7 @@ from txrproxy.tls.failures import FailureLog
 from txrproxy.transport.connections import Connections
 from txrproxy.transport.deadlines import Deadlines
 from txrproxy.transport.dial import LocalDialer, TcpDialer, UnixDialer
+from txrproxy.transport.troubles import TroubleLog
 from txrproxy.transport.upstream import Upstream
 
 _logger = Logger()
@@ -111,6 +112,7 @@ class Wiring:
             aliases=aliases,
             wake=lambda seconds: reactor.callLater(seconds, tick),
             tell=_keep_idle,
+            complain=TroubleLog(name, self.deadlines, self.reactor.seconds).add,
         )
         pool.listeners.append(self._tell)
         reactor = self.reactor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from txrproxy.balance.keys import compile_key
-from txrproxy.config.forms import request_key
+from txrproxy.config.forms.words import request_key
 from txrproxy.http.head import parse_request_head
 
 HEAD = parse_request_head(

@@ -241,6 +241,29 @@ class LeaseTests(Case):
         self.loop.advance(1)
         self.assertGreater(self.lease(self.theirs)[0], first)
 
+    def test_ends_when_what_was_told_before_is_done(self) -> None:
+        """Who waits is to find it; where nothing is on its way the owner's thread is not asked."""
+        thread = self.keeper.store.link.threads
+        later = Later()
+        self.patch(self.keeper.store.link, "threads", later)
+        (first,) = self.lease(self.mine)
+        second = self.lease(self.theirs)
+        self.mine.unlease(first)
+        self.assertEqual((second, later.jobs), ([None], []))
+        self.patch(self.keeper.store.link, "threads", thread)
+        put(self.mine, response(), b"hello")
+        copy = find(self.mine)
+        assert copy is not None
+        self.patch(self.keeper.store.link, "threads", later)
+        self.loop.advance(1)
+        (first,) = self.lease(self.mine)
+        second = self.lease(self.theirs)
+        self.mine.refresh(copy, copy.stored.replaced(responded=99.0))
+        self.mine.unlease(first)
+        self.assertEqual(second, [])
+        later.run()
+        self.assertEqual(second, [None])
+
     def test_no_longer_than(self) -> None:
         self.lease(self.mine)
         second = self.lease(self.theirs)

@@ -30,5 +30,11 @@ class StoredTests(SynchronousTestCase):
             (head, 20.0, 21.0, (b"n",), True),
         )
 
+    def test_same_until_it_is_validated(self) -> None:
+        one = stored()
+        self.assertTrue(one.same(stored(tags=[b"t"], invalidated=True)))
+        self.assertFalse(one.same(one.replaced(responded=12.0)))
+        self.assertFalse(one.same(stored(vary=[b"accept"], variant=b"v")))
+
     def test_repr_names_the_url(self) -> None:
         self.assertEqual("<Stored 200 http://example.com/>", repr(stored()))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.config.samples import MINIMAL, problems
+from txrproxy.config import toml
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.schema import Config, Name
 from txrproxy.config.toml import load, load_with_warnings, loads
@@ -81,6 +83,16 @@ class Reading(Files):
             [str(warning) for warning in warnings],
             [f"{path}:9: policies.p: no route uses this policy"],
         )
+
+
+class Places(SynchronousTestCase):
+    def test_only_of_what_there_is_something_to_say(self) -> None:
+        """To find the line of each key takes as long as all else together."""
+        with mock.patch.object(toml, "locate", wraps=toml.locate) as locate:
+            loads(MINIMAL)
+            locate.assert_not_called()
+            self.assertRaises(ConfigErrors, loads, MINIMAL + "\n[admin]\nlisten = 1\n")
+            locate.assert_called_once()
 
 
 class Syntax(SynchronousTestCase):

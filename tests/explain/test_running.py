@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.explain.samples import edge
 from txrproxy.balance.backend import Backend, State
-from txrproxy.config.build import Graph
+from txrproxy.config.graph import Graph
 from txrproxy.explain.rehearsal import Ask, Rehearsal
 from txrproxy.explain.running import apply, condition, states
 

@@ -9,7 +9,7 @@ import attrs
 from tests.cache.storing import StoreTestCase, files, put
 from tests.explain.samples import EDGE, edge
 from txrproxy.cache.policy import for_request, storable
-from txrproxy.config.build import cache_keys, cache_rules
+from txrproxy.config.routes import cache_keys, cache_rules
 from txrproxy.config.toml import loads
 from txrproxy.explain.rehearsal import Ask, Outcome, Rehearsal
 from txrproxy.explain.stored import Lookup, look_up

@@ -22,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from txrproxy.balance.backend import Backend, State
 from txrproxy.balance.pool import Pool
 from txrproxy.config import schema
-from txrproxy.config.forms import timeout
+from txrproxy.config.forms.numbers import timeout
 from txrproxy.errors import CONNECT_REFUSED
 from txrproxy.health import checker
 from txrproxy.health.checker import JITTER, Checker, Report, Result

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from txrproxy.config import schema
-from txrproxy.config.forms import statuses, timeout
+from txrproxy.config.forms.numbers import statuses, timeout
 from txrproxy.errors import CONNECT_REFUSED
 from txrproxy.health.probe import MAX_BODY, Check, Probe
 

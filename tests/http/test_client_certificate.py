@@ -5,8 +5,9 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from txrproxy.http.fields import allowed_trailers, is_client_certificate, parse_fields
-from txrproxy.http.forward import Peer, RequestRules, changes, request_head
+from txrproxy.http.forward import RequestRules, changes, request_head
 from txrproxy.http.head import parse_request_head
+from txrproxy.http.peer import Peer
 
 FORGED = (
     b"Client-Cert",

@@ -13,8 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txrproxy.http import fields as fields_module
 from txrproxy.http import head as head_module
-from txrproxy.http.forward import Peer, RequestRules, ResponseRules, changes, request_head
+from txrproxy.http.forward import RequestRules, ResponseRules, changes, request_head
 from txrproxy.http.head import RequestHead, parse_request_head, parse_response_head
+from txrproxy.http.peer import Peer
 
 MIB = 1024 * 1024
 ROUTES = [RequestRules(False) for _ in range(9)]

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.twistd import PATIENCE, Twistd, wait_until
+from tests.nursery import Nursery
+from tests.twistd import PATIENCE, wait_until
 
-ROUNDS = 20
+ROUNDS = 200
 LANES = 4
 PATHS = 40
 SIZES = (0, 100, 5000, 70_000, 300_000, 1_500_000)
@@ -141,10 +142,10 @@ class KillTests(SynchronousTestCase):
     def test_what_is_served_is_whole(self):
         chance = random.Random(5)
         kept = 0
+        nursery = Nursery()
+        self.addCleanup(nursery.close)
         for _ in range(ROUNDS):
-            proxy = Twistd(self.config)
-            self.addCleanup(proxy.kill)
-            port = proxy.port()
+            port = nursery.start(self.config)
             # First all that the last round has left, then traffic.
             look = Lane(port, chance)
             link = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
@@ -155,9 +156,9 @@ class KillTests(SynchronousTestCase):
             lanes = [Lane(port, random.Random(chance.random())) for _ in range(LANES)]
             for lane in lanes:
                 lane.start()
-            enough = chance.randrange(20, 400)
+            enough = chance.randrange(1, 150)
             wait_until(lambda lanes=lanes, n=enough: sum(lane.done for lane in lanes) >= n)
-            proxy.kill()
+            nursery.kill()
             for lane in lanes:
                 lane.stopped = True
                 lane.join(PATIENCE)

@@ -35,6 +35,7 @@ def record(**values: Any) -> Record:
         "request_id": b"",
         "user_agent": b"",
         "referer": b"",
+        "way": (b"web", b"http", b"", b""),
         "notes": (),
     }
     assert not values.keys() - fields.keys()

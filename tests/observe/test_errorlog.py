@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from unittest import mock
 
 from twisted.logger import Logger, LogLevel
 from twisted.python import log as old_log
@@ -53,6 +54,27 @@ class ErrorLogTests(SynchronousTestCase):
     def test_text(self) -> None:
         self.log()(event())
         self.assertEqual(self.lines(), ["2023-11-14T22:13:20.250Z info txrproxy.test: hello"])
+
+    def test_become(self) -> None:
+        log = self.log("info")
+        log(event(text="one"))
+        other = Path(self.mktemp())
+        fds = len(os.listdir("/proc/self/fd"))
+        log.become(ErrorLog(str(other), "warn", "json"))
+        self.assertEqual(len(os.listdir("/proc/self/fd")), fds)
+        log(event(text="two"))
+        log(event(LogLevel.warn, text="three"))
+        self.assertEqual([line[-3:] for line in self.lines()], ["one"])
+        (line,) = other.read_text().splitlines()
+        self.assertEqual(json.loads(line)["message"], "three")
+        self.assertEqual((log.path, log.level), (str(other), "warn"))
+
+    def test_standard_error_is_not_ours_to_close(self) -> None:
+        with mock.patch("os.close") as close:
+            ErrorLog("-").close()
+            ErrorLog("-").become(ErrorLog("-"))
+        close.assert_not_called()
+        ErrorLog(str(self.path)).close()
 
     def test_level_may_change(self) -> None:
         log = self.log("warn")

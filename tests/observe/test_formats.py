@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txrproxy.observe.formats import (
     FIELDS,
+    OF_TLS,
     Record,
     _Memo,
     combined_formatter,
@@ -35,6 +36,7 @@ NAMES = (
     "request_id",
     "user_agent",
     "referer",
+    "way",
     "notes",
 )
 
@@ -58,6 +60,7 @@ SAMPLE: dict[str, Any] = {
     "request_id": b"id-1",
     "user_agent": b"curl/8",
     "referer": b"",
+    "way": (b"web", b"http", b"", b""),
     "notes": (),
 }
 
@@ -80,13 +83,18 @@ class JSONTests(SynchronousTestCase):
         line = json_formatter()([record()])
         self.assertEqual(
             line,
-            b'{"time":"2023-11-14T22:13:20.250Z","client":"192.0.2.1","method":"GET",'
-            b'"version":"1.1","host":"example.com","target":"/a?b=c","status":200,"route":"api",'
+            b'{"time":"2023-11-14T22:13:20.250Z","client":"192.0.2.1",'
+            b'"listener":"web","scheme":"http","method":"GET","version":"1.1","host":"example.com","target":"/a?b=c","status":200,"route":"api",'
             b'"pool":"app","backend":"10.0.0.1:80","reason":"ok","bytes_in":7,"bytes_out":1024,'
             b'"connect_ms":1.500,"first_byte_ms":12.346,"total_ms":1500.000,"request_id":"id-1",'
             b'"user_agent":"curl/8","referer":""}\n',
         )
         self.assertEqual(tuple(json.loads(line)), FIELDS)
+
+    def test_a_connection_with_tls(self):
+        line = json_formatter()([record(way=(b"web", b"https", b"TLSv1.3", b'a"b'))])
+        self.assertIn(b',"scheme":"https","tls":"TLSv1.3","sni":"a\\"b","method":', line)
+        self.assertEqual(set(json.loads(line)) - set(FIELDS), set(OF_TLS))
 
     def test_durations_that_never_were(self):
         entry = json.loads(json_formatter()([record(connect=None, first_byte=None)]))
@@ -149,6 +157,15 @@ class CombinedTests(SynchronousTestCase):
             b'192.0.2.1 - - [14/Nov/2023:22:13:20 +0000] "GET /a?b=c HTTP/1.1" 200 1024'
             b' "https://a/" "curl/8"\n',
         )
+
+    def test_user(self):
+        for notes, expected in (
+            (((b"user", b"alice"), (b"cache", b"hit")), b"alice"),
+            (((b"user", b'al "ice\n'),), rb"al\x20\x22ice\x0A"),
+            (((b"cache", b"hit"),), b"-"),
+        ):
+            line = combined_formatter()([record(notes=notes)])
+            self.assertTrue(line.startswith(b"192.0.2.1 - " + expected + b" ["), line)
 
     def test_what_is_missing_is_a_dash(self):
         self.assertEqual(

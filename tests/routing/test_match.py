@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txrproxy.http.forward import ClientIdentity
+from txrproxy.http.peer import ClientIdentity
 from txrproxy.http.target import normalise_path
 from txrproxy.routing.match import (
     ANY,

@@ -111,6 +111,16 @@ class TreeTests(SynchronousTestCase):
         )
         self.assertEqual(refusing, list(range(len(routes) if found is None else found)))
 
+    def test_grown_a_route_at_a_time(self) -> None:
+        routes = [(Conditions([], [b"/%d" % n]), n) for n in range(10)]
+        growing = Tree.grow(iter(routes))
+        for _ in routes:
+            self.assertIsNone(next(growing))
+        end = self.assertRaises(StopIteration, next, growing)
+        tree: Tree[int] = end.value
+        self.assertEqual(tree.routes, tuple(routes))
+        self.assertEqual([find(tree, b"a", b"/%d" % n) for n in (0, 9, 10)], [0, 9, None])
+
     def test_empty(self) -> None:
         self.assertIsNone(find(numbered(), b"a.com", b"/"))
 

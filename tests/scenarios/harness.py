@@ -26,6 +26,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
+from tests.scenarios.inside import Inside
 from tests.scenarios.wire import PATIENCE, Changing, ClientWire, Origin
 from txrproxy.balance import select
 from txrproxy.config.build import build
@@ -56,6 +57,7 @@ _NAMES = [
     "request_id",
     "user_agent",
     "referer",
+    "way",
     "notes",
 ]
 
@@ -162,6 +164,7 @@ class Scenario(TestCase):
         self._wires = []
         self._origins = []
         self._proxies = []
+        self.inside = Inside(self._pools)
         self.addCleanup(self._end)
 
     async def _end(self):
@@ -180,6 +183,17 @@ class Scenario(TestCase):
             for pool in proxy.graph.pools.values():
                 for backend in pool.backends:
                     await self.until(lambda b=backend: not b.in_use, f"{backend} to be let go of")
+        self.assertEqual(self.inside.found, [], "clients were told of the inside")
+
+    def _pools(self):
+        """The pools of all proxies, as they are now."""
+        return [pool for proxy in self._proxies for pool in proxy.graph.pools.values()]
+
+    def meet(self, wire):
+        """A client of this scenario: it is closed at the end, and sees nothing of the inside."""
+        self._wires.append(wire)
+        wire.inside = self.inside
+        return wire
 
     def _leftovers(self):
         """What is registered with the reactor that was not before, its own wakers apart."""
@@ -213,6 +227,7 @@ class Scenario(TestCase):
         else:
             origin.port = reactor.listenTCP(0, origin, interface=interface)
         self._origins.append(origin)
+        self.inside.add(*origin.secrets)
         return origin
 
     def config(self, *backends, listener="", pool="", route="", policy="", server="", more=""):
@@ -255,8 +270,7 @@ class Scenario(TestCase):
         return proxy
 
     async def client(self, proxy, receive_buffer=None):
-        wire = ClientWire(f"client #{len(self._wires) + 1}")
-        self._wires.append(wire)
+        wire = self.meet(ClientWire(f"client #{len(self._wires) + 1}"))
         await connectProtocol(TCP4ClientEndpoint(reactor, *proxy.address), wire)
         if receive_buffer:
             wire.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)

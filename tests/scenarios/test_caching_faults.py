@@ -76,6 +76,38 @@ class StaleTests(Cached):
         await self.settled()
         self.assertEqual((await self.hit(client)).body, b"newer")
 
+    async def test_a_head_of_an_origin_that_fails(self):
+        """RFC 5861 section 4 makes no difference between methods."""
+        client = await self.cached()
+        await self.exchange(client, self.source, GET, ok(b"old", STALE_IF_ERROR, TAG))
+        head = GET.replace(b"GET", b"HEAD")
+        no_body = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\n"
+        for failure in (no_body, b"nonsense\r\n\r\n"):
+            client.send(head)
+            seen = await self.source.request()
+            self.assertEqual((seen.method, seen.get(b"if-none-match")), (b"HEAD", None))
+            self.source.reply(failure)
+            response = await client.response(to=b"HEAD")
+            self.assertEqual((response.status, response.get(b"content-length")), (200, b"3"))
+            self.assertIn(b"detail=stale-if-error", self.status(response))
+        client.send(head[:-2] + b"Cache-Control: no-cache\r\n\r\n")
+        await self.source.request()
+        self.source.reply(no_body)
+        self.assertEqual((await client.response(to=b"HEAD")).status, 503)
+        notes = [record.notes.get(b"cache") for record in self.proxied.log.records]
+        self.assertEqual(notes, [b"miss", b"stale", b"stale", b"miss"])
+
+    async def test_a_head_whose_client_leaves(self):
+        client = await self.cached()
+        await self.exchange(client, self.source, GET, ok(b"old", STALE_IF_ERROR, TAG))
+        other = await self.client(self.proxied)
+        other.send(GET.replace(b"GET", b"HEAD"))
+        await self.source.request()
+        other.reset()
+        await self.until(lambda: self.source.wire.over, "the origin to be let go")
+        _, response = await self.exchange(client, self.source, GET, ok(b"new", FRESH))
+        self.assertEqual(response.body, b"new")
+
     async def test_a_renewal_that_fails_leaves_it(self):
         client = await self.cached()
         stale = STALE + b", stale-while-revalidate=60"

@@ -269,6 +269,29 @@ class ResponseFieldTests(Scenario):
         self.assertEqual(response.all(b"x-set"), [b"new"])
         self.assertEqual(response.all(b"vary"), [b"a", b"b"])
 
+    async def test_changes_of_several_policies(self):
+        toml = self.config(
+            "http://ORIGIN",
+            route='use = ["one", "two", "one"]',
+            more="""
+            [policies.one]
+            hide = ["x-one"]
+            response_headers = { set = { x-set = "1" }, add = { x-add = "1" } }
+            [policies.two]
+            hide = ["x-two"]
+            response_headers = { set = { X-Set = "2" }, add = { x-add = "2" }, remove = ["x-old"] }
+            """,
+        )
+        origin = await self.origin()
+        proxy = await self.proxy(toml=toml.replace("http://ORIGIN", origin.url))
+        client = await self.client(proxy)
+        fields = (b"X-One: 1", b"X-Two: 1", b"X-Old: 1", b"X-Set: 0", b"X-Add: 0")
+        _, response = await self.exchange(client, origin, reply=ok(b"", *fields))
+        for gone in (b"x-one", b"x-two", b"x-old"):
+            self.assertEqual(response.all(gone), [])
+        self.assertEqual(response.all(b"x-set"), [b"2"])
+        self.assertEqual(response.all(b"x-add"), [b"0", b"1", b"2"])
+
     async def test_backend_address_becomes_the_public_one(self):
         response = await self.receive(
             b"Location: http://ORIGIN/next?x=1#f",

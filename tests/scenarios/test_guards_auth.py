@@ -78,12 +78,14 @@ class BasicTests(Base):
                 response.get(b"WWW-Authenticate"), b'Basic realm="the \\"staff\\"", charset="UTF-8"'
             )
         self.assertEqual(set(proxy.log.reasons), {b"unauthorized"})
+        self.assertEqual([record.notes for record in proxy.log.records], [{}] * 8)
         self.assertEqual(origin.wires, [])
 
     async def test_good(self):
-        origin, _, client = await self.pair(policy=self.policy())
-        for name in (b"alice", b"bob"):
+        origin, proxy, client = await self.pair(policy=self.policy())
+        for number, name in enumerate((b"alice", b"bob", b"bob"), 1):
             seen, response = await self.exchange(client, origin, get(basic(name)))
+            self.assertEqual((await proxy.log.record(number)).notes, {b"user": name})
             self.assertEqual(response.status, 200)
             self.assertEqual(seen.get(b"Remote-User"), name)
             self.assertEqual(seen.all(b"Authorization"), [])
@@ -435,7 +437,7 @@ class JwtTests(Base):
         return f'jwt = {{ keys = "file:{keys}", {CLAIMS}{more} }}'
 
     async def test_good(self):
-        origin, _, client = await self.pair(policy=self.policy())
+        origin, proxy, client = await self.pair(policy=self.policy())
         for signed in (
             token(),
             token(EC, "ES256", "ec"),
@@ -448,6 +450,7 @@ class JwtTests(Base):
                 self.assertEqual(seen.get(b"X-User"), b"alice")
                 self.assertNotIn(b"root", seen.raw_head)
         self.assertEqual(seen.get(b"X-Roles"), b"a,b%2Cc")
+        self.assertEqual([r.notes for r in proxy.log.records], [{b"user": b"alice"}] * 6)
 
     async def test_refused(self):
         _, proxy, client = await self.pair(policy=self.policy())

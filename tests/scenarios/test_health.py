@@ -15,7 +15,8 @@ from tests.scenarios.harness import MIB, Refusing, ok
 from tests.scenarios.test_tls_backends import EXPIRED, OTHER, STRANGER, serving
 from tests.scenarios.tls import ROOT, SERVER, SecureScenario
 from txrproxy.config import schema
-from txrproxy.config.forms import backend_url, statuses, timeout
+from txrproxy.config.forms.addresses import backend_url
+from txrproxy.config.forms.numbers import statuses, timeout
 from txrproxy.health.checker import Checker
 from txrproxy.transport.deadlines import Deadlines
 from txrproxy.wiring import Wiring, close

@@ -1,5 +1,7 @@
 """One record for each exchange, and true in every field."""
 
+from twisted.logger import formatEvent, globalLogPublisher
+
 from tests.scenarios.harness import GET, Refusing, Scenario, ok
 
 
@@ -19,8 +21,7 @@ class LogTests(Scenario):
         self.assertEqual((record.method, record.target), (b"POST", b"/a?b=c"))
         self.assertEqual((record.version, record.host), (b"1.1", b"a.example:81"))
         self.assertEqual((record.status, record.reason), (200, b"ok"))
-        self.assertEqual(record.bytes_in, len(request) + 5)
-        self.assertEqual(record.bytes_out, client.total)
+        self.assertEqual((record.bytes_in, record.bytes_out), (5, 1000))
         self.assertEqual((record.route, record.pool), (b"all", b"app"))
         self.assertEqual(record.backend, origin.address.encode())
         self.assertLessEqual(0, record.connect)
@@ -28,6 +29,8 @@ class LogTests(Scenario):
         self.assertLessEqual(record.first_byte, record.total)
         self.assertEqual(record.request_id, seen.get(b"x-request-id"))
         self.assertEqual((record.user_agent, record.referer), (b"ua/1", b"http://r.example/"))
+        self.assertEqual(record.way, (b"http", b"http", b"", b""))
+        self.assertEqual(record.notes, {})
 
     async def test_bytes_of_streamed_bodies(self):
         origin, proxy, client = await self.pair()
@@ -39,22 +42,42 @@ class LogTests(Scenario):
         origin.reply(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
         await client.until(lambda: client.total, "the beginning")
         origin.reply(b"2\r\nbc\r\n0\r\n\r\n")
-        await client.response()
+        response = await client.response()
         (record,) = proxy.log.records
-        self.assertEqual(record.bytes_in, len(head) + 7)
-        self.assertEqual(record.bytes_out, client.total)
+        self.assertEqual((response.body, record.bytes_in), (b"abc", 7))
+        self.assertEqual(record.bytes_out, len(b"1\r\na\r\n" + b"2\r\nbc\r\n" + b"0\r\n\r\n"))
 
     async def test_without_a_backend(self):
         refusing = Refusing()
         self.addCleanup(refusing.close)
         proxy = await self.proxy(refusing.url)
         client = await self.client(proxy)
-        await self.ask(client, GET)
+        response = await self.ask(client, GET)
         (record,) = proxy.log.records
         self.assertEqual((record.status, record.reason), (502, b"connect_refused"))
         self.assertIsNone(record.connect)
         self.assertIsNone(record.first_byte)
-        self.assertEqual(record.bytes_out, client.total)
+        self.assertEqual(record.bytes_out, len(response.body))
+
+    async def test_a_backend_that_nobody_looks_after_does_not_die_in_silence(self):
+        refusing = Refusing()
+        self.addCleanup(refusing.close)
+        said = []
+        globalLogPublisher.addObserver(said.append)
+        self.addCleanup(globalLogPublisher.removeObserver, said.append)
+        proxy = await self.proxy(refusing.url, timed=True)
+        client = await self.client(proxy)
+        for _ in range(5):
+            await self.ask(client, GET)
+        proxy.wait(62)
+        name = refusing.url.removeprefix("http://")
+        self.assertEqual(
+            [formatEvent(event) for event in said if "troubles" in event["log_namespace"]],
+            [
+                f"Pool app: backend {name} fails requests: connect_refused",
+                f"Pool app: backend {name} has failed 4 more in 60 s: connect_refused 4",
+            ],
+        )
 
     async def test_trusted_client_address(self):
         origin, proxy, client = await self.pair(server='trusted_proxies = ["127.0.0.1/32"]')
@@ -64,11 +87,12 @@ class LogTests(Scenario):
 
     async def test_unreadable_request(self):
         _, proxy, client = await self.pair()
-        await self.ask(client, b"GET / HTTP/9.9\r\nHost: a\r\n\r\n")
+        response = await self.ask(client, b"GET / HTTP/9.9\r\nHost: a\r\n\r\n")
         (record,) = proxy.log.records
         self.assertEqual((record.status, record.reason), (505, b"version_unsupported"))
         self.assertEqual(record.client, b"127.0.0.1")
-        self.assertEqual(record.bytes_out, client.total)
+        self.assertEqual(record.way, (b"http", b"http", b"", b""))
+        self.assertEqual(record.bytes_out, len(response.body))
 
     async def test_one_record_each_over_a_mixed_connection(self):
         origin, proxy, client = await self.pair(policy='body_limit = "10B"')

@@ -17,7 +17,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from tests.http.smuggling import BODIES, HARMLESS, HEADS, SMUGGLED
-from txrproxy.config.build import Graph, build
+from txrproxy.config.build import build
+from txrproxy.config.graph import Graph
 from txrproxy.config.toml import loads
 from txrproxy.errors import REASONS
 from txrproxy.observe.accesslog import NullLog

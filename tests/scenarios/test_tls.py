@@ -25,6 +25,9 @@ class ProxyingTests(SecureScenario):
                 self.assertEqual((response.status, response.body), (200, body))
                 self.assertEqual(response.get(b"x-from"), b"origin")
             self.assertEqual(proxy.log.reasons, [b"ok"] * 3)
+            spoken = f"TLSv{version}".encode()
+            ways = {record.way for record in proxy.log.records}
+            self.assertEqual(ways, {(b"http", b"https", spoken, b"a.example")})
             self.assertEqual(len(origin.wires), 1)
 
     async def test_post_and_chunked(self):

@@ -296,7 +296,7 @@ class StallTests(Handshakes):
         for version in ("1.2", "1.3"):
             proxy = await self.secure_proxy("http://127.0.0.1:9", timed=True)
             client = Dribbling("client", trusting(version=version))
-            self._wires.append(client)
+            self.meet(client)
             await connectProtocol(TCP4ClientEndpoint(reactor, *proxy.address), client)
             await client.until(lambda c=client: c.flights >= 2, "the last flight")
             await self.turns()

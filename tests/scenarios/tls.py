@@ -192,7 +192,7 @@ class SecureScenario(Scenario):
     async def begin(self, proxy, name=b"a.example", *, context=None, **how):
         """A client whose handshake goes on."""
         wire = SecureWire(f"client #{len(self._wires) + 1}", context or trusting(), name, **how)
-        self._wires.append(wire)
+        self.meet(wire)
         await connectProtocol(TCP4ClientEndpoint(reactor, *proxy.address), wire)
         return wire
 
@@ -212,4 +212,5 @@ class SecureScenario(Scenario):
         origin = SecureOrigin(name)
         origin.port = reactor.listenSSL(0, origin, _Context(context), interface="127.0.0.1")
         self._origins.append(origin)
+        self.inside.add(*origin.secrets)
         return origin

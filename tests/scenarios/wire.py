@@ -23,6 +23,8 @@ from twisted.internet.protocol import Factory as ProtocolFactory
 from twisted.internet.protocol import Protocol
 from zope.interface import implementer
 
+from tests.scenarios.inside import LONGEST
+
 # Seconds before a scenario gives up waiting; never a measure of anything.
 PATIENCE = float(os.environ.get("SCENARIO_PATIENCE", "30"))
 
@@ -338,7 +340,16 @@ class _Sink:
 
 
 class ClientWire(Wire):
-    """A client."""
+    """A client. ``inside`` looks at all that it receives."""
+
+    inside = None
+    _last = b""
+
+    def dataReceived(self, data):
+        if self.inside is not None:
+            self.inside.look(self, self._last, data)
+            self._last = (self._last + data[-LONGEST:])[-LONGEST:]
+        super().dataReceived(data)
 
     async def response(self, to=b"GET", keep=True):
         """The next response, whole; 1xx count as responses. ``to`` is the request's method."""
@@ -420,6 +431,12 @@ class Origin(Changing, ProtocolFactory):
 
     def seen(self):
         return f"{self.name} has {[wire.seen() for wire in self.wires]}"
+
+    @property
+    def secrets(self):
+        """What no client is to see of it."""
+        host = self.port.getHost()
+        return [host.name if hasattr(host, "name") else b":%d" % host.port]
 
     @property
     def address(self):

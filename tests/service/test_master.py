@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from tests.service.processes import ProcessCase
 from tests.twistd import ask, connect, get, read_all, wait_until
-from txrproxy.service.master import cause
 
 
 class DeathTests(ProcessCase):
@@ -126,10 +123,3 @@ class EndTests(ProcessCase):
         done = run("-n", "--pidfile=", "txrproxy", "-c", "other.toml", cwd=self.folder)
         self.assertEqual(done.returncode, 1)
         self.assertIn("another txrproxy runs with", done.stderr)
-
-
-class CauseTests(SynchronousTestCase):
-    def test_words(self) -> None:
-        self.assertEqual(cause(9), "was killed by SIGKILL")
-        self.assertEqual(cause(3 << 8), "ended with status 3")
-        self.assertEqual(cause(11 | 0x80), "was killed by SIGSEGV, core dumped")

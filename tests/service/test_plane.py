@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.config.samples import MINIMAL
 from txrproxy.config.schema import Config
 from txrproxy.config.toml import loads
+from txrproxy.service import slices
 from txrproxy.service.board import Follower
+from txrproxy.service.memory import packed, unpacked
 from txrproxy.service.plane import Plane, resident
 from txrproxy.service.sockets import Listeners
 from txrproxy.transport.channel import Refused
@@ -43,6 +47,12 @@ class Case(SynchronousTestCase):
             for index, sock in enumerate(group.sockets):
                 self.plane.give(key, index, sock.dup(), group.shared)
 
+    def prepared(self, config: Config) -> Any:
+        """What a plane that serves says of another configuration, when it has built it."""
+        done = self.plane.prepare(config)
+        self.reactor.advance(0)
+        return done
+
     def reading(self) -> list[int]:
         places = list(self.plane._sockets)
         return [
@@ -50,6 +60,82 @@ class Case(SynchronousTestCase):
             for (_, index), each in zip(places, self.plane._sockets.values(), strict=True)
             if each.port in self.reactor.getReaders()
         ]
+
+
+ROUTES = "".join(
+    f'[[routes]]\nname = "r{n}"\nmatch = {{ path = "/{n}" }}\nrespond = {{ status = 200 }}\n'
+    for n in range(100)
+)
+
+
+class SliceTests(Case):
+    """A clock that stands still and slices of no length: every turn takes one step."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.addCleanup(gc.unfreeze)
+        self.patch(slices, "SLICE", 0.0)
+        config = self.config()
+        self.give(config)
+        self.plane.prepare(config)  # nobody is served yet: this one is built at once
+        self.plane.commit()
+
+    def turns(self) -> int:
+        """How many it takes until nothing is left to do."""
+        turns = 0
+        while self.reactor.getDelayedCalls():
+            self.reactor.advance(slices.PAUSE)
+            turns += 1
+        return turns
+
+    def test_each_route_is_a_step(self) -> None:
+        """What there is serves all the while."""
+        old = self.plane.graph
+        fd = packed(self.config(ROUTES))
+        self.addCleanup(os.close, fd)
+        done: Any = self.plane.prepare(unpacked(fd))
+        self.assertNoResult(done)
+        self.assertGreater(self.turns(), 100 + 100 / 8)  # they are unpacked, too
+        self.assertIs(self.plane.graph, old)
+        self.successResultOf(done)
+        self.plane.commit()
+        self.assertIsNot(self.plane.graph, old)
+
+    def test_what_is_replaced_goes_in_steps(self) -> None:
+        done: Any = self.plane.prepare(self.config(ROUTES))
+        self.turns()
+        self.successResultOf(done)
+        self.plane.commit()
+        assert self.plane.graph is not None
+        plans = [weakref.ref(plan.serve) for _, plan in self.plane.graph.routes[-100:]]
+        self.turns()
+        done = self.plane.prepare(self.config())
+        self.turns()
+        self.plane.commit()
+        self.assertEqual(sum(plan() is not None for plan in plans), 100)
+        self.turns()
+        self.assertEqual(sum(plan() is not None for plan in plans), 0)
+
+    def test_another_one_comes_meanwhile(self) -> None:
+        first: Any = self.plane.prepare(self.config(ROUTES))
+        for _ in range(10):
+            self.reactor.advance(slices.PAUSE)
+        second: Any = self.plane.prepare(self.config())
+        self.failureResultOf(first, Refused)
+        self.turns()
+        self.successResultOf(second)
+        self.plane.commit()
+        assert self.plane.graph is not None
+        self.assertEqual(len(self.plane.graph.routes), len(self.config().routes))
+
+    def test_discarded_meanwhile(self) -> None:
+        old = self.plane.graph
+        done: Any = self.plane.prepare(self.config(ROUTES))
+        self.reactor.advance(slices.PAUSE)
+        self.plane.discard()
+        self.failureResultOf(done, Refused)
+        self.assertEqual(self.turns(), 0)
+        self.assertIs(self.plane.graph, old)
 
 
 class PlaneTests(Case):
@@ -73,8 +159,12 @@ class PlaneTests(Case):
         self.plane.commit()
         graph = self.plane.graph
         bad = self.config('[[routes]]\nname = "r"\nresource = "no_such_module:x"\n')
-        self.assertRaises(Refused, self.plane.prepare, bad)
+        self.failureResultOf(self.prepared(bad), Refused)
         self.assertIs(self.plane.graph, graph)
+
+    def test_refused_at_the_start(self) -> None:
+        bad = self.config('[[routes]]\nname = "r"\nresource = "no_such_module:x"\n')
+        self.assertRaises(Refused, self.plane.prepare, bad)
 
     def test_pools_that_are_the_same_live_on(self) -> None:
         more = '[pools.a]\nbackends = ["http://127.0.0.1:1"]\n'
@@ -86,7 +176,7 @@ class PlaneTests(Case):
         self.plane.commit()
         before = self.plane.graph
         assert before is not None
-        self.plane.prepare(loads(TEXT + more.replace(":2", ":3"), base=base))
+        self.successResultOf(self.prepared(loads(TEXT + more.replace(":2", ":3"), base=base)))
         self.plane.commit()
         after = self.plane.graph
         assert after is not None

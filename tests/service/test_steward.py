@@ -16,7 +16,7 @@ from txrproxy.balance.pool import EJECTED, PANIC, RESTORED, Pool
 from txrproxy.cache.control import NoOwner
 from txrproxy.config.toml import loads
 from txrproxy.service import steward
-from txrproxy.service.master import Handle
+from txrproxy.service.processes import Handle
 from txrproxy.service.steward import Overseer
 from txrproxy.transport.channel import Refused
 

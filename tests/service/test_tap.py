@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Application, IServiceCollection
-from twisted.logger import ILogObserver
+from twisted.logger import ILogObserver, LogLevel
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -23,6 +25,7 @@ bind = ["127.0.0.1:0"]
 name = "hello"
 respond = { status = 200, body = "hello" }
 """
+EVENT = {"log_time": 0.0, "log_level": LogLevel.info, "log_namespace": "txrproxy"}
 BAD = GOOD.replace("bind", "bnid").replace("status = 200", 'status = "ok"')
 
 
@@ -83,12 +86,16 @@ class ErrorLogChoiceTests(TapCase):
         """``twistd --debug`` stays in the foreground."""
         self.assertTrue(self.options(nodaemon=False, debug=True).own_error_log)
 
-    def test_daemon(self) -> None:
-        self.assertFalse(self.options(nodaemon=False).own_error_log)
-
-    def test_daemon_with_file(self) -> None:
+    def test_path(self) -> None:
+        self.assertEqual(self.options(nodaemon=True).error_path, "-")
+        self.assertEqual(self.options(nodaemon=False).error_path, os.path.abspath("twistd.log"))
+        elsewhere = self.options(nodaemon=False, rundir="/run/edge")
+        self.assertEqual(elsewhere.error_path, "/run/edge/twistd.log")
         self.config.write_text(GOOD + '[log.error]\npath = "error.log"\n')
-        self.assertTrue(self.options(nodaemon=False).own_error_log)
+        for nodaemon in (False, True):
+            options = self.options(nodaemon=nodaemon)
+            self.assertTrue(options.own_error_log)
+            self.assertEqual(options.error_path, str(self.folder / "error.log"))
 
     def test_twistd_has_the_last_word(self) -> None:
         self.config.write_text(GOOD + '[log.error]\npath = "error.log"\n')
@@ -109,16 +116,27 @@ class ServiceTests(TapCase):
         self.assertEqual([type(part) for part in service], [Edge])
 
     def test_application_of_a_daemon(self) -> None:
+        """It logs as the table says, where twistd would in its own way."""
+        self.config.write_text(GOOD + '[log.error]\nformat = "json"\n')
         application = Application("txrproxy")
-        tap.makeService(self.options(nodaemon=False)).setServiceParent(application)
+        options = self.options(nodaemon=False, rundir=str(self.folder))
+        tap.makeService(options).setServiceParent(application)
+        log = application.getComponent(ILogObserver)
+        log({**EVENT, "log_format": "hello"})
+        self.assertEqual(json.loads((self.folder / "twistd.log").read_text())["message"], "hello")
+
+    def test_application_that_twistd_logs_for(self) -> None:
+        application = Application("txrproxy")
+        tap.makeService(self.options(logfile="x")).setServiceParent(application)
         self.assertIs(application.getComponent(ILogObserver), None)
 
     def test_bad_error_log(self) -> None:
-        self.config.write_text(GOOD + '[log.error]\npath = "no/such/folder"\n')
-        self.assertEqual(self.assertRaises(SystemExit, tap.makeService, self.options()).code, 1)
-        self.assertEqual(
+        options = self.options(nodaemon=False, rundir=str(self.folder / "no"))
+        self.stderr.truncate(0)
+        self.assertEqual(self.assertRaises(SystemExit, tap.makeService, options).code, 1)
+        self.assertIn(
+            f"cannot write the error log {self.folder}/no/twistd.log: No such file or directory\n",
             self.stderr.getvalue(),
-            f"cannot write the error log {self.folder}/no/such/folder: No such file or directory\n",
         )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from tests.service.test_plane import Case
-from txrproxy.service.worker import Worker, packed
+from txrproxy.service.memory import packed
+from txrproxy.service.worker import Worker
 from txrproxy.transport.channel import local_pair
 
 
@@ -21,7 +22,7 @@ class WorkerTests(Case):
             fds = [os.dup(sock.fileno()) for sock in group.sockets]
             body = {"keys": [key] * 2, "indices": [0, 1], "shared": [False] * 2, "fds": fds}
             self.successResultOf(master.call("sockets", body))
-        self.successResultOf(master.call("prepare", {"fds": [packed(config)]}))
+        self.successResultOf(master.call("prepare", {"fds": [packed(config)], "start": 0}))
         self.successResultOf(master.call("commit"))
         self.successResultOf(master.call("share", {"mine": 0, "of": 1}))
         self.assertEqual(self.successResultOf(master.call("status"))["connections"], 0)

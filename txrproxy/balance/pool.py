@@ -73,8 +73,9 @@ class Pool:
     retried, ``sticky`` (None without) which backend a cookie asks for, and ``key`` (None without)
     the key of a request for a policy that hashes one. ``observe(backend, seconds, now)``, None
     without, is told how long a backend took to answer. ``watched`` says whether the outcome of
-    requests matters to anything here. ``candidates`` are those that may be chosen at the moment;
-    ``well`` says whether checks find any of them well.
+    requests matters to anything here. ``complain(name, how)`` is told of each request that a
+    backend fails. ``candidates`` are those that may be chosen at the moment; ``well`` says whether
+    checks find any of them well.
 
     ``own`` and ``own_hosts`` are the addresses, lower case with and without port, by which a
     response may name a backend; a route rewrites them to the public address.
@@ -91,6 +92,7 @@ class Pool:
         "_wake_at",
         "backends",
         "candidates",
+        "complain",
         "ejection",
         "key",
         "listeners",
@@ -124,6 +126,7 @@ class Pool:
         now: float = 0.0,
         wake: Callable[[float], object] = lambda seconds: None,
         tell: Tell = lambda pool, event, backend: None,
+        complain: Callable[[bytes, bytes], object] = lambda backend, how: None,
     ) -> None:
         self.name = name
         self.panic_threshold = panic_threshold
@@ -133,6 +136,7 @@ class Pool:
         self.key = key
         self.sticky = sticky
         self.panicking = False
+        self.complain = complain
         self._aliases = frozenset(aliases)
         self._wake = wake
         self._wake_at = NEVER
@@ -293,8 +297,9 @@ class Pool:
         else:
             self.refresh(now)
 
-    def failed(self, backend: Backend, now: float) -> None:
-        """A request to a backend failed, by the backend's fault."""
+    def failed(self, backend: Backend, now: float, how: bytes = b"") -> None:
+        """A request to a backend failed, by the backend's fault; ``how`` is for the log."""
+        self.complain(backend.name, how)
         if self._learn_failure is not None:
             self._learn_failure(backend, now)
         rules = self.ejection

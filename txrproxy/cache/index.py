@@ -19,6 +19,7 @@ from typing import Any
 from attrs import frozen
 
 from txrproxy.cache.purge import Purge, Purged
+from txrproxy.cache.stored import Stored
 
 _VERSION = 1
 _SCHEMA = """
@@ -58,6 +59,20 @@ class Record:
     tags: tuple[bytes, ...] = ()
 
 
+def record_of(name: str, stored: Stored, size: int) -> Record:
+    """The row of a response in a file of ``size`` bytes."""
+    return Record(
+        name,
+        stored.key,
+        stored.url,
+        size,
+        stored.head.status,
+        stored.responded,
+        stored.invalidated,
+        stored.tags,
+    )
+
+
 class Index:
     """The rows in a file. Raises sqlite3.DatabaseError when that is not what it should be."""
 
@@ -79,7 +94,7 @@ class Index:
             self.clean = bool(clean)
             db.execute("UPDATE state SET clean = 0")
             (last,) = db.execute("SELECT max(turn) FROM entries").fetchone()
-            self._turn = last or 0
+            self._turn = max(0, last or 0)
         except BaseException:
             db.close()
             raise
@@ -136,9 +151,13 @@ class Index:
         ).fetchone()
         return found[0] if found else 0
 
-    def put(self, record: Record) -> None:
-        """Add the row, as the youngest, or replace it."""
-        self._turn += 1
+    def put(self, record: Record, turn: int | None = None, known: bool = True) -> None:
+        """Add the row, or replace it: as the youngest, or with a ``turn`` below 0 as older.
+
+        ``known`` is whether there may be one already.
+        """
+        if turn is None:
+            self._turn = turn = self._turn + 1
         self._db.execute(
             "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
             (
@@ -149,10 +168,11 @@ class Index:
                 record.status,
                 record.responded,
                 record.invalidated,
-                self._turn,
+                turn,
             ),
         )
-        self._db.execute("DELETE FROM tags WHERE name = ?", (record.name,))
+        if known:
+            self._db.execute("DELETE FROM tags WHERE name = ?", (record.name,))
         if record.tags:
             self._db.executemany(
                 "INSERT OR IGNORE INTO tags VALUES (?, ?)",

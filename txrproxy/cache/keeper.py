@@ -49,6 +49,7 @@ class Member:
     link: int
     channel: Any
     reserved: int = 0  # bytes
+    changing: int = 0  # files that the owner was told of and has not done with
 
     def send(self, what: str, **more: Any) -> None:
         self.channel.send(TOPIC, {"link": self.link, "do": what, **more})
@@ -223,11 +224,13 @@ class Keeper:
         for member in [each for each in self.members.values() if each.who == who]:
             self._on_detach(member)
 
-    def _ask(self, what: str, *arguments: Any) -> Answer:
+    def _ask(self, what: str, *arguments: Any) -> Deferred[Any]:
         return self._answer(lambda done: self.store.link.ask(done, what, *arguments))
 
     @staticmethod
-    def _answer(ask: Callable[[Callable[[Any, BaseException | None], None]], object]) -> Answer:
+    def _answer(
+        ask: Callable[[Callable[[Any, BaseException | None], None]], object],
+    ) -> Deferred[Any]:
         answer: Deferred[dict[str, Any]] = Deferred()
 
         def done(result: Any, error: BaseException | None) -> None:
@@ -264,12 +267,24 @@ class Keeper:
 
     def _on_adopt(self, member: Member, body: dict[str, Any]) -> Answer:
         member.reserved -= body["reserved"]
-        return self._ask("adopt", body["file"], body["reserved"])
+        answer = self._ask("adopt", body["file"], body["reserved"])
+        return self._changing(member, answer)
+
+    @staticmethod
+    def _changing(member: Member, answer: Deferred[Any]) -> Deferred[Any]:
+        member.changing += 1
+
+        def changed(result: Any) -> Any:
+            member.changing -= 1
+            return result
+
+        return answer.addBoth(changed)
 
     def _on_update(self, member: Member, body: dict[str, Any]) -> Answer:
         owner, old, new = self.store.owner, unpack(body["old"]), unpack(body["new"])
         threads = self.store.link.threads
-        return self._answer(lambda done: threads.submit(lambda: update(owner, old, new), done))
+        answer = self._answer(lambda done: threads.submit(lambda: update(owner, old, new), done))
+        return self._changing(member, answer)
 
     def _on_used(self, member: Member, body: dict[str, Any]) -> Answer:
         return self._ask("used", body["names"])
@@ -400,7 +415,10 @@ class Keeper:
                 self._end_lease(lease)
 
         # What the owner was told before has to be done by then.
-        self.store.link.threads.submit(_nothing, written)
+        if member.changing:
+            self.store.link.threads.submit(_nothing, written)
+        else:
+            written(None, None)
         return None
 
     def _end_lease(self, lease: _Lease) -> None:

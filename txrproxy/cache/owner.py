@@ -9,9 +9,10 @@ How the bound holds: room is reserved before a byte is written and given back af
 A row is in the index before its file has its name, and goes after the file: a process that is
 killed leaves at most rows without files, never files without rows.
 
-After such an end, and when there is no index, the folder is walked in the background. Responses are
-served meanwhile; but while there was no index nothing new is stored, for nobody knows how much
-there is, and a purge waits for the end of the walk.
+After such an end, and when there is no index, the folder is walked in the background
+(:mod:`txrproxy.cache.walk`). Responses are served and stored meanwhile: up to a small part of the
+bound until the files are counted, and within it from then on. A purge of what only rows can tell
+waits for the end of the walk.
 """
 
 from __future__ import annotations
@@ -19,14 +20,13 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from attrs import asdict, define
 from twisted.logger import Logger
 
-from txrproxy.cache.disk import FOLDERS, Folder
+from txrproxy.cache.disk import Folder
 from txrproxy.cache.entry import (
     Corrupt,
     Entry,
@@ -36,15 +36,16 @@ from txrproxy.cache.entry import (
     variant_name,
 )
 from txrproxy.cache.heads import change_head, find_name, lists_of, read_head, with_list
-from txrproxy.cache.index import Index, Record, cost
+from txrproxy.cache.index import Index, Record, cost, record_of
 from txrproxy.cache.purge import Purge, Purged
 from txrproxy.cache.stored import Stored
+from txrproxy.cache.walk import Walk
 
 _logger = Logger()
 
-_BATCH = 64  # rows looked at, or files, between two breaths
+_BATCH = 64  # rows looked at in one go
 _CHANCES = 1024  # second chances in one go, so that room is found even if everything was used
-_PROGRESS = 10.0  # seconds between two lines in the log
+BLINDLY = 32  # the part of the bound that may be stored before it is known how much there is
 
 
 class NoRoom(Exception):
@@ -88,7 +89,8 @@ class Owner:
         self.size = 0  # bytes on disk, with what is reserved
         self._reserved = 0
         self._index: Index | None = None
-        self._walk: Iterator[None] | None = None
+        self._walk: Walk | None = None
+        self._blindly = 0  # bytes reserved before the files were counted
 
     # Beginning and end.
 
@@ -115,7 +117,7 @@ class Owner:
             self._index = index
             self.size = index.total() + self._reserved
             if not (index.complete and index.clean):
-                self._walk = self._rebuild(index)
+                self._walk = Walk(self, index)
         return True
 
     def close(self) -> None:
@@ -131,22 +133,23 @@ class Owner:
     @property
     def ready(self) -> bool:
         """Whether anything can be stored."""
-        return self._index is not None and self._index.complete
+        return self._index is not None
 
     def step(self) -> bool:
         """Go on with the walk; False when there is nothing to go on with."""
         if self._walk is None:
             return False
         with self._guarded() as index, index.together():
-            try:
-                next(self._walk)
-            except StopIteration:
+            going_on = self._walk.step()
+            if self._walk.over:
                 self._walk = None
-        return self._walk is not None
+        return going_on
 
     def _finish_walk(self) -> None:
         while self.step():
             pass
+        if self._walk is not None:
+            raise OSError(errno.EIO, "the files of the cache could not all be listed")
 
     # Room.
 
@@ -154,7 +157,12 @@ class Owner:
         """Make room for ``size`` bytes. Raises :class:`NoRoom`, :class:`NotReady`, OSError."""
         if not self.ready:
             raise NotReady
-        if self.size + size > self.max_size:
+        if self._walk is not None and not self._walk.counted:
+            # What was there when the process ended was within the bound.
+            if self._blindly + size > self.max_size // BLINDLY:
+                raise NotReady
+            self._blindly += size
+        elif self.size + size > self.max_size:
             with self._guarded() as index:
                 self._evict(index, size)
         self.size += size
@@ -173,16 +181,25 @@ class Owner:
         try:
             self.reserve(size + more)
             return size + more
-        except NoRoom:
+        except (NoRoom, NotReady):
             self.reserve(size)
             return size
 
     def resize(self, max_size: int) -> None:
         """Another bound; what is beyond it goes."""
         self.max_size = max_size
-        if self.ready and self.size > max_size:
+        if self.ready:
             with self._guarded() as index:
-                self._evict(index, 0)
+                self.fit(index)
+
+    def fit(self, index: Index) -> None:
+        """Evict what is beyond the bound."""
+        if self.size > self.max_size:
+            self._evict(index, 0)
+
+    def damaged(self) -> None:
+        """Count a file that is not what it should be."""
+        self.counts.damaged += 1
 
     def _evict(self, index: Index, size: int) -> None:
         if size > self.max_size:
@@ -192,7 +209,7 @@ class Owner:
         chances = _CHANCES
         while self.size > max(target, 0):
             rows = index.next_out(_BATCH)
-            if not rows:
+            if not rows and not self.step():
                 break
             with index.together():
                 for name, length, used in rows:
@@ -200,7 +217,7 @@ class Owner:
                         chances -= 1
                         index.send_back(name)
                         continue
-                    self._remove(index, name)
+                    self.remove(index, name)
                     self.counts.evicted += 1
                     self.counts.evicted_bytes += length
                     if self.size <= target:
@@ -208,7 +225,8 @@ class Owner:
         if self.size + size > self.max_size:
             raise NoRoom
 
-    def _remove(self, index: Index, name: str) -> None:
+    def remove(self, index: Index, name: str) -> None:
+        """Remove a file and its row."""
         self.folder.remove(name)
         size = index.remove(name)
         if size >= 0:
@@ -238,7 +256,7 @@ class Owner:
                     if lists[:1] != (stored.vary,):
                         lists = with_list(lists, stored.vary)
                         self._mark(index, primary, stored.key, lists)
-                self._record(index, _record(name, stored, size))
+                self.record(index, record_of(name, stored, size))
                 self.folder.publish(path, name)
                 self.counts.stored += 1
                 return lists
@@ -268,13 +286,17 @@ class Owner:
             os.write(fd, marker)
         finally:
             os.close(fd)
-        self._record(index, Record(primary, key, None, len(marker)))
+        self.record(index, Record(primary, key, None, len(marker)))
         self.folder.publish(path, primary)
 
-    def _record(self, index: Index, record: Record) -> None:
+    def record(self, index: Index, record: Record, turn: int | None = None) -> None:
+        """Make a row, or replace it; see :meth:`Index.put`."""
         old = index.size_of(record.name)
-        with index.together():
-            index.put(record)
+        if old is None and not record.tags:
+            index.put(record, turn, False)  # one statement needs no transaction
+        else:
+            with index.together():
+                index.put(record, turn, old is not None)
         self.size += cost(record.size) - (0 if old is None else cost(old))
 
     def update(self, old: Stored, new: Stored) -> tuple[Entry, os.stat_result] | None:
@@ -283,22 +305,13 @@ class Owner:
             return None
 
         def change(entry: Entry) -> Stored | None:
-            there = entry.stored
-            same = (
-                there.key == old.key
-                and there.variant == old.variant
-                and there.vary == old.vary
-                and there.length == old.length
-                and there.requested == old.requested
-                and there.responded == old.responded
-            )
-            return new if same else None
+            return new if entry.stored.same(old) else None
 
         with self._guarded() as index:
             name = find_name(self.folder, old)
             changed = self._change(name, change)
             if changed is not None:
-                self._record(index, _record(name, new, changed[0].size))
+                self.record(index, record_of(name, new, changed[0].size))
             return changed
 
     def discard(self, name: str, inode: int) -> None:
@@ -311,7 +324,7 @@ class Owner:
                 self.folder.remove(name)
                 return
             with self._guarded() as index:
-                self._remove(index, name)
+                self.remove(index, name)
 
     def _change(
         self, name: str, change: Callable[[Entry], Stored | None]
@@ -331,7 +344,7 @@ class Owner:
         except Corrupt:
             self.counts.damaged += 1
             with self._guarded() as index:
-                self._remove(index, name)
+                self.remove(index, name)
             return None
         finally:
             self.release(reserved)
@@ -363,7 +376,7 @@ class Owner:
                                 count += 1
                                 size += length
                         else:
-                            self._remove(index, name)
+                            self.remove(index, name)
                             count += length > 0
                             size += length
         self.counts.purged += count
@@ -421,78 +434,6 @@ class Owner:
                 **asdict(self.counts),
             }
 
-    # The walk.
-
-    def _rebuild(self, index: Index) -> Iterator[None]:
-        known = index.complete
-        _logger.info(
-            "{name}: {what} in the background",
-            name=self.name,
-            what="comparing the index with the files" if known else "making the index anew",
-        )
-        said = started = time.monotonic()
-        count = 0
-        for number, folder in enumerate(FOLDERS):
-            rows = index.names(folder)
-            for name, state in self.folder.scan(folder):
-                count += 1
-                if rows.pop(name, None) != state.st_size:
-                    self._take_in(index, name)
-                if not count % _BATCH:
-                    yield
-            for name in rows:
-                if not os.path.lexists(self.folder.path_of(name)):
-                    self._remove(index, name)
-            if not (number + 1) % 16:
-                yield
-            if time.monotonic() - said > _PROGRESS:
-                said = time.monotonic()
-                _logger.info(
-                    "{name}: index: {percent}%, {count} files so far",
-                    name=self.name,
-                    percent=100 * (number + 1) // len(FOLDERS),
-                    count=count,
-                )
-        index.set_complete()
-        if self.size > self.max_size:
-            self._evict(index, 0)
-        _logger.info(
-            "{name}: index complete after {seconds:.1f} s: {count} files, {size} bytes",
-            name=self.name,
-            seconds=time.monotonic() - started,
-            count=count,
-            size=self.size,
-        )
-
-    def _take_in(self, index: Index, name: str) -> None:
-        """Make a row of a file, or remove it."""
-        try:
-            fd = self.folder.open(name)
-        except OSError:
-            return
-        try:
-            found = read_head(fd)
-            if isinstance(found, Entry):
-                stored = found.stored
-                record = _record(name, stored, found.size)
-                primary = primary_name(stored.key)
-                if name != variant_name(primary, stored.vary, stored.variant) and (
-                    name != primary or stored.vary
-                ):
-                    raise Corrupt("out of place")
-            else:
-                record = Record(name, found[0], None, os.fstat(fd).st_size)
-                if name != primary_name(record.key):
-                    raise Corrupt("out of place")
-        except (Corrupt, OSError):
-            self.counts.damaged += 1
-            with suppress(OSError):
-                self._remove(index, name)
-        else:
-            self._record(index, record)
-        finally:
-            os.close(fd)
-
     # Trouble.
 
     @contextmanager
@@ -519,7 +460,9 @@ class Owner:
                     self._index = index = Index(self.folder.index)
                     # What is reserved stays reserved; what has rows is counted anew.
                     self.size = self._reserved
-                    self._walk = self._rebuild(index)
+                    if self._walk is None or self._walk.counted:
+                        self._blindly = 0
+                    self._walk = Walk(self, index)
                 raise OSError(errno.EIO, str(error)) from error
 
     @contextmanager
@@ -536,16 +479,3 @@ _ERRNO = {
     sqlite3.SQLITE_READONLY: errno.EROFS,
     sqlite3.SQLITE_CANTOPEN: errno.EACCES,
 }
-
-
-def _record(name: str, stored: Stored, size: int) -> Record:
-    return Record(
-        name,
-        stored.key,
-        stored.url,
-        size,
-        stored.head.status,
-        stored.responded,
-        stored.invalidated,
-        stored.tags,
-    )

@@ -24,16 +24,16 @@ from typing import Any
 from twisted.logger import Logger
 
 from txrproxy.cache.disk import Folder
-from txrproxy.cache.entry import Vary
 from txrproxy.cache.heads import with_list
 from txrproxy.cache.index import Record
 from txrproxy.cache.jobs import Jobs, Runs
 from txrproxy.cache.link import Links, Local, Remote, Trusted
-from txrproxy.cache.memory import Memory
 from txrproxy.cache.owner import Owner
 from txrproxy.cache.purge import Purge, Purged, Purges
 from txrproxy.cache.reading import INLINE, Copy, Found, Reader, Variant
+from txrproxy.cache.renewal import Renewals
 from txrproxy.cache.stored import Stored
+from txrproxy.cache.tier import Tier, Varied
 from txrproxy.cache.writing import RETRY, Fill, Published, Writer
 from txrproxy.http.fields import Fields
 
@@ -43,7 +43,6 @@ FLUSH = 5.0  # seconds between two notes of what was used
 READERS = 4  # threads that wait for a disk
 OPEN_AGAIN = 1.0  # seconds between two tries to take a folder that another process owns
 _USED = 16384  # responses in one note
-_VARIANTS = 64  # of one key in memory
 
 
 class Pending:
@@ -55,35 +54,6 @@ class Pending:
 
 PENDING = Pending()
 """What :meth:`Store.find` returns when the answer takes time."""
-
-
-class Varied:
-    """In memory, in the place of a key whose responses have Vary: its lists, and some of them."""
-
-    __slots__ = ("copies", "lists", "weight")
-
-    def __init__(self, key: bytes, lists: tuple[Vary, ...]) -> None:
-        self.lists = lists
-        self.copies: dict[tuple[Vary, bytes], Copy] = {}
-        self.weight = 1024 + len(key)
-
-    def add(self, copy: Copy) -> None:
-        stored = copy.stored
-        self.remove(stored)
-        while len(self.copies) >= _VARIANTS:
-            self.remove(next(iter(self.copies.values())).stored)
-        self.copies[stored.vary, stored.variant] = copy
-        self.weight += _weight(copy)
-
-    def remove(self, stored: Stored) -> None:
-        copy = self.copies.pop((stored.vary, stored.variant), None)
-        if copy is not None:
-            self.weight -= _weight(copy)
-
-
-def _weight(copy: Copy) -> int:
-    # A head is kept as text, parsed, and as what is made of it for a client.
-    return copy.length + 4 * copy.stored.head.size + 1024
 
 
 class Store:
@@ -113,7 +83,7 @@ class Store:
     ) -> None:
         self.name = name
         self.purges = Purges()
-        self.memory: Memory[bytes, Copy | Varied] = Memory(memory)
+        self.memory = Tier(memory)
         self.link: Local | Remote
         if links is None:
             owner = Owner(Folder(path), max_size, name)
@@ -140,7 +110,8 @@ class Store:
         )
         self._recall = self.memory.get
         self._changes = 0  # of what is stored: what was read before one is not remembered after it
-        self._purging: list[Purge] = []
+        self._purging: list[tuple[int, Purge]] = []  # with their numbers
+        self._renewals = Renewals()
         self._used: set[Stored] = set()
         self._call: Any = None
         self._retry: Any = None
@@ -252,12 +223,12 @@ class Store:
         """Nothing that matches is found from now on."""
         self.purges.add(purge)
         self._changes += 1
-        self._purging.append(purge)
-        self._purge_memory(purge)
+        self._purging.append((self.purges.number, purge))
+        self.memory.purge(purge)
 
     def end_purge(self, purge: Purge) -> None:
         """Its files are gone, or marked."""
-        self._purging.remove(purge)
+        self._purging.remove(next(each for each in self._purging if each[1] is purge))
         self._changes += 1
 
     def changed(self, owned: bool) -> None:
@@ -306,7 +277,7 @@ class Store:
         found: Callable[[Copy | None], None],
     ) -> Copy | Pending | None:
         """:meth:`find` on the disk, where another process may have put what is newer."""
-        self._forget(copy.stored)
+        self.memory.forget(copy.stored)
         copy.close()
         return self.find(key, fields, variant, found)
 
@@ -330,20 +301,15 @@ class Store:
         """
         item = self._recall(key)
         if item is not None:
-            if type(item) is Copy:
-                self._used.add(item.stored)
-                return item
-            assert type(item) is Varied
-            for vary in item.lists:
-                copy = item.copies.get((vary, variant(vary, fields)))
-                if copy is not None:
-                    self._used.add(copy.stored)
-                    return copy
+            copy = self.memory.select(item, fields, variant) if isinstance(item, Varied) else item
+            if copy is not None:
+                self._used.add(copy.stored)
+                return copy
         try:
             result = self._reader.find(key, fields, variant)
         except BlockingIOError:
             return self._find_later(key, fields, variant, found)
-        return self._take(key, result, True)
+        return self._take(key, result, True, self.purges.number)
 
     def _find_later(
         self,
@@ -352,39 +318,53 @@ class Store:
         variant: Variant,
         found: Callable[[Copy | None], None],
     ) -> Pending:
-        changes = self._changes
+        changes, mark = self._changes, self.purges.number
 
         def read(result: Found | None, error: BaseException | None) -> None:
             if error is not None or result is None:
                 _logger.error("{name}: reading failed: {error!r}", name=self.name, error=error)
                 found(None)
             else:
-                found(self._take(key, result, changes == self._changes))
+                found(self._take(key, result, changes == self._changes, mark))
 
         self._reader_threads.submit(lambda: self._reader.wait(key, fields, variant), read)
         return PENDING
 
-    def _take(self, key: bytes, result: Found, remember: bool) -> Copy | None:
-        """What was read, after the purges that are under way; and into memory with it."""
+    def _take(self, key: bytes, result: Found, remember: bool, mark: int) -> Copy | None:
+        """What was read, as it is by now, and into memory with it; ``mark`` is when it was read."""
         copy, lists = result
-        if copy is not None and self._purging:
-            remember = False
-            for purge in self._purging:
-                if purge.matches(copy.stored):
-                    if not purge.soft:
-                        copy.close()
-                        return None
-                    copy.stored = copy.stored.replaced(invalidated=True)
+        if copy is not None:
+            stored = self._as_it_is(copy.stored, mark)
+            if stored is None:
+                copy.close()
+                return None
+            copy.stored = stored
+            remember = remember and not self._purging
         if remember:
             if lists:
-                self._put_lists(key, lists)
+                self.memory.put_lists(key, lists)
             if copy is not None and copy.body is not None:
-                self._put(copy)
+                self.memory.keep(copy)
         if copy is not None:
             self._used.add(copy.stored)
             if len(self._used) > _USED:
                 self._note()
         return copy
+
+    def _as_it_is(self, stored: Stored, mark: int) -> Stored | None:
+        """What validations and purges that are not done yet make of what a file says."""
+        renewal = self._renewals.last_of(stored)
+        begun = 0
+        if renewal is not None:
+            stored = renewal.new
+            begun = mark = renewal.mark
+        known = self.purges.since(mark, stored)
+        for number, purge in self._purging:
+            if known is None:
+                break
+            if begun < number <= mark and purge.matches(known):
+                known = known.replaced(invalidated=True) if purge.soft else None
+        return known
 
     def _damaged(self, name: str, fd: int, error: BaseException) -> None:
         """From any thread."""
@@ -404,77 +384,17 @@ class Store:
         """A response was used without :meth:`find`: it is to stay."""
         self._used.add(stored)
 
-    # The tier in memory.
-
-    def _put(self, copy: Copy) -> None:
-        """Keep a small response, in the place of the one that it replaces."""
-        stored = copy.stored
-        key = stored.key
-        item = self.memory.peek(key)
-        if type(item) is Varied or stored.vary:
-            if type(item) is not Varied:
-                item = Varied(key, (stored.vary,))
-            item.add(copy)
-            self.memory.put(key, item, item.weight)
-        else:
-            self.memory.put(key, copy, _weight(copy))
-
-    def _put_lists(self, key: bytes, lists: tuple[Vary, ...]) -> None:
-        item = self.memory.peek(key)
-        if type(item) is not Varied:
-            varied = Varied(key, lists)
-            if type(item) is Copy and () in lists:
-                varied.add(item)
-            item = varied
-        item.lists = lists
-        self.memory.put(key, item, item.weight)
-
-    def _recalled(self, stored: Stored) -> Copy | None:
-        """What is in memory in the place of this response."""
-        item = self.memory.peek(stored.key)
-        if type(item) is Varied:
-            return item.copies.get((stored.vary, stored.variant))
-        return item if type(item) is Copy and not stored.vary else None
-
-    def _forget(self, stored: Stored) -> None:
-        item = self.memory.peek(stored.key)
-        if type(item) is Varied:
-            item.remove(stored)
-            self.memory.put(stored.key, item, item.weight)
-        elif item is not None:
-            self.memory.remove(stored.key)
-
     def _settled(self, stored: Stored) -> None:
         """The disk has it now: what was read from there before is not to stay in memory.
 
         What is newer does: it was validated while this one was being written.
         """
         self._changes += 1
-        copy = self._recalled(stored)
+        copy = self.memory.recalled(stored)
         if copy is None or copy.stored is stored:
             return
         if copy.stored.responded <= stored.responded:
-            self._forget(stored)
-
-    def _purge_memory(self, purge: Purge) -> None:
-        memory = self.memory
-        if purge.kind == "all" and not purge.soft:
-            memory.clear()
-            return
-        if purge.kind == "key":
-            item = memory.peek(purge.value)
-            items = [] if item is None else [item]
-        else:
-            items = list(memory.values())
-        for item in items:
-            for copy in [item] if type(item) is Copy else [*item.copies.values()]:  # type: ignore[union-attr]
-                stored = copy.stored
-                if not purge.matches(stored):
-                    continue
-                if purge.soft:
-                    self._put(Copy(stored.replaced(invalidated=True), copy.body))
-                else:
-                    self._forget(stored)
+            self.memory.forget(stored)
 
     # Writing.
 
@@ -495,16 +415,15 @@ class Store:
         self._changes += 1
         if len(body) <= INLINE:
             if stored.vary:
-                item = self.memory.peek(stored.key)
-                lists = item.lists if type(item) is Varied else ()
-                self._put_lists(stored.key, with_list(lists, stored.vary))
-            self._put(Copy(stored, body))
+                lists = self.memory.lists(stored.key)
+                self.memory.put_lists(stored.key, with_list(lists, stored.vary))
+            self.memory.keep(Copy(stored, body))
 
     def _published(self, published: Published) -> None:
         entry, state, lists = published
         stored = entry.stored
         if lists:
-            self._put_lists(stored.key, lists)
+            self.memory.put_lists(stored.key, lists)
         if stored.length > INLINE:
             self._reader.trust((state.st_ino, state.st_mtime_ns, entry.checksum), stored.length)
         self._settled(stored)
@@ -519,12 +438,14 @@ class Store:
             return None
         old = copy.stored
         if copy.body is not None:
-            there = self._recalled(old)
+            there = self.memory.recalled(old)
             if there is None or there.stored is old:
-                self._put(Copy(known, copy.body))
+                self.memory.keep(Copy(known, copy.body))
         self._changes += 1
+        renewal = self._renewals.begin(old, known, self.purges.number)
 
         def updated(result: Trusted | None, error: object) -> None:
+            self._renewals.end(renewal)
             if isinstance(error, OSError):
                 self.writer.turn_off(error)
             if result is not None and known.length > INLINE:

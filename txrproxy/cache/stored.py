@@ -73,6 +73,17 @@ class Stored:
     def __repr__(self) -> str:
         return f"<Stored {self.head.status} {self.url.decode('latin-1')}>"
 
+    def same(self, other: Stored) -> bool:
+        """Whether both are about the same body, and none was validated since the other."""
+        return (
+            self.key == other.key
+            and self.variant == other.variant
+            and self.vary == other.vary
+            and self.length == other.length
+            and self.requested == other.requested
+            and self.responded == other.responded
+        )
+
     def replaced(
         self,
         *,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +42,15 @@ def asks(parser: ArgumentParser, run: Run, timeout: int = 10) -> None:
             return failed(options, str(error), 1)
 
     parser.set_defaults(run=found)
+
+
+def add_file(parser: ArgumentParser) -> None:
+    """A command for a file: ``FILE``, or ``-c FILE`` as with the others; ``options.file``."""
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("file", metavar="FILE", nargs="?", default=SUPPRESS, help="the TOML file")
+    which.add_argument(
+        "-c", "--config", metavar="FILE", dest="file", default=SUPPRESS, help="the same"
+    )
 
 
 def failed(options: Namespace, why: str, status: int) -> int:

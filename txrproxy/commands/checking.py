@@ -8,7 +8,9 @@ from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from txrproxy.commands.asking import add_file
 from txrproxy.config import waf
+from txrproxy.config.certificates import served_names
 from txrproxy.config.effective import MASK, is_hidden
 from txrproxy.config.problems import ConfigErrors, Finding, Problem
 from txrproxy.config.schema import Config, Match, Route
@@ -26,7 +28,7 @@ def add_commands(commands: Any) -> None:
             "problem and exits with 1, or prints its listeners, pools and routes, and exits with 0."
         ),
     )
-    check.add_argument("file", metavar="FILE", help="the TOML file")
+    add_file(check)
     check.add_argument("--json", action="store_true", help="print an object for programs")
     check.set_defaults(run=_check)
 
@@ -37,14 +39,17 @@ def _check(options: Namespace) -> int:
     except ConfigErrors as error:
         problems = error.problems
         if options.json:
-            print(json.dumps({"ok": False, "problems": _plain(problems), "warnings": []}, indent=2))
+            said = {"problems": _plain(problems), "warnings": _plain(error.warnings)}
+            print(json.dumps({"ok": False, **said}, indent=2))
             return 1
         print(error, file=sys.stderr)
+        for warning in error.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
         print(f"\n{len(problems)} problem{'s' if len(problems) > 1 else ''}.", file=sys.stderr)
         return 1
     if options.json:
-        said = {"ok": True, "problems": [], "warnings": _plain(warnings)}
-        print(json.dumps({**said, "tests": len(config.tests)}, indent=2))
+        found = {"ok": True, "problems": [], "warnings": _plain(warnings)}
+        print(json.dumps({**found, "tests": len(config.tests)}, indent=2))
         return 0
     print(summary(config))
     for warning in warnings:
@@ -93,7 +98,10 @@ def _listeners(config: Config) -> Iterator[tuple[str, ...]]:
         if listener.proxy_protocol != "off":
             notes.append(f"PROXY protocol {listener.proxy_protocol}")
         if listener.tls is not None:
-            notes.append(f"TLS {listener.tls.profile}")
+            names = ", ".join(served_names(listener.tls, config.resolve))
+            notes.append(f"TLS {listener.tls.profile}{' for ' if names else ''}{names}")
+            if listener.tls.self_signed:
+                notes.append("self-signed")
             if listener.tls.client_auth != "off":
                 notes.append(f"client certificates {listener.tls.client_auth}")
         yield name, ", ".join(map(str, listener.bind)), ", ".join(notes)
@@ -112,8 +120,11 @@ def _pools(config: Config) -> Iterator[tuple[str, ...]]:
 
 def _routes(config: Config) -> Iterator[tuple[str, ...]]:
     for number, route in enumerate(config.routes, 1):
-        uses = f"use {', '.join(route.use)}" if route.use else ""
-        yield f"{number}", route.name, _conditions(route.match), "->", _target(route), uses
+        uses = [f"use {', '.join(route.use)}"] if route.use else []
+        if route.cache is not None:
+            uses.append(f"cache {route.cache.store}")
+        conditions, target = _conditions(route.match), _target(route)
+        yield f"{number}", route.name, conditions, "->", target, "; ".join(uses)
 
 
 def _conditions(match: Match) -> str:

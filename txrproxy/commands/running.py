@@ -25,8 +25,9 @@ def add_commands(commands: Any) -> None:
         (
             "reload",
             "let the proxy that runs read its configuration again",
-            "Waits until every process serves what the file says. When the file has a fault, or "
-            "one of its tests fails, prints it, exits with 1, and nothing has changed.",
+            "Waits until every process serves what the file says, and prints what `check` would "
+            "warn of. When the file has a fault, or one of its tests fails, prints it, exits with "
+            "1, and nothing has changed.",
             _reload,
             120,
         ),
@@ -63,7 +64,12 @@ def _status(options: Namespace, folder: str) -> int:
 def _reload(options: Namespace, folder: str) -> int:
     _wait(options, "reloading")
     done = control.call(folder, "reload", options.timeout)
-    print(json.dumps(done) if options.json else f"reloaded in {done['seconds']} s")
+    if options.json:
+        print(json.dumps(done))
+        return 0
+    print(f"reloaded in {done['seconds']} s")
+    for warning in done["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
     return 0
 
 

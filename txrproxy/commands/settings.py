@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-from txrproxy.commands.asking import failed, show
+from txrproxy.commands.asking import add_file, failed, show
 from txrproxy.config.effective import effective, toml
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.toml import load
@@ -19,7 +19,7 @@ def add_commands(commands: Any) -> None:
         description="Prints what the file and its includes say, as one file. Secrets, and the "
         "values of header fields that are likely to be one, are masked.",
     )
-    parser.add_argument("file", metavar="FILE", help="the TOML file")
+    add_file(parser)
     parser.add_argument("--effective", action="store_true", help="with every default")
     parser.add_argument("--json", action="store_true", help="print an object for programs")
     parser.set_defaults(run=_config)

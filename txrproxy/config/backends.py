@@ -16,6 +16,7 @@ from txrproxy.balance.backend import Backend
 from txrproxy.balance.pool import MEMBERS, STATE, Pool, Tell
 from txrproxy.config import schema
 from txrproxy.config.problems import ConfigErrors, Problem
+from txrproxy.config.steps import Steps, finish
 from txrproxy.health.checker import Checker
 from txrproxy.health.slots import Slots
 from txrproxy.names.members import Members
@@ -109,7 +110,7 @@ def build_backends(
     ``old`` is what they are to :meth:`~Backends.follow`; ``tell`` hears what happens to pools.
     Raises :class:`ConfigErrors`.
     """
-    return Backends(**PoolBuilder(config, reactor, old, True, tell).backends())
+    return Backends(**finish(PoolBuilder(config, reactor, old, True, tell).backends()))
 
 
 class PoolBuilder:
@@ -131,9 +132,12 @@ class PoolBuilder:
         self.checkers: dict[Pool, Checker] = {}
         self.slots = Slots() if old is None else old.slots
 
-    def backends(self) -> dict[str, Any]:
-        """The arguments for :class:`Backends`, or for one that is more."""
-        pools = {name: self.pool(name, pool) for name, pool in self.config.pools.items()}
+    def backends(self) -> Steps[dict[str, Any]]:
+        """The arguments for :class:`Backends`, or for one that is more; a step for each pool."""
+        pools = {}
+        for name, pool in self.config.pools.items():
+            pools[name] = self.pool(name, pool)
+            yield
         return {
             "config": self.config,
             "pools": pools,

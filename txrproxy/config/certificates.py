@@ -35,6 +35,17 @@ def rules_of(tls: Tls, resolve: Resolve, own: Certificate | None = None) -> dict
     }
 
 
+def served_names(tls: Tls, resolve: Resolve) -> list[str]:
+    """The names in the certificates of a listener, each once; a bad file has none."""
+    names: dict[str, None] = {}
+    for source in sources(tls, resolve):
+        try:
+            names.update(dict.fromkeys(load(source, resolve).names))
+        except BadPem:
+            continue
+    return list(names)
+
+
 def file_errors(config: Config) -> Iterator[Finding]:
     """Files for which a configuration is refused."""
     for name, listener in config.listeners.items():

@@ -1,6 +1,6 @@
 """What only the whole can tell: names that lead nowhere, keys that exclude each other.
 
-Single values were judged when they were parsed (``config/forms.py``). Each rule here is a generator
+Single values were judged when they were parsed (``config/forms``). Each rule here is a generator
 of findings over the finished classes. ``errors`` refuse a configuration, ``warnings`` do not.
 """
 
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import re2
 
+from txrproxy.config.doubts import doubts
 from txrproxy.config.problems import Finding, KeyPath, did_you_mean, quote
 from txrproxy.config.reach import unreachable
 from txrproxy.config.schema import (
@@ -26,6 +27,8 @@ from txrproxy.config.schema import (
     Tls,
 )
 from txrproxy.config.values import FieldName
+from txrproxy.http.fields import is_client_certificate
+from txrproxy.http.forward import is_proxy_field
 
 _ANSWERED = ("http/1.1",)  # of listeners.*.protocols
 TARGETS = ("pool", "split", "redirect", "respond", "resource")
@@ -101,24 +104,7 @@ def warnings(config: Config) -> Iterator[Finding]:
                 ("policies", name, "jwt", "audience"),
                 "empty: tokens that were made for another service are accepted too",
             )
-    used = {route.pool for route in config.routes}
-    used.update(pool for route in config.routes for pool in route.split)
-    for name, pool in config.pools.items():
-        if name not in used:
-            yield Finding(("pools", name), "no route uses this pool")
-        seen: dict[str, int] = {}
-        for index, backend in enumerate(pool.backends):
-            first = seen.setdefault(str(backend.url), index)
-            if first != index:
-                yield Finding(
-                    ("pools", name, "backends", index),
-                    f"{quote(str(backend.url))} is in this pool already; weight counts it more",
-                    first=("pools", name, "backends", first),
-                )
-    uses = {policy for route in config.routes for policy in route.use}
-    for name in config.policies:
-        if name not in uses:
-            yield Finding(("policies", name), "no route uses this policy")
+    yield from doubts(config)
     for index, route in enumerate(config.routes):
         if not route.pool and not route.split:
             for key, default in (("cache", None), ("rewrite", Rewrite())):
@@ -283,7 +269,10 @@ def _guards(path: KeyPath, policy: Policy) -> Iterator[Finding]:
         for index, name in enumerate(policy.forward_auth.copy):
             promised.append(((*path, "forward_auth", "copy", index), name))
         for index, name in enumerate(policy.forward_auth.send):
-            if name.lower() in _OWN_FIELDS | _RENDERED:
+            lower = name.lower().encode("ascii")
+            # Beside what the proxy says of the request itself, or in its place.
+            claimed = is_proxy_field(lower) or is_client_certificate(lower)
+            if name.lower() in _OWN_FIELDS | _RENDERED or claimed:
                 yield Finding(
                     (*path, "forward_auth", "send", index),
                     f"found {quote(name)}, which only the proxy itself sets",

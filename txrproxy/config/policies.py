@@ -17,7 +17,7 @@ from twisted.internet.threads import deferToThreadPool
 
 from txrproxy.balance.pool import Pool
 from txrproxy.config import schema
-from txrproxy.config.forms import backend_url
+from txrproxy.config.forms.addresses import backend_url
 from txrproxy.config.problems import ConfigErrors, Problem
 from txrproxy.config.values import FilePath, LimitKey, Secret
 from txrproxy.filters import cors, htpasswd

@@ -46,10 +46,14 @@ class Problem:
 
 
 class ConfigErrors(Exception):
-    """All that is wrong with a configuration, as :class:`Problem`, in the order of the file."""
+    """All that is wrong with a configuration, as :class:`Problem`, in the order of the file.
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    ``warnings`` are what is valid and likely a mistake.
+    """
+
+    def __init__(self, problems: Iterable[Problem], warnings: Iterable[Problem] = ()) -> None:
         self.problems = tuple(problems)
+        self.warnings = tuple(warnings)
         super().__init__(self.problems)
 
     def __str__(self) -> str:

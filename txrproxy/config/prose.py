@@ -111,6 +111,26 @@ without brackets. A `match` without keys takes every request.
 
 A route has exactly one target: `pool`, `split` (pools by weight), `redirect`, `respond`, or
 `resource` (a `twisted.web` resource of your own, embedded).
+
+## Policies
+
+A policy is a bundle of rules with a name, and holds for the routes that `use` it. Its defaults are
+rules too: a policy in which nothing is written limits bodies to 10 MiB and hides `Server`,
+`X-Powered-By` and `Via`. A route that uses no policy has none of that: no limit, and fields of the
+backend as they are.
+
+Where a route uses several, each request has to satisfy all of them:
+
+- First every `allow` and `deny` has to let it pass, then every `connection_limit`, `rate_limit`,
+  `cors`, `basic_auth`, `jwt` and `forward_auth`, in this order, and those of one kind in the order
+  of `use`.
+- `body_limit`: the smallest holds. `hide`: all that any of them names.
+- `request_headers` and `response_headers`: first every `remove`, then every `set`, where the last
+  policy wins for a name, then every `add`.
+- `security_headers`: the strictest. `waf`: the last that has one, `mode = "off"` included.
+
+So what is to hold everywhere is a policy that every route uses, and what is to be looser on one
+route (a larger `body_limit`) is another policy in its place, not one more beside it.
 """
 
 SAMPLE = """\

@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 # In the sample: what stands for NAME, and keys that are written with their example.
 _NAMES = {"listeners": "http", "pools": "app", "caches": "main", "policies": "public"}
 _LIVE = frozenset({"routes.*.pool", "routes.*.use"})
+_UNUSED = frozenset({"caches.*"})  # tables that no route of the sample uses
 _CONDITIONS = ("routes.*.match.", "routes.*.split")  # absent is not the same as empty
 _WIDTH = 100
 
@@ -225,7 +226,7 @@ def sample() -> str:
 def _sample_section(section: Section) -> str:
     words = section.pattern.split(".")
     marks = [not_yet(".".join(words[:length])) for length in range(1, len(words) + 1)]
-    live = not section.optional and not any(marks)
+    live = not section.optional and not any(marks) and section.pattern not in _UNUSED
     lines = []
     if section.pattern:
         lines += _comment(

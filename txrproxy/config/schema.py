@@ -18,7 +18,9 @@ from typing import Any, Literal
 
 from attrs import Factory, field, frozen
 
-from txrproxy.config.forms import bind, limit_key, request_key, seconds, size, statuses, timeout
+from txrproxy.config.forms.addresses import bind
+from txrproxy.config.forms.numbers import seconds, size, statuses, timeout
+from txrproxy.config.forms.words import limit_key, request_key
 from txrproxy.config.values import (
     AddressBits,
     BackendUrl,
@@ -444,7 +446,12 @@ class RateLimit:
         example='"client_ip+route"',
     )
     rate: Rate = required("requests a second, minute or hour", example='"50/s"')
-    burst: Natural = option(0, "requests that may come at once on top")
+    burst: Natural = option(
+        0,
+        "requests that may come at once on top; with 0 a browser that asks for a page and its "
+        "pictures is refused",
+        example="100",
+    )
     ipv6_prefix: AddressBits = option(
         AddressBits(64), "how many bits of an IPv6 address make a client"
     )
@@ -708,7 +715,9 @@ class Policy:
         example='{ mode = "block", rules = ["crs"], paranoia = 1, threshold = 5 }',
     )
     hide: tuple[FieldName, ...] = option(
-        ("server", "x-powered-by", "via"), "response fields of the backend that clients do not get"
+        ("server", "x-powered-by", "via"),
+        "response fields of the backend that clients do not get. With server goes alt-svc, and "
+        "with x-powered-by go x-aspnet-version and x-aspnetmvc-version",
     )
     request_headers: FieldChanges = option(
         Factory(FieldChanges), "changes to what the backend gets"
@@ -873,7 +882,11 @@ class Route:
         "conditions; without any it takes every request",
         example='{ host = "example.com", path = "/static/*" }',
     )
-    use: tuple[Name, ...] = option((), "policies, in order", example='["public"]')
+    use: tuple[Name, ...] = option(
+        (),
+        "policies; a route without any has no limit on bodies and hides no fields",
+        example='["public"]',
+    )
     pool: Name | None = option(
         None,
         "the backends; a route has exactly one of pool, split, redirect, respond, resource",

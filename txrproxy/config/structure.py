@@ -21,7 +21,8 @@ from cattrs.errors import (
 )
 from cattrs.gen import make_dict_structure_fn, make_mapping_structure_fn, override
 
-from txrproxy.config.forms import FORMS, Form, Unfit
+from txrproxy.config.forms import FORMS, Form
+from txrproxy.config.forms.basics import Unfit
 from txrproxy.config.problems import Finding, KeyPath, did_you_mean, quote
 from txrproxy.config.schema import Backend, ClientCert, Config, Match
 from txrproxy.config.values import KeySource, OptionalSecret, Secret

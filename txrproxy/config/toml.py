@@ -17,6 +17,7 @@ import re
 import time
 import tomllib
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from txrproxy.config.available import refusals
 from txrproxy.config.certificates import file_errors, file_warnings
 from txrproxy.config.check import errors, warnings
 from txrproxy.config.locate import locate
+from txrproxy.config.logfiles import log_errors
 from txrproxy.config.mend import mended, without_echoes
 from txrproxy.config.permissions import open_to_all, permission_errors, permission_warnings
 from txrproxy.config.problems import ConfigErrors, Finding, KeyPath, Problem, quote, spell
@@ -47,7 +49,7 @@ def load(path: str | Path, *, available: bool = True, files: bool = False) -> Co
     """The configuration in a file and what it includes.
 
     ``available=False`` lets features pass that this version does not have yet. ``files=True`` also
-    looks at the certificates, users and keys that it names. Raises
+    looks at the certificates, users, keys and logs that it names. Raises
     :class:`~txrproxy.config.problems.ConfigErrors` with every problem there is.
     """
     return load_with_warnings(path, available=available, files=files)[0]
@@ -94,11 +96,16 @@ Tree = dict[str, Any]
 
 @define
 class _File:
-    """One file, read: its tree, and the line of each key."""
+    """One file, read: its tree, and the line of each key, for who has something to say of one."""
 
     name: str
     tree: Tree
-    lines: dict[KeyPath, int]
+    text: str
+    offsets: dict[str | int, int] = attrs.Factory(dict)  # of lists, in the tree of all files
+
+    @cached_property
+    def lines(self) -> dict[KeyPath, int]:
+        return locate(self.text)
 
     def line(self, path: KeyPath) -> int:
         return self.lines.get(path, 0)
@@ -107,7 +114,8 @@ class _File:
 @define
 class _Reader:
     tree: Tree = attrs.Factory(dict)  # of all files
-    places: dict[KeyPath, Place] = attrs.Factory(dict)
+    located: dict[KeyPath, Place] = attrs.Factory(dict)
+    unlocated: list[_File] = attrs.Factory(list)  # files that are not in there yet
     problems: list[Problem] = attrs.Factory(list)
     files: dict[str, int] = attrs.Factory(dict)  # names in the order of reading
     incomplete: bool = False  # a file could not be read
@@ -130,7 +138,7 @@ class _Reader:
     def parse(self, text: str, name: str) -> _File | None:
         self.files.setdefault(name, len(self.files))
         try:
-            return _File(name, tomllib.loads(text), locate(text))
+            return _File(name, tomllib.loads(text), text)
         except tomllib.TOMLDecodeError as error:
             where = _WHERE.search(str(error))
             message = str(error)[: where.start()] if where else str(error)
@@ -175,7 +183,6 @@ class _Reader:
 
     def merge(self, part: _File, main: _File | None = None) -> None:
         """Adds a file to the tree: tables merge by name, routes and tests are appended."""
-        offsets: dict[str | int, int] = {}
         for key, value in part.tree.items():
             mine = self.tree.get(key)
             if key == "include" and part is not main:
@@ -185,7 +192,7 @@ class _Reader:
             elif key == "version" and value == mine:
                 pass
             elif key in _LISTS and isinstance(mine, list) and isinstance(value, list):
-                offsets[key] = len(mine)
+                part.offsets[key] = len(mine)
                 mine.extend(value)
             elif isinstance(mine, dict) and isinstance(value, dict):
                 for name, inner in value.items():
@@ -195,9 +202,17 @@ class _Reader:
                         mine[name] = inner
             else:
                 self._twice(part, (key,))
-        for path, line in part.lines.items():
-            shifted = _shifted(path, offsets.get(path[0], 0))
-            self.places.setdefault(shifted, (part.name, line))
+        self.unlocated.append(part)
+
+    @property
+    def places(self) -> dict[KeyPath, Place]:
+        """Where each key is. Nobody asks as long as there is nothing to say of any."""
+        for part in self.unlocated:
+            for path, line in part.lines.items():
+                shifted = _shifted(path, part.offsets.get(path[0], 0))
+                self.located.setdefault(shifted, (part.name, line))
+        self.unlocated.clear()
+        return self.located
 
     def _twice(self, part: _File, path: KeyPath) -> None:
         self._again(part, path, "defined twice; first at {}:{}".format(*self.place(path)))
@@ -225,6 +240,7 @@ class _Reader:
             self.problems += self.open_to_all
         if self.problems and not self.tree:
             raise ConfigErrors(self.problems)
+        odd: list[Finding] = []
         config, unfit = structure(self.tree)
         self.problems += map(self._locate, unfit)
         if config is None:
@@ -242,24 +258,26 @@ class _Reader:
                         *file_errors(config),
                         *secret_errors(config),
                         *rule_errors(config),
+                        *log_errors(config),
                     )
                     if files
                     else ()
                 ),
             ]
             self.problems += map(self._locate, without_echoes(more, unfit))
+            odd += warnings(config)
+            if files:
+                odd += [
+                    *file_warnings(config, time.time()),
+                    *secret_warnings(config),
+                    *permission_warnings(config),
+                ]
+        doubtful = tuple(self._sorted(map(self._locate, without_echoes(odd, unfit))))
         if self.problems or config is None:
-            raise ConfigErrors(self._sorted(self.problems))
+            raise ConfigErrors(self._sorted(self.problems), doubtful)
         if further is not None and (found := [*further(config)]):
-            raise ConfigErrors(self._sorted(map(self._locate, found)))
-        odd = [*warnings(config)]
-        if files:
-            odd += [
-                *file_warnings(config, time.time()),
-                *secret_warnings(config),
-                *permission_warnings(config),
-            ]
-        return config, tuple(self._sorted(map(self._locate, odd)))
+            raise ConfigErrors(self._sorted(map(self._locate, found)), doubtful)
+        return config, doubtful
 
     def _locate(self, finding: Finding) -> Problem:
         path, message = finding.path, finding.message

@@ -1,7 +1,7 @@
 """The types of single configuration values: durations, sizes, networks, addresses.
 
 TOML knows strings, numbers, booleans, lists and tables; what a configuration means by them is said
-here. How each is written is in ``config/forms.py``.
+here. How each is written is in ``config/forms``.
 """
 
 from __future__ import annotations

@@ -12,9 +12,10 @@ from contextlib import closing
 from typing import Any
 
 from txrproxy.balance.pool import Pool
-from txrproxy.config.build import Graph, cache_keys, cache_rules
 from txrproxy.config.effective import MASK, is_hidden
-from txrproxy.config.forms import write_seconds, write_size
+from txrproxy.config.forms.numbers import write_seconds, write_size
+from txrproxy.config.graph import Graph
+from txrproxy.config.routes import cache_keys, cache_rules
 from txrproxy.config.schema import Config, Policy, Route
 from txrproxy.config.values import Name
 from txrproxy.config.waf import waf_of

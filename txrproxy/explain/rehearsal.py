@@ -23,13 +23,14 @@ from attrs import define, field, frozen
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
-from txrproxy.config.build import Graph, build
+from txrproxy.config.build import build
+from txrproxy.config.graph import Graph
 from txrproxy.config.schema import Config
 from txrproxy.errors import REASONS, RESPONDED, Reason
 from txrproxy.explain.still import Step, Still, still
 from txrproxy.http.fields import is_field_value, is_token
-from txrproxy.http.forward import Peer, is_trusted, unmapped
 from txrproxy.http.head import RequestHead
+from txrproxy.http.peer import Peer, is_trusted, unmapped
 from txrproxy.names.lookup import Target
 from txrproxy.routing.plan import Plan, Serve
 from txrproxy.transport.downstream import Downstream

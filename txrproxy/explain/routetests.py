@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from txrproxy.cache.policy import for_request
-from txrproxy.config.build import cache_rules
 from txrproxy.config.problems import Finding, quote
+from txrproxy.config.routes import cache_rules
 from txrproxy.config.schema import Config, Route, RouteTest
 from txrproxy.errors import ONLY_IF_CACHED
 from txrproxy.explain.listeners import choose

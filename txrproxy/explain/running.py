@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from txrproxy.balance.backend import Backend, State
 from txrproxy.balance.pool import Pool
-from txrproxy.config.build import Graph
+from txrproxy.config.graph import Graph
 from txrproxy.names.lookup import Target
 from txrproxy.names.members import Members
 

@@ -13,7 +13,7 @@ from txrproxy.cache.key import KeyMaker, absolute_url, variant
 from txrproxy.cache.policy import Demand, Rules, for_request, reuse
 from txrproxy.cache.reading import Reader
 from txrproxy.explain.rehearsal import Outcome
-from txrproxy.http.forward import believed_scheme
+from txrproxy.http.peer import believed_scheme
 
 
 @frozen

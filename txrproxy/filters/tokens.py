@@ -139,10 +139,14 @@ class Rules:
 
 @frozen(eq=False)
 class Verified:
-    """What a token says: lines for the backend, and until when it may be believed (unix time)."""
+    """What a token says: lines for the backend, until when it may be believed (unix time), of whom.
+
+    ``subject`` is percent-encoded UTF-8; empty in a token without one.
+    """
 
     lines: tuple[Line, ...]
     expires: float
+    subject: bytes = b""
 
 
 def find(rules: Rules, authorization: Sequence[bytes], cookies: Iterable[bytes]) -> bytes | None:
@@ -224,7 +228,9 @@ def judge(payload: Mapping[str, Any], rules: Rules, now: float) -> Verified:
         text = _text(_claim(payload, claim))
         if text:
             lines.append(make_line(name, text))
-    return Verified(tuple(lines), expires)
+    subject = payload.get("sub")
+    who = quote(subject, _PRINTABLE, errors="replace") if isinstance(subject, str) else ""
+    return Verified(tuple(lines), expires, who[:MAX_VALUE].encode("ascii"))
 
 
 def _time(payload: Mapping[str, Any], name: str) -> float | None:

@@ -203,6 +203,7 @@ def jwt(tokens: Tokens, realm: str, required: bool, next: Serve) -> Serve:
         except BadToken as error:
             refuse(exchange, str(error))
         else:
+            exchange.user = verified.subject or exchange.user
             exchange.sent = told(exchange.sent, verified.lines)
             next(exchange)
 

@@ -16,14 +16,14 @@ from txrproxy.errors import AUTH_DENIED, AUTH_UNAVAILABLE, Reason
 from txrproxy.exchange import Exchange
 from txrproxy.guards.passwords import told
 from txrproxy.guards.subrequest import Answer, Server, Subrequest
-from txrproxy.http.forward import PublicAddress, ResponseRules, public_lines
+from txrproxy.http.forward import ResponseRules
+from txrproxy.http.public import PublicAddress, public_lines
 from txrproxy.routing.plan import Serve
 
 _logger = Logger()
 
-# Of an answer that goes to the client: what the proxy sets itself, and what names the inside.
-_HIDDEN = (b"server", b"x-powered-by", b"via", b"alt-svc")
-_RULES = ResponseRules(_HIDDEN)
+# For an answer that goes to the client.
+_RULES = ResponseRules((b"server", b"x-powered-by", b"via"))
 
 
 def description(exchange: Exchange, send: Sequence[bytes]) -> bytes:

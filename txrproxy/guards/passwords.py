@@ -162,6 +162,7 @@ def basic_auth(passwords: Passwords, realm: str, user_field: bytes, next: Serve)
     challenge = basic.challenge(realm)
 
     def admit(exchange: Exchange, name: bytes) -> None:
+        exchange.user = name
         exchange.sent = told(exchange.sent, [make_line(user_field, name)])
         next(exchange)
 

@@ -7,16 +7,13 @@ trusted. A response loses the fields of its hop and what identifies the backend.
 
 What a rule set does to a block of fields depends on the two and the version alone, so the result
 is kept with what was found out about the fields: a warm request costs one look-up. What belongs to
-a connection (the client's address, the scheme) is rendered once for it, in :class:`Peer`, and
-completes the lines that the block leaves open.
+a connection (the client's address, the scheme) is rendered once for it, in
+:class:`~txrproxy.http.peer.Peer`, and completes the lines that the block leaves open.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
 
 from attrs import frozen
 
@@ -31,11 +28,10 @@ from txrproxy.http.fields import (
     is_field_value,
     is_token,
     make_line,
-    split_list,
 )
 from txrproxy.http.head import RequestFacts, ResponseHead
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from txrproxy.http.peer import Peer
+from txrproxy.http.public import NAMES_BACKEND, may_name_backend
 
 PSEUDONYM = b"txrproxy"
 
@@ -50,7 +46,6 @@ _ALIASED = (
 # What a request never carries on as it came: its hop's, and what is rendered anew.
 # "Proxy" would become HTTP_PROXY in a CGI environment, where libraries obey it (httpoxy).
 _NOT_SENT_ON = HOP_BY_HOP | {b"content-length", b"proxy"}
-_MAX_PROXIES = 32  # addresses of X-Forwarded-For that are looked at, from the right
 _MAX_DERIVED = 8  # rule sets remembered for one block
 _MAX_FORWARDS = 1000  # a larger one is lowered to this: no path has as many hops
 
@@ -90,57 +85,6 @@ def changes(
 
 
 # Requests.
-
-
-class ClientIdentity(Protocol):
-    """The holder of a verified client certificate: :class:`txrproxy.tls.identity.Identity`."""
-
-    @property
-    def log_name(self) -> bytes: ...
-
-    def values(self, kind: str) -> frozenset[str]: ...
-
-
-class Peer:
-    """The client's end of one connection, as it appears in what is sent on.
-
-    ``address`` is IP text, or b"unknown" (a unix socket). ``trusted`` says that it is a proxy whose
-    word is believed. ``identity`` is the holder of its TLS client certificate, and
-    ``certificate_lines`` what backends are told of that (whole header lines). ``admits`` says
-    whether the connection may ask for a host, where TLS made it for another; None: for any.
-    """
-
-    __slots__ = (
-        "address",
-        "admits",
-        "forwarded",
-        "identity",
-        "scheme",
-        "secure",
-        "short_tail",
-        "tail",
-        "trusted",
-    )
-
-    def __init__(
-        self,
-        address: bytes,
-        scheme: bytes,
-        trusted: bool,
-        identity: ClientIdentity | None = None,
-        certificate_lines: bytes = b"",
-        admits: Callable[[bytes], bool] | None = None,
-    ) -> None:
-        self.address = address
-        self.scheme = scheme
-        self.secure = scheme == b"https"
-        self.trusted = trusted
-        self.identity = identity
-        self.admits = admits
-        node = b'"[%b]"' % address if b":" in address else address
-        self.forwarded = b"for=%b;proto=%b\r\n" % (node, scheme)
-        self.short_tail = b"%b\r\n%b" % (address, certificate_lines)
-        self.tail = b"%b\r\nX-Forwarded-Proto: %b\r\n%b" % (address, scheme, certificate_lines)
 
 
 # The parts of a request's fields, each completed by the peer: everything up to an open Forwarded
@@ -331,84 +275,7 @@ def request_head(
     )
 
 
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~+/=-]{1,128}")
-
-
-def believed_request_id(fields: Fields) -> bytes | None:
-    """The request id that a trusted proxy gave, when it is one that can be logged and sent on."""
-    values = fields.all(b"x-request-id")
-    if len(values) == 1 and _REQUEST_ID.fullmatch(values[0]):
-        return values[0]
-    return None
-
-
-def believed_scheme(fields: Fields) -> bytes:
-    """The scheme that a trusted proxy says the client used; empty where it says none.
-
-    What it put last is its own word; before that may be the client's.
-    """
-    values = fields.all(b"x-forwarded-proto")
-    return values[-1].rpartition(b",")[2].strip(b" \t").lower() if values else b""
-
-
-def unmapped(address: str) -> str:
-    """IP text with IPv4 in place of IPv6 that maps it; what is no address comes back as it is."""
-    if ":" in address:
-        try:
-            mapped = ipaddress.IPv6Address(address).ipv4_mapped
-        except ValueError:
-            return address
-        if mapped is not None:
-            return str(mapped)
-    return address
-
-
-def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
-    """Whether the address (IP text) lies in one of the networks; mapped IPv6 counts as IPv4."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
-    return any(ip.version == network.version and ip in network for network in trusted)
-
-
-def client_address(peer: bytes, fields: Fields, trusted: Sequence[Network]) -> bytes:
-    """The client's address: X-Forwarded-For walked from the right through trusted proxies.
-
-    The first address that is no trusted proxy is the client; what it claims further left is not
-    believed. A list that is not one of addresses ends the walk at the last one that could be read.
-    Mapped IPv6 becomes IPv4, as it counts everywhere else.
-    """
-    client = peer
-    for entry in split_list(fields.all(b"x-forwarded-for"))[: -_MAX_PROXIES - 1 : -1]:
-        text = _bare_address(entry.decode("latin-1"))
-        try:
-            address = ipaddress.ip_address(text.partition("%")[0])  # a zone names nothing here
-        except ValueError:
-            return client
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        text = str(address)
-        client = text.encode("ascii")
-        if not is_trusted(text, trusted):
-            return client
-    return client
-
-
-def _bare_address(entry: str) -> str:
-    """An address without the port or brackets that some proxies add."""
-    if entry.startswith("["):
-        return entry[1:].partition("]")[0]
-    if entry.count(":") == 1:
-        return entry.partition(":")[0]
-    return entry
-
-
 # Responses.
-
-_NAMES_BACKEND = frozenset({b"location", b"content-location", b"refresh", b"set-cookie"})
 
 
 class ResponseBlock:
@@ -425,7 +292,17 @@ class ResponseBlock:
         self.block = b"".join([line[2] for line in self.lines])
         names = {line[0] for line in self.lines}
         self.needs_date = b"date" not in names
-        self.names_backend = not names.isdisjoint(_NAMES_BACKEND)
+        self.names_backend = not names.isdisjoint(NAMES_BACKEND) and any(
+            may_name_backend(line) for line in self.lines
+        )
+
+
+# Who hides the first does not want the others seen, which say the same of the backend: where else
+# it listens (RFC 7838), and what it runs on.
+_KIN = {
+    b"server": frozenset({b"alt-svc"}),
+    b"x-powered-by": frozenset({b"x-aspnet-version", b"x-aspnetmvc-version"}),
+}
 
 
 class ResponseRules:
@@ -451,7 +328,8 @@ class ResponseRules:
         self._secure: ResponseRules | None = None
         if more:
             self._secure = ResponseRules(hide, changes, (*self._defaults, *more))
-        hidden = frozenset(name.lower() for name in hide)
+        hidden = {name.lower() for name in hide}
+        hidden.update(*(_KIN[name] for name in hidden & _KIN.keys()))
         self._dropped = HOP_BY_HOP | {b"x-request-id"} | hidden | changes.replaced
 
     @property
@@ -498,66 +376,3 @@ class ResponseRules:
         kept += self._changes.set + self._changes.add
         self._complete(kept)
         return ResponseBlock(kept)
-
-
-@frozen
-class PublicAddress:
-    """Where the client believes to be, and which authorities are the backend's own.
-
-    ``own`` holds lower-case authorities ("10.0.0.1:8080"), ``own_hosts`` their names alone.
-    ``mount`` is the path prefix that the route takes off on the way in.
-    """
-
-    scheme: bytes
-    authority: bytes
-    host: bytes
-    own: frozenset[bytes]
-    own_hosts: frozenset[bytes]
-    mount: bytes = b""
-
-
-_ABSOLUTE = re.compile(rb"(?:(https?):)?//([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
-# No white space before the end, which a value does not have: it would take quadratic time.
-_REFRESH = re.compile(rb"([0-9.]+\s*[;,]\s*url\s*=\s*)(['\"]?)(.*?)\2", re.IGNORECASE)
-_DOMAIN = re.compile(rb"(;\s*domain\s*=\s*)\.?([^;\s]*)", re.IGNORECASE)
-
-
-def public_lines(lines: Iterable[Line], public: PublicAddress) -> list[Line]:
-    """The lines, with the backend's own address replaced by the public one wherever it is named."""
-    return [_public_line(line, public) if line[0] in _NAMES_BACKEND else line for line in lines]
-
-
-def _public_line(line: Line, public: PublicAddress) -> Line:
-    name, value, whole, marked = line
-    if name == b"set-cookie":
-        changed = _DOMAIN.sub(lambda m: _public_domain(m, public), value)
-    elif name == b"refresh":
-        match = _REFRESH.fullmatch(value)
-        if match is None:
-            return line
-        changed = match[1] + match[2] + _public_url(match[3], public) + match[2]
-    else:
-        changed = _public_url(value, public)
-    if changed == value:
-        return line
-    return name, changed, whole[: len(name)] + b": " + changed + b"\r\n", marked
-
-
-def _public_domain(match: re.Match[bytes], public: PublicAddress) -> bytes:
-    if match[2].lower() in public.own_hosts and public.host:
-        return match[1] + public.host
-    return match[0]
-
-
-def _public_url(url: bytes, public: PublicAddress) -> bytes:
-    match = _ABSOLUTE.fullmatch(url)
-    if match is None or not public.authority:
-        return url
-    scheme = (match[1] or b"").lower()
-    authority = match[2].rpartition(b"@")[2].lower()
-    default = b":443" if scheme == b"https" else b":80"
-    # An authority with the default port and one without are the same.
-    if public.own.isdisjoint((authority, authority + default, authority.removesuffix(default))):
-        return url
-    prefix = public.scheme + b":" if scheme else b""
-    return prefix + b"//" + public.authority + public.mount + match[3]

@@ -64,6 +64,9 @@ _MEMO_TARGET_SIZE = 256
 _TARGET_WEIGHT = 400  # bytes that a parsed target takes beside its text
 _targets: Memo[tuple[Target, bytes]] = Memo(4 * 1024 * 1024)
 
+_MEMO_REQUEST_SIZE = 2048
+_REQUEST_WEIGHT = 300  # bytes that a head takes beside its text, its target and its fields
+
 # With no marked field but these, everything about a request follows from its Host: browsers' GETs.
 _NO_SAY = frozenset({b"host", b"referer", b"user-agent"})
 _MEMO_HOSTS = 1024
@@ -155,7 +158,7 @@ def _expects_continue(fields: Fields, http_11: bool) -> bool:
 
 
 class RequestHead:
-    """One request line with its fields. ``facts`` and ``fields`` may be shared; do not change them.
+    """One request line with its fields. May be shared, as its parts may; do not change it.
 
     ``path`` is the normalised copy that routing matches on, ``host`` likewise; ``authority`` is
     the host as the client wrote it, from the Host field or an absolute target, b"" without either.
@@ -228,11 +231,17 @@ def _target(method: bytes, target: bytes) -> tuple[Target, bytes]:
     return both
 
 
+_requests: Memo[RequestHead] = Memo(4 * 1024 * 1024)
+
+
 def parse_request_head(head: bytes) -> RequestHead:
     """Parse a request head, without its final empty line (RFC 9112 sections 3 and 5).
 
     Raises :class:`BadHead`.
     """
+    known = _requests.get(head)
+    if known is not None:
+        return known
     line, _, block = head.partition(b"\r\n")
     parts = line.split(b" ")
     if len(parts) != 3:
@@ -254,7 +263,8 @@ def parse_request_head(head: bytes) -> RequestHead:
         fields = parse_fields(block)
     except BadFields as error:
         raise BadHead(error.reason) from error
-    facts = fields.derived.get(http_11) or request_facts(fields, http_11)
+    known_facts: RequestFacts | None = fields.derived.get(http_11)
+    facts = known_facts or request_facts(fields, http_11)
     host, authority = facts.host, facts.authority
     if target.authority is not None and target.form == "absolute":
         # RFC 9112 section 3.2.2 lets the target win; two readings are one too many. An HTTP/1.0
@@ -264,7 +274,11 @@ def parse_request_head(head: bytes) -> RequestHead:
             host = split_authority(authority)[0]
         elif target.authority.lower() != authority.lower():
             raise BadHead(HOST_MISMATCH)
-    return RequestHead(method, target, path, host, authority, fields, facts, len(head) + 4)
+    parsed = RequestHead(method, target, path, host, authority, fields, facts, len(head) + 4)
+    # A head comes again as a whole only if its fields do.
+    if known_facts is not None and len(head) <= _MEMO_REQUEST_SIZE:
+        _requests.remember(head, parsed, _REQUEST_WEIGHT + len(head))
+    return parsed
 
 
 class ResponseHead:

@@ -102,6 +102,7 @@ class Counts:
             _,
             _,
             _,
+            _,
             notes,
         ) in records:
             key = (route, method, status, reason, pool, backend)

@@ -84,6 +84,18 @@ class ErrorLog:
         """Whether a person at the terminal sees it."""
         return self.path == "-"
 
+    def become(self, other: ErrorLog) -> None:
+        """Write from now on where and how another one, made for that, would have written."""
+        if self._fd != STDERR:
+            os.close(self._fd)
+        self.path, self._fd, self._format = other.path, other._fd, other._format
+        self.level = other.level
+
+    def close(self) -> None:
+        """Let go of the file: nothing is to be written."""
+        if self._fd != STDERR:
+            os.close(self._fd)
+
     def __call__(self, event: LogEvent) -> None:
         self._filtered(event)
 

@@ -21,6 +21,8 @@ from time import gmtime, strftime
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
+from txrproxy.http.peer import Way
+
 Record = tuple[
     float,  # time         when the request arrived, Unix seconds
     bytes,  # client       address of the client, as text
@@ -29,8 +31,8 @@ Record = tuple[
     bytes,  # version      b"1.1"
     bytes,  # host
     int,  # status         0: nothing was sent
-    int,  # bytes_in       bytes of the request body
-    int,  # bytes_out      bytes of the response body
+    int,  # bytes_in       content of the request body
+    int,  # bytes_out      bytes of the response after its head, chunk sizes included
     bytes,  # route        name; empty when none matched
     bytes,  # pool         name; empty when none was used
     bytes,  # backend      address; empty when none was used
@@ -41,12 +43,15 @@ Record = tuple[
     bytes,  # request_id
     bytes,  # user_agent   empty when absent
     bytes,  # referer      empty when absent
+    Way,  # way            how the client was connected
     tuple[tuple[bytes, bytes], ...],  # notes   what else there is to say: names with values
 ]
 
 FIELDS = (
     "time",  # when the request arrived: RFC 3339, UTC, milliseconds
     "client",
+    "listener",  # its name in the configuration
+    "scheme",  # of the connection: "http", or "https" if it speaks TLS
     "method",
     "version",
     "host",
@@ -65,11 +70,18 @@ FIELDS = (
     "user_agent",
     "referer",
 )
-"""The keys of a JSON line, in their order; all are always present.
+"""The keys of a JSON line, in their order; all are always present."""
 
-The notes follow them: ``client_cert``, where the client has shown a TLS certificate, with its
-subject; ``tries``, the backends that failed the request before it ended, each with how.
-"""
+OF_TLS = ("tls", "sni")
+"""They follow ``scheme`` where there was a handshake: such as "TLSv1.3", and the name asked for."""
+
+NOTES = (
+    "user",  # who it is, by basic_auth or the subject of a JWT
+    "client_cert",  # the subject of the TLS certificate that the client has shown
+    "cache",  # what a cache did
+    "tries",  # the backends that failed the request before it ended, each with how
+)
+"""The keys that are written, last, where there is something to say."""
 
 Formatter = Callable[[Iterable[Record]], bytes]
 """Renders records as whole lines, each with its newline."""
@@ -112,6 +124,11 @@ def json_formatter(redact: Sequence[str] = ()) -> Formatter:
     def text(raw: bytes) -> str:
         return quote(raw.decode("latin-1"))
 
+    def arrival(way: Way) -> str:
+        listener, scheme, version, name = map(text, way)
+        tls = f',"tls":{version},"sni":{name}' if way[2] else ""
+        return f',"listener":{listener},"scheme":{scheme}{tls}'
+
     def request(key: tuple[bytes, bytes, bytes]) -> str:
         method, version, host = map(text, key)
         return f',"method":{method},"version":{version},"host":{host},"target":'
@@ -131,6 +148,7 @@ def json_formatter(redact: Sequence[str] = ()) -> Formatter:
         return "".join(f",{text(name)}:{text(value)}" for name, value in pairs) + "}\n"
 
     clients = _Memo[bytes](text)
+    ways = _Memo[Way](arrival)
     requests = _Memo[tuple[bytes, bytes, bytes]](request)
     outcomes = _Memo[tuple[int, bytes, bytes, bytes, bytes]](outcome)
     agents = _Memo[bytes](lambda raw: f',"user_agent":{text(raw)}')
@@ -165,6 +183,7 @@ def json_formatter(redact: Sequence[str] = ()) -> Formatter:
             request_id,
             user_agent,
             referer,
+            way,
             notes,
         ) in records:
             if time != last:  # the clock is coarse: neighbours often share one reading
@@ -176,7 +195,7 @@ def json_formatter(redact: Sequence[str] = ()) -> Formatter:
             if clean is not None:
                 target = clean(target)  # noqa: PLW2901
             add(
-                f"{stamp}{clients[client]}"
+                f"{stamp}{clients[client]}{ways[way]}"
                 f"{requests[method, version, host]}{quote(target.decode('latin-1'))}"
                 f"{outcomes[status, route, pool, backend, reason]}"
                 f',"bytes_in":{bytes_in},"bytes_out":{bytes_out}'
@@ -192,7 +211,7 @@ def json_formatter(redact: Sequence[str] = ()) -> Formatter:
 
 
 def combined_formatter(redact: Sequence[str] = ()) -> Formatter:
-    """The NCSA combined format: ``client - - [time] "request" status bytes "referer" "agent"``.
+    """The NCSA combined format: ``client - user [time] "request" status bytes "referer" "agent"``.
 
     Quotes, backslashes and all bytes outside printable ASCII become ``\\xHH``, so a quoted field
     never contains a quote, and an empty one is ``-``. ``redact`` is as in :func:`redactor`.
@@ -200,6 +219,7 @@ def combined_formatter(redact: Sequence[str] = ()) -> Formatter:
     clean = redactor(redact) if redact else None
     plain = _Memo(_quote_combined)
     referers = _Memo[bytes](lambda raw: _quote_combined(clean(raw) if clean else raw))
+    users = _Memo[tuple[tuple[bytes, bytes], ...]](_user_combined)
     second = -1
     stamp = ""
 
@@ -220,6 +240,7 @@ def combined_formatter(redact: Sequence[str] = ()) -> Formatter:
             agent,
             referer,
             _,
+            notes,
         ) in records:
             if int(time) != second:
                 second = int(time)
@@ -230,8 +251,9 @@ def combined_formatter(redact: Sequence[str] = ()) -> Formatter:
                 request = f"{plain[method]} {path} HTTP/{plain[version]}"
             else:
                 request = "-"
+            user = users[notes] if notes else "-"
             lines.append(
-                f'{plain[client]} - - [{stamp}] "{request}" {status} {sent}'
+                f'{plain[client]} - {user} [{stamp}] "{request}" {status} {sent}'
                 f' "{referers[referer]}" "{plain[agent]}"\n'
             )
         return "".join(lines).encode("ascii")
@@ -245,6 +267,11 @@ _unsafe = re.compile(r"[^ !#-\[\]-~]")
 def _quote_combined(raw: bytes) -> str:
     text = raw.decode("latin-1")
     return _unsafe.sub(lambda found: f"\\x{ord(found[0]):02X}", text) or "-"
+
+
+def _user_combined(notes: tuple[tuple[bytes, bytes], ...]) -> str:
+    """The user without quotes around it: a blank would look like the end."""
+    return _quote_combined(dict(notes).get(b"user", b"")).replace(" ", "\\x20")
 
 
 def redactor(names: Sequence[str]) -> Callable[[bytes], bytes]:

@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 
 import re2
 
-from txrproxy.http.forward import ClientIdentity
+from txrproxy.http.peer import ClientIdentity
 from txrproxy.http.target import (
     BadTarget,
     keeps_segments,

@@ -13,10 +13,10 @@ A bounded memo stands in front, because traffic repeats its addresses.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from txrproxy.http.forward import ClientIdentity
+from txrproxy.http.peer import ClientIdentity
 from txrproxy.routing.match import Conditions, FieldValues, Pattern, Refusal
 
 T = TypeVar("T")
@@ -41,6 +41,18 @@ class Tree(Generic[T]):
         self._generation = max(1, memo // 2)
         self._young: dict[tuple[bytes, bytes], tuple[tuple[Conditions, T], ...]] = {}
         self._old: dict[tuple[bytes, bytes], tuple[tuple[Conditions, T], ...]] = {}
+
+    @classmethod
+    def grow(cls, routes: Iterable[tuple[Conditions, T]]) -> Generator[None, None, Tree[T]]:
+        """Make a tree of many routes a step at a time, each of one route, and return it."""
+        tree = cls(())
+        known = []
+        for number, route in enumerate(routes):
+            known.append(route)
+            tree._index.add(number, route[0])
+            yield
+        tree.routes = tuple(known)
+        return tree
 
     def find(
         self,

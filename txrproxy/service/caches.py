@@ -12,7 +12,8 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from txrproxy.cache.keeper import Answer, Keeper
 from txrproxy.cache.link import TOPIC
-from txrproxy.service.master import Handle, Master
+from txrproxy.service.master import Master
+from txrproxy.service.processes import Handle
 from txrproxy.transport.channel import Body
 
 

@@ -25,22 +25,28 @@ from datetime import UTC, datetime
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredLock, fail, maybeDeferred
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    DeferredLock,
+    TimeoutError,
+    fail,
+    maybeDeferred,
+)
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txrproxy import __version__
-from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.schema import Config
-from txrproxy.config.toml import load_with_warnings
-from txrproxy.explain.routetests import failures
 from txrproxy.observe.errorlog import ErrorLog
 from txrproxy.service.adminserver import AdminServer
 from txrproxy.service.caches import Keepers
+from txrproxy.service.change import PATIENCE
 from txrproxy.service.control import Control, Taken, was_left
 from txrproxy.service.files import needed, raise_limit
 from txrproxy.service.master import Master, worker_count
 from txrproxy.service.notify import Notifier
+from txrproxy.service.reading import Reading, read
 from txrproxy.service.sockets import CannotListen, Group, Listeners, systemd
 from txrproxy.service.upgrade import Successor, admin_key, predecessor, receive
 from txrproxy.transport.channel import Body, Refused
@@ -65,7 +71,10 @@ class CannotStart(SystemExit, Exception):
 
 
 class Edge(Service):
-    """One configuration, served. ``file`` is where it was read, and is read again."""
+    """One configuration, served. ``file`` is where it was read, and is read again.
+
+    A ``daemon`` has no standard error to log to.
+    """
 
     def __init__(
         self,
@@ -73,6 +82,7 @@ class Edge(Service):
         reactor: Any,
         error_log: ErrorLog | None = None,
         file: str | None = None,
+        daemon: bool = False,
     ) -> None:
         self.setName("txrproxy")
         self.config = config
@@ -83,6 +93,8 @@ class Edge(Service):
         self.error_log = error_log
         self.admin = AdminServer(self, reactor)
         self._file = file
+        self._is_daemon = daemon
+        self._reading: Deferred[Reading] | None = None
         self._predecessor = predecessor(reactor)
         self._successor: Successor | None = None
         self._control: Control | None = None
@@ -142,7 +154,6 @@ class Edge(Service):
             self._on_signal(number, call)
         if self._predecessor is None:
             self._control = self._open_control()
-        gc.collect()
         gc.freeze()  # what workers share of this process stays untouched by the collector
         try:
             self.master.start(self.config, worker_count(self.config))
@@ -242,51 +253,92 @@ class Edge(Service):
     def _reload(self) -> Deferred[Body]:
         began = self._reactor.seconds()
         self._notifier.reloading()
-        done: Deferred[Any] = Deferred()
-        done.addCallback(lambda _: self._load())
-        done.addCallback(self._change)
-        done.addCallbacks(self._reloaded, self._refused, callbackArgs=(began,))
-        done.callback(None)
-        return done
+        done = maybeDeferred(self._read)
+        return done.addCallback(self._change).addCallbacks(
+            self._reloaded, self._refused, callbackArgs=(began,)
+        )
 
-    def _load(self) -> Config:
+    def _read(self) -> Deferred[Reading]:
         if self._file is None:
             raise Refused("the configuration is not from a file")
-        try:
-            config, warnings = load_with_warnings(self._file, files=True, further=failures)
-        except ConfigErrors as errors:
-            raise Refused(str(errors)) from errors
-        if config.server.state_dir != self.config.server.state_dir:
-            raise Refused("server.state_dir: a change needs a restart")
-        for warning in warnings:
-            _logger.warn("{warning}", warning=str(warning))
-        return config
+        self._reading = done = read(self._file, self._reactor).addTimeout(PATIENCE, self._reactor)
 
-    def _change(self, config: Config) -> Deferred[None]:
-        def changed(_: object) -> None:
-            if config.log.error != self.config.log.error:
-                _logger.warn("log.error: a change takes effect with a restart")
+        def ended(result: Any) -> Any:
+            self._reading = None
+            if isinstance(result, Failure) and result.check(CancelledError, TimeoutError):
+                raise Refused("the file was not read: it took too long, or the proxy ends")
+            return result
+
+        return done.addBoth(ended)
+
+    def _change(self, reading: Reading) -> Deferred[list[str]]:
+        """Serve it; fires with what there is to say of it."""
+        config, error_log = reading.config, self.config.log.error
+        said = list(map(str, reading.warnings))
+        for warning in said:
+            _logger.warn("{warning}", warning=warning)
+        try:
+            if config.server.state_dir != self.config.server.state_dir:
+                raise Refused("server.state_dir: a change needs a restart")
+            fresh_log = self._error_log(config)
+            try:
+                admin = self.admin.prepare(config)
+            except CannotListen as error:
+                raise Refused(str(error)) from error
+        except Refused:
+            reading.close()
+            raise
+
+        def changed(_: object) -> list[str]:
+            if fresh_log is not None:
+                self._log_to(fresh_log)
+            elif config.log.error != error_log:
+                why = "twistd chose the log at the start"
+                if self.error_log is not None:
+                    why = "a daemon has no standard error"
+                said.append(f"log.error: {why}; a change needs a restart")
+                _logger.warn("{why}", why=said[-1])
             self.config = config
-
-        try:
-            admin = self.admin.prepare(config)
-        except CannotListen as error:
-            raise Refused(str(error)) from error
+            self.admin.commit(admin)
+            return said
 
         def failed(failure: Failure) -> Failure:
             self.admin.discard(admin)
+            if fresh_log is not None:
+                fresh_log.close()
             return failure
 
-        def commit(result: None) -> None:
-            self.admin.commit(admin)
+        def closed(result: Any) -> Any:
+            reading.close()
+            return result
 
-        done = maybeDeferred(self.master.reload, config)
-        return done.addCallback(changed).addCallbacks(commit, failed)
+        done = maybeDeferred(self.master.reload, config, reading.fd, reading.start)
+        return done.addCallbacks(changed, failed).addBoth(closed)
 
-    def _reloaded(self, _: object, began: float) -> Body:
+    def _error_log(self, config: Config) -> ErrorLog | None:
+        """The log to be written from now on, if it is another one, and ours to choose."""
+        settings, log = config.log.error, self.error_log
+        if log is None or settings == self.config.log.error:
+            return None
+        if settings.path == "-" and self._is_daemon:
+            return None
+        path = settings.path if settings.path == "-" else str(config.resolve(settings.path))
+        try:
+            return ErrorLog(path, settings.level, settings.format)
+        except OSError as error:
+            raise Refused(f"cannot write the error log {path}: {error.strerror}") from error
+
+    def _log_to(self, log: ErrorLog) -> None:
+        assert self.error_log is not None
+        if log.path != self.error_log.path:
+            _logger.info("the log goes on in {path}", path=log.path)
+        self.error_log.become(log)
+        self.master.broadcast("log level", {"level": log.level})
+
+    def _reloaded(self, warnings: list[str], began: float) -> Body:
         seconds = round(self._reactor.seconds() - began, 3)
         _logger.info("reloaded in {seconds} s", seconds=seconds)
-        return self._told("", seconds)
+        return {**self._told("", seconds), "warnings": warnings}
 
     def _refused(self, failure: Failure) -> Failure:
         if failure.check(Refused):
@@ -387,6 +439,8 @@ class Edge(Service):
     def stopService(self) -> Deferred[None]:
         super().stopService()
         self._phase = "draining"
+        if self._reading is not None:
+            self._reading.cancel()
         if self._successor is None:
             self._notifier.stopping()
         else:

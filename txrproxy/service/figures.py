@@ -14,7 +14,7 @@ from typing import Any
 from txrproxy import metrics
 from txrproxy.balance.backend import Backend
 from txrproxy.balance.pool import Pool
-from txrproxy.config.build import Graph
+from txrproxy.config.graph import Graph
 from txrproxy.observe.counts import Counts, Row
 from txrproxy.service.plane import Plane, resident
 from txrproxy.transport.channel import AnyChannel, Body

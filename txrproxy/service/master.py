@@ -1,7 +1,8 @@
 """The main process over its workers: makes them, replaces them, changes and ends them together.
 
-Each worker is told what to do over a channel, and its end is seen on a pidfd. With ``workers = 0``
-there is one that is no process: its channel ends in this one.
+Each worker is told what to do over a channel, and its end is seen (:mod:`.processes`). With
+``workers = 0`` there is one that is no process: its channel ends in this one. How all of them go
+from one configuration to the next is :mod:`.change`.
 
 Topics are open to whoever has something to tell between processes. ``master.register(topic,
 callback)`` calls ``callback(worker, body)`` for what any worker sends, ``master.broadcast(topic,
@@ -11,11 +12,10 @@ body)`` tells all workers; in a worker it is ``channel.register`` and ``channel.
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from attrs import define, field
+from attrs import define
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock, succeed
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
@@ -23,11 +23,11 @@ from twisted.python.failure import Failure
 from txrproxy.config.schema import Config
 from txrproxy.guards.state import SharedMemory, SharedState
 from txrproxy.service.board import EJECTIONS, TOLD, Board
-from txrproxy.service.sockets import CannotListen, Group, Listeners
-from txrproxy.service.worker import Worker, packed, run
+from txrproxy.service.change import PATIENCE, Change
+from txrproxy.service.processes import Handle, cause, when_ended
+from txrproxy.service.sockets import Listeners, messages
+from txrproxy.service.worker import Worker, run
 from txrproxy.transport.channel import (
-    MAX_FDS,
-    AnyChannel,
     Body,
     Channel,
     Lost,
@@ -39,30 +39,12 @@ from txrproxy.transport.channel import (
 
 _logger = Logger()
 
-PATIENCE = 60.0  # seconds for a worker to build a configuration
 STEADY = 1.0  # seconds of service after which a worker's death is no sign of a lasting fault
 AT_ONCE = 5  # deaths in a row, each sooner than that, that are followed by a replacement at once
 LONGEST = 30.0  # seconds between two tries, at most
 ANSWER = 5.0  # seconds for a worker to answer what takes it no time
 PLACES = 64  # for workers in the memory of limits, at least
 GRACE = 5.0  # seconds beyond the drain timeout until a worker that does not end is killed
-
-
-@define(eq=False)
-class Handle:
-    """A worker, seen from the main process. ``pid`` is 0 for the one inside it."""
-
-    number: int
-    channel: AnyChannel
-    pid: int
-    born: float
-    ready_since: float | None = None
-    place: int = 0  # in the memory of limits
-    leaving: bool = False  # its end is meant
-    ended: Deferred[None] = field(factory=Deferred)
-
-    def __str__(self) -> str:
-        return f"worker {self.number} (pid {self.pid})" if self.pid else "the main process"
 
 
 class Master:
@@ -146,7 +128,7 @@ class Master:
             inner: Any = error
             why = inner.subFailure.value if hasattr(inner, "subFailure") else error
             for worker in made:
-                self._kill(worker)
+                worker.kill()
             raise Refused(str(why)) from error
         self.board.commit()
         self.generation += 1
@@ -159,7 +141,7 @@ class Master:
     def _spawn(self, number: int) -> Handle:
         """Fork a worker: a copy of this process, whatever lies on the disk by now."""
         ours, theirs = socket_pair()
-        sockets = list(socket_messages(self.listeners.groups))
+        sockets = list(messages(self.listeners.groups))
         place = self._free_place()
         state = None
         if self._limits is not None and place < self._limits.workers:
@@ -170,10 +152,9 @@ class Master:
         if pid == 0:
             run(number, theirs, self.config, sockets, state)
         theirs.close()
-        pidfd = os.pidfd_open(pid)
         born = self._reactor.seconds()
         worker = Handle(number, Channel(self._reactor, ours), pid, born, place=place)
-        self._reactor.addReader(_End(pidfd, pid, self._reactor, lambda s: self._ended(worker, s)))
+        when_ended(pid, self._reactor, lambda status: self._ended(worker, status))
         return self._know(worker)
 
     def _free_place(self) -> int:
@@ -191,7 +172,7 @@ class Master:
     def _bring_up(self, worker: Handle) -> Deferred[None]:
         """Let a new worker build the configuration; fires when it serves."""
         if not worker.pid:
-            self._give_local(worker, self.listeners.groups)
+            worker.give(self.listeners.groups)
 
         def ready(_: object) -> None:
             worker.ready_since = self._reactor.seconds()
@@ -203,29 +184,6 @@ class Master:
         done = worker.channel.call("prepare", {} if worker.pid else {"config": self.config})
         done.addCallback(lambda _: worker.channel.call("commit"))
         return done.addCallback(ready)
-
-    def _prepare(self, worker: Handle, config: Config) -> Deferred[Any]:
-        if not worker.pid:
-            return worker.channel.call("prepare", {"config": config})
-        fd = packed(config)
-        try:
-            return worker.channel.call("prepare", {}, [fd])
-        finally:
-            os.close(fd)
-
-    def _give(self, worker: Handle, groups: dict[str, Group]) -> None:
-        """Tell a worker of all sockets; those that it has already are no news to it."""
-        if not worker.pid:
-            self._give_local(worker, groups)
-            return
-        for body in socket_messages(groups):
-            fds = body.pop("fds")
-            worker.channel.send("sockets", body, fds)
-
-    @staticmethod
-    def _give_local(worker: Handle, groups: dict[str, Group]) -> None:
-        for body in socket_messages(groups):
-            worker.channel.send("sockets", {**body, "fds": list(map(os.dup, body["fds"]))})
 
     def _share(self) -> None:
         """Every socket is somebody's, and only one's, whoever has died or come."""
@@ -302,7 +260,7 @@ class Master:
         def failed(failure: Failure) -> None:
             if not failure.check(Lost):
                 _logger.error("{worker}: {why}", worker=worker, why=str(failure.value))
-                self._kill(worker)
+                worker.kill()
 
         done.addCallbacks(
             lambda _: _logger.info("{worker} serves", worker=worker),
@@ -314,82 +272,30 @@ class Master:
     def _wanted(self) -> int:
         return worker_count(self.config)
 
-    @staticmethod
-    def _kill(worker: Handle) -> None:
-        if worker.pid:
-            try:
-                os.kill(worker.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-
     # Changing.
 
-    def reload(self, config: Config) -> Deferred[None]:
-        """Serve another configuration, or fail with :class:`Refused` and change nothing."""
-        return self._lock.run(self._reload, config)
+    def reload(self, config: Config, fd: int, start: int = 0) -> Deferred[None]:
+        """Serve another configuration, or fail with :class:`Refused` and change nothing.
 
-    def _reload(self, config: Config) -> Deferred[None]:
+        ``fd`` has the same configuration for other processes (:mod:`txrproxy.service.memory`).
+        """
+        return self._lock.run(self._reload, config, fd, start)
+
+    def _reload(self, config: Config, fd: int, start: int) -> Deferred[None]:
         if self._stopping is not None:
             raise Refused("the proxy is stopping")
         count = worker_count(config)
         if bool(count) != bool(worker_count(self.config)):
             raise Refused("server.workers: a change from or to 0 needs a restart")
-        found = self.board.prepare(config)
-        try:
-            groups = self.listeners.prepare(config, max(1, count))
-        except CannotListen as error:
-            self.board.discard()
-            raise Refused(str(error)) from error
-        workers = self.serving
-        for worker in workers:
-            self._give(worker, groups)
-        prepared = []
-        for worker in workers:
-            call = self._prepare(worker, config)
-            prepared.append(call.addTimeout(PATIENCE, self._reactor))
-        done: Deferred[Any] = DeferredList(prepared, consumeErrors=True)
-        if found is not None:
-            done.addCallback(lambda results: found.addCallback(lambda _: results))
-        return done.addCallback(self._decide, config, workers, groups)
+        change = Change(self._reactor, self.board, self.listeners, self.serving)
 
-    def _decide(
-        self,
-        results: Sequence[tuple[bool, Any]],
-        config: Config,
-        workers: Sequence[Handle],
-        groups: dict[str, Group],
-    ) -> Deferred[None]:
-        """All workers have built it, or somebody could not."""
-        failures = [why.value for good, why in results if not good]
-        # One that died meanwhile is replaced by one with the new configuration, unless it is the
-        # configuration that they die of.
-        if len(failures) == len(workers) or any(not isinstance(f, Lost) for f in failures):
-            for worker in workers:
-                worker.channel.send("discard")
-            self.listeners.forget(groups)
-            self.board.discard()
-            raise next((f for f in failures if not isinstance(f, Lost)), None) or Refused(
-                "the workers died of it" if failures else "no worker is there to be reloaded"
-            )
-        before = {key: len(group.sockets) for key, group in self.listeners.groups.items()}
-        self.config = config
-        self.generation += 1
-        self.board.commit()
-        self.listeners.take(groups, config.server.backlog)
-        for key, group in groups.items():
-            if key not in before:
-                _logger.info("listening on {address}", address=group.where)
-        committed = []
-        for worker in workers:
-            call = worker.channel.call("commit").addTimeout(PATIENCE, self._reactor)
-            committed.append(call.addErrback(self._not_committed, worker))
-        done: Deferred[Any] = DeferredList(committed)
-        return done.addCallback(lambda _: self._resize())
+        def decided(_: object) -> Deferred[Any]:
+            self.config = config
+            self.generation += 1
+            return change.commit(config.server.backlog)
 
-    def _not_committed(self, failure: Failure, worker: Handle) -> None:
-        if not failure.check(Lost):
-            _logger.error("{worker} did not change: {why}", worker=worker, why=str(failure.value))
-            self._kill(worker)
+        done = change.prepare(config, fd, start, max(1, count))
+        return done.addCallback(decided).addCallback(lambda _: self._resize())
 
     def _resize(self) -> Deferred[None]:
         wanted = self._wanted
@@ -498,7 +404,7 @@ class Master:
     def abort(self) -> None:
         """End every worker now."""
         for worker in self._all:
-            self._kill(worker)
+            worker.kill()
             worker.channel.send("abort")  # to the one that can not be killed
 
 
@@ -506,31 +412,6 @@ def worker_count(config: Config) -> int:
     """How many processes ``server.workers`` asks for."""
     workers = config.server.workers
     return len(os.sched_getaffinity(0)) if workers == "auto" else workers
-
-
-def cause(status: int) -> str:
-    """How a process ended, by what waitpid(2) says of it."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        try:
-            name = signal.Signals(number).name
-        except ValueError:
-            name = f"signal {number}"
-        dumped = ", core dumped" if os.WCOREDUMP(status) else ""
-        return f"was killed by {name}{dumped}"
-    return f"ended with status {os.waitstatus_to_exitcode(status)}"
-
-
-def socket_messages(groups: dict[str, Group]) -> Iterator[Body]:
-    """All sockets, in as many messages as their descriptors need."""
-    rows = [
-        (key, index, group.shared, each.fileno())
-        for key, group in groups.items()
-        for index, each in enumerate(group.sockets)
-    ]
-    for start in range(0, len(rows), MAX_FDS):
-        keys, indices, shared, fds = zip(*rows[start : start + MAX_FDS], strict=True)
-        yield {"keys": keys, "indices": indices, "shared": shared, "fds": list(fds)}
 
 
 def _log(worker: Handle, body: Body) -> None:
@@ -550,28 +431,3 @@ class _Traceback:
 
     def getTraceback(self) -> str:
         return self.text
-
-
-class _End:
-    """Calls when a child process has ended, with its status; ``pidfd`` is ours from now on."""
-
-    def __init__(self, pidfd: int, pid: int, reactor: Any, ended: Callable[[int], object]) -> None:
-        self._pidfd = pidfd
-        self._pid = pid
-        self._reactor = reactor
-        self._ended = ended
-
-    def fileno(self) -> int:
-        return self._pidfd
-
-    def doRead(self) -> None:
-        self._reactor.removeReader(self)
-        os.close(self._pidfd)
-        _, status = os.waitpid(self._pid, 0)
-        self._ended(status)
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The reactor ends before the child."""
-
-    def logPrefix(self) -> str:
-        return "pidfd"

@@ -1,8 +1,8 @@
 """The data plane of one process: a graph of live objects, and the sockets it accepts from.
 
-It changes in two steps, so that several processes change together or not at all: :meth:`prepare`
-builds what a new configuration means, beside what runs, and can fail; :meth:`commit` puts it in
-place, and can not.
+It changes in two steps, so that several processes change together or not at all: ``prepare``
+builds what a new configuration means, beside what runs and a little at a time, and can fail;
+``commit`` puts it in place, and can not.
 """
 
 from __future__ import annotations
@@ -13,17 +13,21 @@ import socket
 from typing import Any
 
 from attrs import define
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from txrproxy.cache.link import Links
-from txrproxy.config.build import Graph, build
+from txrproxy.config.build import build_in_steps
+from txrproxy.config.graph import Graph
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.schema import Config
+from txrproxy.config.steps import Steps, finish
 from txrproxy.guards.state import State
 from txrproxy.observe.accesslog import open_log
 from txrproxy.observe.counts import Counts
 from txrproxy.service.board import Follower
+from txrproxy.service.slices import in_slices, uncollected
 from txrproxy.service.sockets import addresses
 from txrproxy.transport.channel import Refused
 from txrproxy.transport.listening import ELSEWHERE, UNREADY, Listening
@@ -62,6 +66,7 @@ class Plane:
         self._state = state
         self._links = links
         self._next: Graph | None = None
+        self._building: Deferred[Any] | None = None
         self._sockets: dict[tuple[str, int], _Socket] = {}
         self._share = (0, 0)  # which part of how many is ours
         self._deaf = False
@@ -69,6 +74,8 @@ class Plane:
         self._draining: Deferred[None] | None = None
         self._deadline = 0.0  # of draining
         self._soft = False
+        self._began = 0.0  # the same
+        self._carried = 0  # exchanges at that time
         self._started = reactor.seconds()
 
     # Changing.
@@ -82,12 +89,23 @@ class Plane:
         else:
             self._sockets[key, index] = _Socket(sock, shared)
 
-    def prepare(self, config: Config) -> Deferred[Any] | None:
-        """Build what it means. Raises :class:`Refused`, and then nothing has changed.
+    def prepare(self, config: Config | Steps[Config]) -> Deferred[Any] | None:
+        """Build what it means, or fail with :class:`Refused`, and then nothing has changed.
 
-        In a process that runs, the names of backends are looked up before this is done.
+        In a process that serves it is done in slices, and the names of backends are looked up
+        before it is done.
         """
         self._forget()
+        steps = self._made(config)
+        if self.graph is None:
+            with uncollected():
+                return self._built(finish(steps))
+        self._building = in_slices(steps, self._reactor)
+        return self._building.addCallbacks(self._built, _given_up)
+
+    def _made(self, config: Config | Steps[Config]) -> Steps[Graph]:
+        if not isinstance(config, Config):
+            config = yield from config
         old = self.graph
         try:
             log = self._log(config)
@@ -95,21 +113,29 @@ class Plane:
             path = config.log.access.path
             raise Refused(f"cannot write the access log {path}: {error.strerror}") from error
         try:
-            self._next = build(
-                config,
-                self._reactor,
-                log,
-                old=old,
-                checks=False,
-                state=self._state,
-                tell=self._follower.hear,
-                links=self._links,
+            return (
+                yield from build_in_steps(
+                    config,
+                    self._reactor,
+                    log,
+                    old=old,
+                    checks=False,
+                    state=self._state,
+                    tell=self._follower.hear,
+                    links=self._links,
+                )
             )
-        except ConfigErrors as errors:
+        except BaseException as error:
             if old is None or log is not old.log:
                 log.close()
-            raise Refused(str(errors)) from errors
-        return self._next.find_names() if self._reactor.running else None
+            if isinstance(error, ConfigErrors):
+                raise Refused(str(error)) from error
+            raise
+
+    def _built(self, graph: Graph) -> Deferred[Any] | None:
+        self._building = None
+        self._next = graph
+        return graph.find_names() if self._reactor.running else None
 
     def _log(self, config: Config) -> Any:
         access, old = config.log.access, self.graph
@@ -128,6 +154,9 @@ class Plane:
                 del self._sockets[place]
 
     def _forget(self) -> None:
+        building, self._building = self._building, None
+        if building is not None:
+            building.cancel()
         new, self._next = self._next, None
         if new is not None:
             new.discard(self.graph)
@@ -155,9 +184,10 @@ class Plane:
         # What exists now lives long: the collector need not look at it again. A collection of all
         # there is would hold up connections; what a reload replaces goes without one, for trees and
         # plans have no cycles.
-        gc.collect(0 if old is not None else 2)
         gc.freeze()
         gc.set_threshold(10_000, 20, 50)
+        if old is not None:
+            in_slices(old.take_apart(), self._reactor)
 
     def _be_ready(self, _: Any) -> None:
         """Enough is known of the backends: until now, who came has waited in the backlog."""
@@ -243,6 +273,8 @@ class Plane:
             self._draining = done
             self._deadline = self._reactor.seconds() + timeout
             self._soft = softly
+            self._began = self._reactor.seconds()
+            self._carried = _carried(self.graph)
             self.graph.drain(softly)
             self._wait(self.graph)
         return done
@@ -262,18 +294,37 @@ class Plane:
             self._deadline += _LAST
             self._wait(graph)
             return
+        cut = _carried(graph)
         if graph.busy:
             _logger.warn("{count} connections cut at the drain timeout", count=graph.busy)
             graph.abort()
+        _logger.info(
+            "drained in {seconds:.1f} s: {carried} exchanges were in progress, {cut} were cut",
+            seconds=self._reactor.seconds() - self._began,
+            carried=self._carried,
+            cut=cut,
+        )
         assert self._draining is not None
         closed = graph.close()
         closed.addCallback(lambda _: graph.log.close())
         closed.chainDeferred(self._draining)
 
 
+def _given_up(failure: Failure) -> Failure:
+    """What was being built is not wanted any more: another one is, or none."""
+    if failure.check(CancelledError):
+        raise Refused("another configuration has come instead")
+    return failure
+
+
 def _is_counted(config: Config) -> bool:
     """Whether anybody may ask for metrics."""
     return config.admin is not None and config.admin.metrics
+
+
+def _carried(graph: Graph) -> int:
+    """Exchanges in progress, tunnels included."""
+    return sum(site.carried for site in graph.listeners.values())
 
 
 def _log_of(config: Config) -> tuple[Any, ...]:

@@ -23,6 +23,7 @@ from twisted.logger import Logger
 
 from txrproxy.config.schema import Config
 from txrproxy.config.values import Bind
+from txrproxy.transport.channel import MAX_FDS, Body
 
 _logger = Logger()
 
@@ -282,3 +283,15 @@ def _explain(error: Exception) -> str:
     if isinstance(error, OSError) and not isinstance(error, socket.gaierror):
         return f"{(error.strerror or str(error)).lower()}{_ADVICE.get(error.errno or 0, '')}"
     return str(error)
+
+
+def messages(groups: Mapping[str, Group]) -> Iterator[Body]:
+    """All sockets for another process, in as many messages as their descriptors need."""
+    rows = [
+        (key, index, group.shared, each.fileno())
+        for key, group in groups.items()
+        for index, each in enumerate(group.sockets)
+    ]
+    for start in range(0, len(rows), MAX_FDS):
+        keys, indices, shared, fds = zip(*rows[start : start + MAX_FDS], strict=True)
+        yield {"keys": keys, "indices": indices, "shared": shared, "fds": list(fds)}

@@ -23,7 +23,8 @@ from txrproxy.cache.control import NoOwner
 from txrproxy.config.effective import effective
 from txrproxy.config.schema import Config
 from txrproxy.observe.errorlog import ErrorLog
-from txrproxy.service.master import Handle, Master
+from txrproxy.service.master import Master
+from txrproxy.service.processes import Handle
 from txrproxy.transport.channel import Body, Refused
 
 SCRAPE = 3.0  # seconds that a worker, or a cache, has to answer

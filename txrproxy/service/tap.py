@@ -1,8 +1,8 @@
 """``twistd txrproxy --config FILE``: the options, and the service that runs a configuration.
 
 Which error log is in force, from the strongest: ``--logger``, ``--logfile`` or ``--syslog`` given
-to twistd; the ``[log] error`` table, when it names a file or twistd stays in the foreground; else
-what twistd does for a daemon, which is ``twistd.log``.
+to twistd; else what the ``[log] error`` table says. A daemon has no standard error, and the file
+``twistd.log`` in its place, where twistd would have its own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.schema import Config
 from txrproxy.config.toml import load_with_warnings
 from txrproxy.observe.errorlog import ErrorLog
+from txrproxy.service.slices import uncollected
 from txrproxy.transport.reactor import install_unless_chosen
+
+DAEMON_LOG = "twistd.log"
 
 
 class Options(usage.Options):
@@ -39,7 +42,8 @@ class Options(usage.Options):
         if self["config"] is None:
             raise usage.UsageError("--config FILE is required")
         try:
-            self.loaded, warnings = load_with_warnings(self["config"], files=True)
+            with uncollected():
+                self.loaded, warnings = load_with_warnings(self["config"], files=True)
         except ConfigErrors as errors:
             print(errors, file=sys.stderr)
             raise SystemExit(1) from None
@@ -60,9 +64,19 @@ class Options(usage.Options):
     def own_error_log(self) -> bool:
         """Whether the configuration says where errors are logged, not twistd."""
         twistd: Any = self.parent or {}
-        if any(twistd.get(option) for option in ("logger", "logfile", "syslog")):
-            return False
-        return self.loaded.log.error.path != "-" or not self.daemon
+        return not any(twistd.get(option) for option in ("logger", "logfile", "syslog"))
+
+    @property
+    def error_path(self) -> str:
+        """Where the error log is; ``-`` is standard error."""
+        path = self.loaded.log.error.path
+        if path != "-":
+            return str(self.loaded.resolve(path))
+        if not self.daemon:
+            return path
+        twistd: Any = self.parent or {}
+        # Absolute, for twistd goes there only later, and it is to be found again.
+        return os.path.abspath(os.path.join(twistd.get("rundir", "."), DAEMON_LOG))
 
 
 class _Application(MultiService):
@@ -86,20 +100,19 @@ def makeService(options: Options) -> IService:
     from txrproxy.service.edge import Edge
 
     config = options.loaded
-    error_log = _open_error_log(config) if options.own_error_log else None
+    error_log = _open_error_log(config, options.error_path) if options.own_error_log else None
     application: Any = _Application(error_log)
     origins = demo.service_for(config)
     if origins is not None:
         print(demo.banner(config), flush=True)
         origins.setServiceParent(application)
-    edge: Any = Edge(config, reactor, error_log, os.path.abspath(options["config"]))
+    edge: Any = Edge(config, reactor, error_log, os.path.abspath(options["config"]), options.daemon)
     edge.setServiceParent(application)
     return application  # type: ignore[no-any-return]
 
 
-def _open_error_log(config: Config) -> ErrorLog:
+def _open_error_log(config: Config, path: str) -> ErrorLog:
     error = config.log.error
-    path = error.path if error.path == "-" else str(config.resolve(error.path))
     try:
         return ErrorLog(path, error.level, error.format)
     except OSError as problem:

@@ -23,8 +23,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from txrproxy.config.schema import Config
-from txrproxy.service.master import socket_messages
-from txrproxy.service.sockets import Group, absolute, addresses
+from txrproxy.service.sockets import Group, absolute, addresses, messages
 from txrproxy.transport.channel import Body, Channel, Refused, socket_pair, wait
 
 VARIABLE = "TXRPROXY_PREDECESSOR"  # of the environment: the descriptor of the channel
@@ -48,7 +47,7 @@ class Successor:
             )
         self._channel = Channel(reactor, ours, self._lost)
         self._channel.register("ready", self._is_ready)
-        for body in socket_messages(dict(groups)):
+        for body in messages(groups):
             self._channel.send("sockets", body, body.pop("fds"))
         self._channel.send("wanted", wanted)
         self._channel.send("all")

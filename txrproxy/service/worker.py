@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import os
-import pickle
 import signal
 import socket
 import sys
@@ -33,7 +32,9 @@ from txrproxy.config.schema import Config
 from txrproxy.guards.state import State
 from txrproxy.service.board import TOLD, Follower
 from txrproxy.service.figures import Figures
+from txrproxy.service.memory import unpacked
 from txrproxy.service.plane import Plane
+from txrproxy.service.processes import leave_behind
 from txrproxy.transport.channel import AnyChannel, Body, Channel
 from txrproxy.transport.reactor import after_fork
 
@@ -44,8 +45,8 @@ class Worker:
     """The end of a channel that has a data plane. Topics, all from the main process::
 
     sockets   keys, indices, shared and fds: listening sockets
-    prepare   fds (a pickled configuration), or config, or neither for the one that the
-              process was forked with: answers when it is built
+    prepare   fds and start (a configuration in memory), or config, or neither for the one that
+              the process was forked with: answers when it is built
     commit, discard
     share     mine, of
     backends  what is known of backends; it answers "ejected" (:mod:`txrproxy.service.board`)
@@ -93,9 +94,10 @@ class Worker:
     def _prepare(self, body: Body) -> Deferred[None] | None:
         config: Any = body.get("config") or self._inherited
         if body.get("fds"):
-            with os.fdopen(body["fds"][0], "rb") as file:
-                # From the process that made this one, which could make it do anything anyway.
-                config = pickle.load(file)
+            # From the process that made this one, which could make it do anything anyway.
+            (fd,) = body["fds"]
+            config = unpacked(fd, body["start"])
+            os.close(fd)
         return self.plane.prepare(config)
 
     def _commit(self, body: Body) -> None:
@@ -105,15 +107,6 @@ class Worker:
 
     def _drain(self, body: Body) -> Deferred[None]:
         return self.plane.drain(body["timeout"], body["softly"])
-
-
-def packed(config: Config) -> int:
-    """A descriptor of a configuration, for ``prepare``."""
-    fd = os.memfd_create("configuration")
-    with os.fdopen(os.dup(fd), "wb") as file:
-        pickle.dump(config, file, pickle.HIGHEST_PROTOCOL)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
 
 
 def run(
@@ -132,12 +125,7 @@ def run(
     try:
         gc.freeze()  # garbage of the main process may hold descriptors, which are ours by now
         messages = list(sockets)
-        keep = {0, 1, 2, link.fileno(), *(fd for body in messages for fd in body["fds"])}
-        for each in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1):
-            signal.signal(each, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.set_wakeup_fd(-1)
-        _close_all_but(keep)
+        leave_behind([link.fileno(), *(fd for body in messages for fd in body["fds"])])
         _name(f"txrproxy {number}")
         if config.server.cpu_affinity:
             cpus = sorted(os.sched_getaffinity(0))
@@ -233,15 +221,6 @@ class _Forwarder:
                 "traceback": trace,
             },
         )
-
-
-def _close_all_but(keep: set[int]) -> None:
-    """Close what the main process has open: its channels above all, for their end must show."""
-    low = 0
-    for fd in [*sorted(keep), max(map(int, os.listdir("/proc/self/fd"))) + 1]:
-        if low < fd:  # of an empty range at 0, Python closes everything
-            os.closerange(low, fd)
-        low = fd + 1
 
 
 def _name(text: str) -> None:

@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from txrproxy.http.forward import Peer
+from txrproxy.http.peer import Peer
 from txrproxy.tls.certificates import Source, faults
 from txrproxy.tls.contexts import ServerContexts
 from txrproxy.tls.identity import NO_CERTIFICATE

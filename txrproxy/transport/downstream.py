@@ -37,8 +37,9 @@ from txrproxy.http.body import LAST_CHUNK, encode_chunk, encode_last_chunk
 from txrproxy.http.connection import BODY, BUSY, DISCARD, HEAD, RequestReader
 from txrproxy.http.date import http_date_line
 from txrproxy.http.fields import EMPTY, Fields
-from txrproxy.http.forward import Peer, ResponseBlock
+from txrproxy.http.forward import ResponseBlock
 from txrproxy.http.head import RequestHead
+from txrproxy.http.peer import Peer
 from txrproxy.transport.deadlines import Queue
 from txrproxy.transport.direct import unsent
 
@@ -356,7 +357,7 @@ class Downstream(RequestReader):
         ended: bool,
         more: bytes = b"",
     ) -> int:
-        """Send a response head, with the first content; the number of bytes written.
+        """Send a response head, with the first content; the bytes of the second as it is sent.
 
         ``length`` is the framing of the content as it comes (:mod:`txrproxy.http.framing`);
         ``ended`` says that ``content`` is all of it. A ``Content-Length`` is in ``block`` already.
@@ -383,21 +384,19 @@ class Downstream(RequestReader):
         else:
             parts.append(_KEEP)
         parts.append(content)
-        data = b"".join(parts)
-        self.transport.write(data)
-        return len(data)
+        self.transport.write(b"".join(parts))
+        return len(content)
 
     def replay(self, head: RequestHead, lines: bytes, request_id: bytes, content: bytes) -> int:
-        """Send a whole response, with its length in ``lines``; the number of bytes written."""
+        """Send a whole response, with its length in ``lines``; the bytes of its content."""
         self._chunked = False
         end = b"\r\n\r\n"
         if not self._keep:
             end = b"\r\n" + _CLOSE
         elif not head.facts.http_11:
             end = b"\r\n" + _KEEP
-        data = b"%bX-Request-Id: %b%b%b" % (lines, request_id, end, content)
-        self.transport.write(data)
-        return len(data)
+        self.transport.write(b"%bX-Request-Id: %b%b%b" % (lines, request_id, end, content))
+        return len(content)
 
     def body(self, content: bytes, ended: bool, trailers: Fields = EMPTY) -> int:
         """Send more content; the number of bytes written."""
@@ -418,13 +417,13 @@ class Downstream(RequestReader):
         send: Callable[[int, int, int], int] | None = getattr(self.transport, "send_file", None)
         return 0 if send is None or self._chunked else send(fd, offset, count)
 
-    def finish(self) -> None:
+    def finish(self, now: float) -> None:
         """The response has been written whole: go on with the next request, or close."""
         self.exchange = None
         if not self._keep:
             self._close()
         elif self.state is BUSY:
-            self._next()
+            self._next(now)
         elif self.state is BODY:
             self.resume_body()
             self._discarded = 1
@@ -470,7 +469,7 @@ class Downstream(RequestReader):
         self.stop()
         return rest
 
-    def _next(self) -> None:
+    def _next(self, now: float | None = None) -> None:
         """Read the next request, once the client has taken the last response."""
         if self._writing:
             return
@@ -481,7 +480,7 @@ class Downstream(RequestReader):
             self._close()
             return
         self._queue = queue = self.service.idle
-        queue.start(self, self.service.seconds())
+        queue.start(self, self.service.seconds() if now is None else now)
         self.proceed()
 
     def _close(self) -> None:

@@ -2,9 +2,11 @@
 
 - The stock ``EPollReactor`` wraps each event in ``log.callWithLogger``, which asks the descriptor
   for a log prefix and pushes a context. Here an event that is "readable" (a hang-up or an error
-  with it is what reading finds) or plainly "writable" calls ``doRead`` or ``doWrite`` straight;
-  any other (both directions, a hang-up or an error alone) goes the stock way whole. An exception
-  out of a descriptor is logged and disconnects that descriptor, as in stock.
+  with it is what reading finds), plainly "writable" or both calls ``doRead`` and ``doWrite``
+  straight; a hang-up or an error alone goes the stock way whole. An exception out of a descriptor
+  is logged and disconnects that descriptor, as in stock.
+- The stock reactor looks for each descriptor among those that can not be polled before it forgets
+  it. Here it does when it is not among those that are polled.
 - The stock main loop looks at timers and threads before every poll. Here it does when one of them
   has something.
 - The stock ``doPoll`` lets the kernel hand over as many events as there are connections, for which
@@ -32,10 +34,11 @@ MAX_EVENTS = 512  # events taken from one epoll_wait
 
 _IN = epollreactor.EPOLLIN
 _OUT = epollreactor.EPOLLOUT
-_BOTH = _IN | _OUT
 _logger = Logger()
 _unexpected = _logger.failureHandler("Unexpected error in main loop")
 _call_with_logger: Any = log.callWithLogger
+_remove_reader: Any = epollreactor.EPollReactor.removeReader
+_remove_writer: Any = epollreactor.EPollReactor.removeWriter
 
 
 class LeanReactor(epollreactor.EPollReactor):
@@ -56,7 +59,7 @@ class LeanReactor(epollreactor.EPollReactor):
             selectable = selectables.get(fd)
             if selectable is None:  # removed while an earlier event was served
                 continue
-            readable = event & _BOTH == _IN  # with a hang-up or an error too: reading finds it
+            readable = event & _IN  # with a hang-up or an error too: reading finds it
             if not readable and event != _OUT:
                 _call_with_logger(selectable, self._doReadOrWrite, selectable, fd, event)
                 continue
@@ -64,20 +67,48 @@ class LeanReactor(epollreactor.EPollReactor):
             try:
                 if selectable.fileno() == -1:  # closed behind the reactor's back
                     why = posixbase._NO_FILEDESC
-                elif readable:
-                    why = selectable.doRead()
-                else:
+                elif not readable:
                     why = selectable.doWrite()
+                else:
+                    why = selectable.doRead()
+                    if event & _OUT and not why:
+                        readable = 0
+                        why = selectable.doWrite()
             except BaseException as error:
                 _call_with_logger(selectable, log.err)
                 why = error
             if why:
                 try:
-                    disconnect(selectable, why, readable)
+                    disconnect(selectable, why, bool(readable))
                 except BaseException:
                     _call_with_logger(selectable, log.err)
 
     doIteration = doPoll
+
+    def removeReader(self, reader: Any) -> None:
+        fd = reader.fileno()
+        if fd not in self._reads:
+            _remove_reader(self, reader)
+        elif fd in self._writes:
+            self._poller.modify(fd, _OUT)
+            self._reads.remove(fd)
+        else:
+            self._forget(fd, self._reads)
+
+    def removeWriter(self, writer: Any) -> None:
+        fd = writer.fileno()
+        if fd not in self._writes:
+            _remove_writer(self, writer)
+        elif fd in self._reads:
+            self._poller.modify(fd, _IN)
+            self._writes.remove(fd)
+        else:
+            self._forget(fd, self._writes)
+
+    def _forget(self, fd: int, polled: set[int]) -> None:
+        del self._selectables[fd]
+        self._poller.unregister(fd)
+        polled.remove(fd)
 
     def mainLoop(self) -> None:
         while self._started:
@@ -110,7 +141,7 @@ _LONGEST = 2_000_000  # seconds; epoll_wait counts milliseconds in a C int
 # What is relied upon: methods, then attributes of an instance.
 _NAMES = (
     "runUntilCurrent timeout seconds _doReadOrWrite _disconnectSelectable"
-    " _poller _selectables threadCallQueue running _started _justStopped"
+    " _poller _selectables _reads _writes threadCallQueue running _started _justStopped"
     " _newTimedCalls _pendingTimedCalls"
 )
 

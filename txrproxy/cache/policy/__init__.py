@@ -15,6 +15,8 @@ An exchange calls them in this order, and does what they say::
     decision = storable(head, demand, response, …)    may it be kept?
     decision.stored(key, url, length, requested)      when the body has arrived whole
     invalidated_by(demand, url, response)             what it makes useless
+      206 to a client's Range                         storable_part(…), then joined(old, new)
+      a Range, and a part is stored                   reuse(whole(part), …), then part_answer(…)
 
 No function here knows the time; all times are arguments, in seconds since the epoch.
 """
@@ -23,6 +25,7 @@ from txrproxy.cache.policy.answer import Answer, answer, not_modified, not_modif
 from txrproxy.cache.policy.demand import PLAIN, Demand, for_request
 from txrproxy.cache.policy.freshness import STALE_ERRORS, Reuse, Verdict, reuse
 from txrproxy.cache.policy.invalidation import invalidated_by
+from txrproxy.cache.policy.partial import joined, part_answer, part_key, storable_part, whole
 from txrproxy.cache.policy.ranges import Part
 from txrproxy.cache.policy.rules import Rules
 from txrproxy.cache.policy.status import forwarded, hit, hit_lines
@@ -57,10 +60,15 @@ __all__ = [
     "hit",
     "hit_lines",
     "invalidated_by",
+    "joined",
     "not_modified",
     "not_modified_head",
+    "part_answer",
+    "part_key",
     "reuse",
     "select",
     "storable",
+    "storable_part",
     "validated",
+    "whole",
 ]

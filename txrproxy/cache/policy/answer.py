@@ -65,8 +65,8 @@ def answer(request: RequestHead, demand: Demand, stored: Stored, boundary: bytes
         fields = request.fields
         if demand.conditional and not_modified(fields, stored.head, stored.responded):
             return Answer(not_modified_head(stored.head))
-        if demand.ranged and request.method == b"GET" and _range_holds(fields, stored):
-            partial = _partial(fields, stored, boundary)
+        if demand.ranged and request.method == b"GET":
+            partial = part_of(fields, stored, boundary)
             if partial is not None:
                 return partial
     whole = (Part(b"", 0, stored.length),) if stored.length else ()
@@ -134,8 +134,10 @@ def _range_holds(fields: Fields, stored: Stored) -> bool:
     )
 
 
-def _partial(fields: Fields, stored: Stored, boundary: bytes) -> Answer | None:
+def part_of(fields: Fields, stored: Stored, boundary: bytes) -> Answer | None:
     """206 or 416; None for a Range that is not heard, or for what is no less than the whole."""
+    if not _range_holds(fields, stored):
+        return None
     values, length = fields.all(b"range"), stored.length
     ranges = parse_ranges(values[0], length) if len(values) == 1 else None
     if ranges is None or ranges == [(0, length)] or (not ranges and not length):

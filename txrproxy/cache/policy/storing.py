@@ -29,8 +29,8 @@ from txrproxy.http.fields import HOP_BY_HOP, Fields, Line, is_token, make_line, 
 from txrproxy.http.head import RequestHead, ResponseHead
 from txrproxy.http.status import PHRASES
 
-# Partial content is not combined; 304, 412 and 416 answer what is in no key; the rest must not be
-# stored (RFC 6585, RFC 8470 section 5.2), or speaks of this hop.
+# Partial content is another matter (policy.partial); 304, 412 and 416 answer what is in no key; the
+# rest must not be stored (RFC 6585, RFC 8470 section 5.2), or speaks of this hop.
 NEVER = frozenset({206, 304, 407, 412, 416, 425, 428, 429, 431, 511})
 UNDERSTOOD = frozenset(PHRASES) - NEVER
 
@@ -47,7 +47,7 @@ class Decision:
     ``vary`` and ``variant`` are those of the stored response, ``tags`` its names.
     """
 
-    __slots__ = ("_age", "_head", "_responded", "reason", "tags", "variant", "vary")
+    __slots__ = ("_age", "_head", "_responded", "_withheld", "reason", "tags", "variant", "vary")
 
     def __init__(
         self,
@@ -65,6 +65,7 @@ class Decision:
             self.tags = tags(head.fields)
             self._age = received_age(head.fields)
             self._responded = responded
+            self._withheld = withheld
             self._head = with_lines(head, kept_lines(head, withheld, responded))
 
     def __bool__(self) -> bool:
@@ -72,6 +73,15 @@ class Decision:
 
     def __repr__(self) -> str:
         return f"<Decision {self.reason or 'store'}>"
+
+    @property
+    def partial(self) -> bool:
+        """Whether what is stored is a part."""
+        return not self.reason and self._head.status == 206
+
+    def of(self, head: ResponseHead) -> Decision:
+        """The same decision to store, for another form of the response."""
+        return Decision("", head, self._responded, self.vary, self.variant, self._withheld)
 
     def stored(self, key: bytes, url: bytes, length: int, requested: float) -> Stored:
         """The record of a body that has arrived whole, of ``length`` bytes.

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.config.samples import MINIMAL
+from txrproxy.config.problems import ConfigErrors
+from txrproxy.config.toml import loads, loads_with_warnings
+
+FEW = MINIMAL.replace("127.0.0.1:3000", "a")
+
+
+class DoubtsTests(SynchronousTestCase):
+    def warnings(self, text: str) -> list[str]:
+        return [str(warning) for warning in loads_with_warnings(text, "")[1]]
+
+    def test_what_no_route_uses(self) -> None:
+        for table, text in (
+            ("pools", '[pools.b]\nbackends = ["http://b"]'),
+            ("policies", "[policies.b]"),
+            ("caches", '[caches.b]\npath = "c"'),
+        ):
+            what = {"pools": "pool", "policies": "policy", "caches": "cache"}[table]
+            self.assertEqual(
+                self.warnings(FEW + text), [f":9: {table}.b: no route uses this {what}"]
+            )
+        used = 'use = ["b"]\ncache = { store = "b" }\n[policies.b]\n[caches.b]\npath = "c"'
+        self.assertEqual(self.warnings(FEW + used), [])
+
+    def test_a_backend_twice(self) -> None:
+        text = MINIMAL.replace('"http://127.0.0.1:3000"', '"http://a",\n{ url = "http://a:80" }')
+        self.assertEqual(
+            self.warnings(text),
+            [
+                ':6: pools.app.backends[1]: "http://a:80" is in this pool already; weight counts '
+                "it more; first at :5"
+            ],
+        )
+
+    def test_a_policy_twice(self) -> None:
+        text = FEW + 'use = [\n"b",\n"c",\n"b",\n]\n[policies.b]\n[policies.c]'
+        self.assertEqual(
+            self.warnings(text),
+            [':12: routes[0].use[2]: "b" is used already; twice is as once; first at :10'],
+        )
+
+    def test_checks_that_overlap(self) -> None:
+        for timeout, count in (("5s", 0), ("6s", 1)):
+            text = FEW.replace("[[routes]]", f'health = {{ timeout = "{timeout}" }}\n[[routes]]')
+            said = self.warnings(text)
+            self.assertEqual(len(said), count)
+        self.assertTrue(said[0].startswith(":6: pools.app.health.timeout: longer than"), said)
+
+    def test_beside_errors_and_no_echoes_of_them(self) -> None:
+        for wrong, expected in (
+            ("[listeners.b]\nbind = 7\n", [":11: policies.b: no route uses this policy"]),
+            ("use = [7]\n", []),
+        ):
+            with self.assertRaises(ConfigErrors) as caught:
+                loads(f"{FEW}{wrong}[policies.b]", "")
+            self.assertEqual(len(caught.exception.problems), 1)
+            self.assertEqual([*map(str, caught.exception.warnings)], expected)

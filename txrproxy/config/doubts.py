@@ -1,0 +1,68 @@
+"""What a configuration says and never uses, or says twice: valid, and likely a mistake.
+
+Findings of what no route uses depend on all routes (``also``): where one of those did not fit, they
+would be echoes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from txrproxy.config.problems import Finding, KeyPath, quote
+from txrproxy.config.schema import Config
+
+_ROUTES: tuple[KeyPath, ...] = (("routes",),)
+
+
+def doubts(config: Config) -> Iterator[Finding]:
+    """All of it."""
+    yield from _unused(config)
+    yield from _repeated(config)
+    yield from _checks(config)
+
+
+def _unused(config: Config) -> Iterator[Finding]:
+    routes = config.routes
+    pools = {route.pool for route in routes} | {pool for route in routes for pool in route.split}
+    policies = {policy for route in routes for policy in route.use}
+    caches = {route.cache.store for route in routes if route.cache is not None}
+    for table, what, known, used in (
+        ("pools", "pool", config.pools, pools),
+        ("policies", "policy", config.policies, policies),
+        ("caches", "cache", config.caches, caches),
+    ):
+        for name in known:
+            if name not in used:
+                yield Finding((table, name), f"no route uses this {what}", also=_ROUTES)
+
+
+def _repeated(config: Config) -> Iterator[Finding]:
+    for name, pool in config.pools.items():
+        backends: dict[str, int] = {}
+        for index, backend in enumerate(pool.backends):
+            first = backends.setdefault(str(backend.url), index)
+            if first != index:
+                yield Finding(
+                    ("pools", name, "backends", index),
+                    f"{quote(str(backend.url))} is in this pool already; weight counts it more",
+                    first=("pools", name, "backends", first),
+                )
+    for number, route in enumerate(config.routes):
+        for index, policy in enumerate(route.use):
+            first = route.use.index(policy)
+            if first != index:
+                yield Finding(
+                    ("routes", number, "use", index),
+                    f"{quote(policy)} is used already; twice is as once",
+                    first=("routes", number, "use", first),
+                )
+
+
+def _checks(config: Config) -> Iterator[Finding]:
+    for name, pool in config.pools.items():
+        health = pool.health
+        if health is not None and health.timeout > health.interval:
+            yield Finding(
+                ("pools", name, "health", "timeout"),
+                "longer than health.interval: a backend that hangs is checked less often than that",
+            )
