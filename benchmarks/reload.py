@@ -41,8 +41,8 @@ from benchmarks.report import machine  # noqa: E402
 from txrproxy import control  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
-PORT = 21080
-ORIGINS = (21001, 21002)
+PORT = 21480
+ORIGINS = (21401, 21402)
 RATE = 500  # requests a second
 LANES = 32  # connections
 QUIET = 8.0  # seconds before the first reload

@@ -64,7 +64,7 @@ class DocTests(Sockets, TestCase):
         return found
 
     def test_all_of_them(self):
-        self.assertEqual((len(self.python), len(self.toml)), (6, 1))
+        self.assertEqual((len(self.python), len(self.toml)), (7, 1))
 
     async def test_resource(self):
         names = self.run_program(self.program('root.putChild(b"api"'))
@@ -77,6 +77,21 @@ class DocTests(Sockets, TestCase):
         names = self.run_program(self.program("Rewrite(strip_prefix"))
         self.addCleanup(names["pool"].close)
         self.assertTrue(names["resource"].isLeaf)
+
+    async def test_cache(self):
+        kept = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nCache-Control: max-age=60\r\n\r\nkept"
+        self.backend = self.origin(answer(kept))
+        names = self.run_program(self.program("response_cache("))
+        self.addCleanup(names["pool"].close)
+        (stop,) = self.triggers
+        self.addCleanup(stop)
+        (port,) = self.ports
+        await eventually(lambda: names["cache"]._store.writer.storing)
+        for said in (b"txrproxy; fwd=uri-miss; stored", b"txrproxy; hit"):
+            response = await self.ask(port, "GET /x HTTP/1.1")
+            self.assertEqual(response.body, b"kept")
+            self.assertTrue(response.first(b"cache-status").startswith(said), response.fields)
+        self.assertEqual(len(self.backend.wires[0].heads), 1)
 
     async def test_configuration_as_a_resource(self):
         names = self.run_program(self.program("graph.resource()"))

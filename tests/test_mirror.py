@@ -37,6 +37,7 @@ COVERED_BY = {
     "playback.py": "scenarios/test_caching.py",
     "routing/plan.py": "test_hotpath.py",
     "site.py": "test_hotpath.py",
+    "stock.py": "test_resource.py",
     "transport/connections.py": "scenarios/test_backpressure.py",
     "transport/downstream.py": "scenarios/test_bodies.py",
     "transport/tunnel.py": "scenarios/test_bodies.py",

@@ -16,8 +16,9 @@ from tests.wires import Log, Response, Sockets, eventually, turn
 from txrproxy.http.forward import changes
 from txrproxy.names.question import Unanswered
 from txrproxy.names.resolver import AAAA, Resolver
-from txrproxy.resource import ReverseProxyResource, _is_below, backend_pool
+from txrproxy.resource import ReverseProxyResource, backend_pool, response_cache
 from txrproxy.routing.rewrite import Rewrite
+from txrproxy.stock import is_below
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -697,6 +698,68 @@ class _Data(Resource):
 data = _Data
 
 
+KEPT = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nCache-Control: max-age=60\r\n\r\nkept"
+
+
+class CacheTests(Sockets, TestCase):
+    async def cached(self, response, **options):
+        """The port of a resource with a cache, and the cache."""
+        self.backend = self.origin(answer(response))
+        cache = response_cache(self.mktemp(), reactor=reactor, **options)
+        pool = backend_pool(f"http://127.0.0.1:{self.backend.port}", reactor=reactor)
+        self.addCleanup(pool.close)
+        self.log = Log()
+        root = Resource()
+        root.putChild(b"api", ReverseProxyResource(pool, cache=cache, log=self.log))
+        site = Site(root, reactor=reactor)
+        site.startFactory = site.stopFactory = lambda: None
+        await eventually(lambda: cache._store.writer.storing)
+        return self.listen(site), cache
+
+    async def test_hit(self):
+        port, cache = await self.cached(KEPT.replace(b"\r\n\r\n", b"\r\nSurrogate-Key: a\r\n\r\n"))
+        self.addCleanup(cache.close)
+        for _ in range(3):
+            response = await self.ask(port, "GET /api/x HTTP/1.1")
+            self.assertEqual((response.status, response.body), (200, b"kept"))
+            self.assertIsNone(response.first(b"surrogate-key"))
+        head = await self.ask(port, "HEAD /api/x HTTP/1.1")
+        self.assertEqual((head.first(b"content-length"), head.body), (b"4", b""))
+        self.assertEqual([dict(record[-1]) for record in self.log][1:], [{b"cache": b"hit"}] * 3)
+        self.assertEqual(len(self.backend.wires[0].heads), 1)
+
+    async def test_large_bodies_come_from_the_disk(self):
+        body = bytes(range(256)) * 4096
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nCache-Control: max-age=60\r\n\r\n"
+        port, cache = await self.cached(head % len(body) + body, memory=0)
+        self.addCleanup(cache.close)
+        for _ in range(2):
+            self.assertEqual((await self.ask(port, "GET /api/x HTTP/1.1")).body, body)
+        self.assertEqual(len(self.backend.wires[0].heads), 1)
+
+    async def test_default_ttl(self):
+        port, cache = await self.cached(OK, default_ttl=60)
+        self.addCleanup(cache.close)
+        for _ in range(2):
+            await self.ask(port, "GET /api/x HTTP/1.1")
+        self.assertEqual(len(self.backend.wires[0].heads), 1)
+
+    async def test_it_outlives_its_process(self):
+        port, cache = await self.cached(KEPT)
+        await self.ask(port, "GET /api/x HTTP/1.1")
+        await cache.close()
+        again = response_cache(cache._store.folder.path, reactor=reactor)
+        self.addCleanup(again.close)
+        self.assertEqual(repr(again), f"<ResponseCache {cache._store.folder.path}>")
+        pool = backend_pool("http://127.0.0.1:1", reactor=reactor)
+        self.addCleanup(pool.close)
+        site = Site(ReverseProxyResource(pool, cache=again), reactor=reactor)
+        site.startFactory = site.stopFactory = lambda: None
+        moved = self.listen(site)
+        response = await self.ask(moved, "GET /api/x HTTP/1.1")
+        self.assertEqual((response.status, response.body), (200, b"kept"))
+
+
 class UnitTests(SynchronousTestCase):
     def test_is_a_resource(self):
         resource = ReverseProxyResource(backend_pool("http://127.0.0.1:1", reactor=Clock()))
@@ -733,4 +796,4 @@ class UnitTests(SynchronousTestCase):
             (b"/a%20b/x", [b"a b"], True),
             (b"/x", [b".."], False),
         ):
-            self.assertIs(_is_below(path, prepath), expected, (path, prepath))
+            self.assertIs(is_below(path, prepath), expected, (path, prepath))

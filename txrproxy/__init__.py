@@ -15,13 +15,14 @@ the same rank. ``tests/test_layers.py`` reads this table and fails on an import 
     3  transport tls                       Twisted's edge: sockets, TLS, deadlines, idle connections
     3  names                                names of backends, looked up, to members of pools
     3  cache                                the store: memory, files, index, collapsed requests
-    4  forwarding exchange actions caching fetching playback site wiring foreign resource   requests
+    4  forwarding exchange actions caching fetching playback site wiring foreign   requests
+    5  resource stock                       the proxy within somebody else's site
     5  guards                               policies before a request goes on
     5  observe                              the access log and the error log
     5  waf                                  a firewall's rules, engines and filter
     5  health                               active checks of backends
     5  admin                                metrics and control over HTTP
-    6  config                               TOML to schema; schema to live objects (build, backends)
+    6  config                               TOML to schema; schema to live objects (build)
     7  demo demo_page demo_websocket        the origins of the demonstration
     6  table                                tables for a terminal
     7  control                              what the command asks a proxy that runs

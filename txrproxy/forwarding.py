@@ -114,7 +114,7 @@ class Forwarding:
         backend is left.
         """
         if backend is None:
-            if self._wanted is None:
+            if self._wanted is None and not self.pool.due:
                 backend = self.pool.select(self._tried, self._key, now)
             else:
                 backend = self._choose(now)
@@ -131,16 +131,22 @@ class Forwarding:
             self.downstream.pause_body()
 
     def _choose(self, now: float) -> Backend | None:
-        """The backend that the client's cookie asks for if it may be had, else any."""
-        wanted = self._wanted
+        """The backend that the client's cookie asks for if it may be had, else any.
+
+        One that is on trial only if the request survives it.
+        """
+        pool, wanted = self.pool, self._wanted
         if (
             wanted is not None
-            and (wanted.available or (self.pool.panicking and wanted.usable))
+            and (wanted.available or (pool.panicking and wanted.usable))
             and not wanted.closed
             and wanted not in self._tried
         ):
             return wanted
-        backend: Backend | None = self.pool.select(self._tried, self._key, now)
+        select = pool.select
+        if pool.due and not (self._safe and 0 <= self.head.facts.body <= REPLAY_LIMIT):
+            select = pool.select_safely
+        backend: Backend | None = select(self._tried, self._key, now)
         return backend
 
     def on_connected(self, upstream: Any) -> None:

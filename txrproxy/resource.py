@@ -1,9 +1,9 @@
 """``ReverseProxyResource``: the proxy as an ``IResource``, for a stock ``twisted.web`` site.
 
 Requests go through the same exchanges, rules and connections as those of the product's own server.
-What differs is the client's side, and :class:`_StockDownstream` stands in for a connection there::
+What differs is the client's side: :mod:`txrproxy.stock` stands in for a connection there::
 
-    twisted.web Request ─ _StockDownstream ─ Exchange ─ Upstream ─▶ backend
+    twisted.web Request ─ StockDownstream ─ Exchange ─ Upstream ─▶ backend
 
 The limits are those of ``twisted.web``: request bodies have been read whole before this sees them,
 trailers and upgrades do not pass, and the timeouts towards the client are the site's.
@@ -13,19 +13,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from ipaddress import ip_network
 from typing import Any
-from urllib.parse import quote_from_bytes
 
-from twisted.internet.interfaces import IPushProducer
-from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.web.resource import IResource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from txrproxy import actions
 from txrproxy.balance.pool import Pool
+from txrproxy.cache.collapse import LOCK_TIMEOUT, Flights
+from txrproxy.cache.control import listen
+from txrproxy.cache.key import KeyMaker
+from txrproxy.cache.policy import CONSUMED, Rules
+from txrproxy.cache.store import Store
+from txrproxy.caching import Caching
 from txrproxy.config import schema
 from txrproxy.config.forms.addresses import backend_url
 from txrproxy.config.forms.basics import Unfit
@@ -34,29 +39,29 @@ from txrproxy.config.values import (
     Natural,
     Seconds,
     Secret,
+    Size,
     Text,
     Timeout,
     UpstreamHost,
 )
-from txrproxy.errors import CLIENT_ABORTED, NO_ROUTE
-from txrproxy.http.fields import EMPTY, Fields
-from txrproxy.http.forward import Changes, ResponseBlock
-from txrproxy.http.head import BadHead, RequestHead, parse_request_head
-from txrproxy.http.peer import Network, Peer
-from txrproxy.http.target import BadTarget, normalise_path
+from txrproxy.errors import NO_ROUTE
+from txrproxy.http.forward import Changes
+from txrproxy.http.head import BadHead
+from txrproxy.http.peer import Network
 from txrproxy.routing.match import Conditions
-from txrproxy.routing.plan import Plan
+from txrproxy.routing.plan import Plan, Serve
 from txrproxy.routing.rewrite import Rewrite
 from txrproxy.routing.tree import Tree
 from txrproxy.site import NO_LOG, ProxySite, request_ids
+from txrproxy.stock import StockDownstream, head_of, is_below
 from txrproxy.transport.deadlines import Deadlines
 from txrproxy.wiring import Unusable, Wiring, close, rules
 
+_logger = Logger()
+
 HIDE = ("server", "x-powered-by", "via")  # as in a policy
 
-_PIECE = 64 * 1024
 _NO_CHANGES = Changes()
-_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class BackendPool:
@@ -82,11 +87,17 @@ class BackendPool:
         response_headers: Changes,
         rewrite: Rewrite | None,
         body_limit: int | None,
+        cache: ResponseCache | None,
     ) -> Plan:
         """A plan that leads here."""
+        serve: Serve = actions.proxy
+        hidden = [name.encode("ascii") for name in hide]
+        if cache is not None:
+            serve = cache.before(self._pool.name, serve)
+            hidden += CONSUMED
         plan = Plan(
             name=b"",
-            serve=actions.proxy,
+            serve=serve,
             pool=self._pool,
             body_limit=body_limit,
             websocket=False,
@@ -95,7 +106,7 @@ class BackendPool:
             **rules(
                 request_headers,
                 response_headers,
-                [name.encode("ascii") for name in hide],
+                hidden,
                 host=self._settings.host,
             ),
         )
@@ -202,6 +213,93 @@ def _timeout(seconds: float) -> Timeout:
     return Timeout(Seconds(seconds))
 
 
+class ResponseCache:
+    """A store of responses, for any number of resources. Made by :func:`response_cache`."""
+
+    def __init__(self, settings: schema.Cache, rules: Rules, reactor: Any) -> None:
+        self._reactor = reactor
+        self._rules = rules
+        self._deadlines = Deadlines(reactor)
+        self._listening: Any = None
+        self._store = store = Store(
+            settings.path,
+            max_size=settings.max_size,
+            max_object=settings.max_object,
+            memory=settings.memory,
+            clock=reactor,
+            deliver=reactor.callFromThread,
+            name=f"cache {settings.path}",
+        )
+        self._flights = Flights(
+            self._deadlines, LOCK_TIMEOUT, store.threads, store.mark, store.unlease
+        )
+        store.open(owned=self._owned)
+
+    def __repr__(self) -> str:
+        return f"<ResponseCache {self._store.folder.path}>"
+
+    def _owned(self) -> None:
+        try:
+            self._listening = listen(self._store, self._reactor)
+        except OSError as error:
+            _logger.warn("{cache!r}: nobody can ask for it: {error}", cache=self, error=error)
+
+    def before(self, name: bytes, serve: Serve) -> Serve:
+        """What is done with a request whose response may be kept; ``name`` is of its pool."""
+        later = partial(self._reactor.callLater, 0)
+        keys = KeyMaker(("host", "path", "query"), name)
+        return Caching(self._store, self._flights, self._rules, keys, serve, later).serve
+
+    def close(self) -> Deferred[None]:
+        """Keep nothing more, and let go of the folder; fires when what is whole is written."""
+        closed: Deferred[None] = Deferred()
+
+        def finished() -> None:
+            self._deadlines.close()
+            closed.callback(None)
+
+        if self._listening is not None:
+            self._listening.stopListening()
+        self._store.finish(finished)
+        return closed
+
+
+def response_cache(
+    folder: str,
+    *,
+    reactor: Any = None,
+    max_size: int = 1 << 30,
+    max_object: int = 100 << 20,
+    memory: int = 64 << 20,
+    default_ttl: float = 0.0,
+    stale_while_revalidate: float = 0.0,
+    stale_if_error: float = 0.0,
+) -> ResponseCache:
+    """A cache in a folder, which is made if there is none, and is this process's own.
+
+    ``max_size`` bounds all that is stored, ``max_object`` one response of it, ``memory`` what is
+    held in memory as well; in bytes. In seconds: ``default_ttl`` is how long a response is fresh
+    that says nothing of it, ``stale_while_revalidate`` how long it is served stale while a fresh
+    one is fetched, ``stale_if_error`` how long when backends fail. What may be stored, and who may
+    have it, is RFC 9111. Opened now, and open until it is closed: let that be done before the
+    reactor stops. ``txrproxy cache --folder`` looks into it.
+    """
+    if reactor is None:
+        from twisted.internet import reactor  # the caller has chosen it by now
+    settings = schema.Cache(
+        path=FilePath(folder),
+        max_size=Size(max_size),
+        max_object=Size(max_object),
+        memory=Size(memory),
+    )
+    rules = Rules(
+        default_ttl=default_ttl,
+        stale_while_revalidate=stale_while_revalidate,
+        stale_if_error=stale_if_error,
+    )
+    return ResponseCache(settings, rules, reactor)
+
+
 @implementer(IResource)
 class ReverseProxyResource:
     """Sends every request below it to a pool of backends.
@@ -213,7 +311,8 @@ class ReverseProxyResource:
     ``hide`` names fields of responses that clients do not get; ``request_headers`` and
     ``response_headers`` are made by :func:`txrproxy.http.forward.changes`. ``trusted_proxies`` are
     networks whose ``X-Forwarded-*`` and ``Forwarded`` are believed. ``body_limit`` is in bytes.
-    ``log`` takes access log records (:func:`txrproxy.observe.accesslog.open_log`).
+    ``cache`` keeps responses. ``log`` takes access log records
+    (:func:`txrproxy.observe.accesslog.open_log`).
     """
 
     isLeaf = True
@@ -229,6 +328,7 @@ class ReverseProxyResource:
         trusted_proxies: Iterable[str] = (),
         rewrite: Rewrite | None = None,
         body_limit: int | None = None,
+        cache: ResponseCache | None = None,
         log: Any = NO_LOG,
     ) -> None:
         self._when_ready = pool.when_ready
@@ -238,6 +338,7 @@ class ReverseProxyResource:
             response_headers=response_headers,
             rewrite=rewrite,
             body_limit=body_limit,
+            cache=cache,
         )
         trusted: Sequence[Network] = [ip_network(network) for network in trusted_proxies]
         shared = {
@@ -277,13 +378,13 @@ class ReverseProxyResource:
         """Begin the exchange; it finishes the request."""
         site = self._sites[bool(request.isSecure())]
         address = getattr(request.getClientAddress(), "host", "unknown")
-        downstream = _StockDownstream(request, site.peer(address), self._reactor)
+        downstream = StockDownstream(request, site.peer(address), self._reactor)
         try:
-            head = _head(request)
+            head = head_of(request)
         except BadHead as error:
             site.refuse(downstream, error.reason)
         else:
-            if _is_below(head.path, request.prepath):
+            if is_below(head.path, request.prepath):
                 self._when_ready(lambda: downstream.begin(site, head))
             else:
                 site.refuse(downstream, NO_ROUTE)
@@ -292,203 +393,3 @@ class ReverseProxyResource:
 
 def _now(begin: Callable[[], object]) -> None:
     begin()
-
-
-def _head(request: Any) -> RequestHead:
-    """The head as the client sent it, read again and strictly. Raises :class:`BadHead`."""
-    protocol = b"HTTP/1.0" if request.clientproto == b"HTTP/1.0" else b"HTTP/1.1"
-    parts = [request.method, b" ", request.uri, b" ", protocol]
-    framed = False
-    for name, values in request.requestHeaders.getAllRawHeaders():
-        lower = name.lower()
-        if lower in _FRAMING:
-            framed = True
-        elif lower == b"upgrade" or (lower == b"expect" and _is_settled(values)):
-            pass  # the site can not change protocols, and has told the client to go on
-        else:
-            for value in values:
-                parts += [b"\r\n", name, b": ", value]
-    if framed:
-        parts.append(b"\r\nContent-Length: %d" % request.content.seek(0, 2))
-    return parse_request_head(b"".join(parts))
-
-
-def _is_settled(expectations: Sequence[bytes]) -> bool:
-    return len(expectations) == 1 and expectations[0].lower() == b"100-continue"
-
-
-def _is_below(path: bytes, prepath: Sequence[bytes]) -> bool:
-    """Whether a normalised path lies where the resource is mounted."""
-    mount = b"".join(b"/" + quote_from_bytes(name, safe="").encode("ascii") for name in prepath)
-    try:
-        mount = normalise_path(mount or b"/").rstrip(b"/")
-    except BadTarget:
-        return False
-    return path in {b"*", mount} or path.startswith(mount + b"/")
-
-
-@implementer(IPushProducer)
-class _StockDownstream:
-    """What an exchange asks of a connection from a client, over a ``twisted.web`` request."""
-
-    def __init__(self, request: Any, peer: Peer, reactor: Any) -> None:
-        self.peer = peer
-        self.exchange: Any = None
-        self.transport = request.transport
-        self._request = request
-        self._reactor = reactor
-        self._paused = False
-        self._missing = 0  # bytes of the request body that the exchange has not had
-        self._call: Any = None
-        self._gone = False
-        self._bare = False  # the response ends with the connection, and has no other sign of it
-        request.notifyFinish().addErrback(self._lost)
-
-    def begin(self, site: ProxySite, head: RequestHead) -> None:
-        """Begin the exchange, unless the client has left, and to hand over the request body."""
-        if self._gone:
-            return
-        site.begin(self, head)
-        if self.exchange is not None:
-            self._missing = self.exchange.head.facts.body
-            if self._missing:
-                self._request.content.seek(0)
-                self._feed()
-
-    # The request body.
-
-    def _feed(self) -> None:
-        """Hand over one piece. The next is for a later loop turn, so that others have theirs."""
-        self._call = None
-        exchange = self.exchange
-        if exchange is None or self._paused:
-            return
-        piece = self._request.content.read(_PIECE)
-        self._missing -= len(piece)
-        if self._missing > 0:
-            self._call = self._reactor.callLater(0, self._feed)
-        exchange.on_request_body(piece, self._missing <= 0, EMPTY)
-
-    def pause_body(self) -> None:
-        self._paused = True
-        self._stop()
-
-    def resume_body(self) -> None:
-        self._paused = False
-        if self._missing and self._call is None:
-            self._call = self._reactor.callLater(0, self._feed)
-
-    def refuse_body(self) -> None:
-        """It has been read already."""
-
-    def refuse_more(self) -> None:
-        """What else is read is for the site around this resource to say."""
-
-    def _stop(self) -> None:
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-
-    # The response.
-
-    def informational(self, status_line: bytes, block: ResponseBlock) -> None:
-        channel = self._request.channel
-        if isinstance(channel, HTTPChannel):
-            channel.write(b"%b%b\r\n" % (status_line, block.block))
-
-    def respond(
-        self,
-        head: RequestHead,
-        status: int,
-        status_line: bytes,
-        block: ResponseBlock,
-        request_id: bytes,
-        length: int,
-        content: bytes,
-        ended: bool,
-        more: bytes = b"",
-    ) -> int:
-        request = self._request
-        headers = request.responseHeaders
-        request.setResponseCode(status, status_line[13:-2])
-        request.defaultContentType = None
-        headers.removeHeader(b"Server")  # of twisted.web
-        if not block.needs_date:
-            headers.removeHeader(b"Date")
-        fields: dict[bytes, list[bytes]] = {}
-        for name, value, *_ in block.lines:
-            fields.setdefault(name, []).append(value)
-        for name, values in fields.items():
-            headers.setRawHeaders(name, values)
-        for line in more.splitlines():
-            name, _, value = line.partition(b": ")
-            headers.addRawHeader(name, value)
-        headers.setRawHeaders(b"X-Request-Id", [request_id])
-        self._bare = length < 0 and request.clientproto == b"HTTP/1.0"
-        if not ended:
-            request.registerProducer(self, True)
-        request.write(content)
-        return len(content)
-
-    def replay(self, head: RequestHead, lines: bytes, request_id: bytes, content: bytes) -> int:
-        request = self._request
-        start, *rest = lines[:-2].split(b"\r\n")
-        _, status, phrase = start.split(b" ", 2)
-        request.setResponseCode(int(status), phrase)
-        request.defaultContentType = None
-        headers = request.responseHeaders
-        for name in (b"Server", b"Date"):
-            headers.removeHeader(name)
-        for line in rest:
-            name, _, value = line.partition(b": ")
-            headers.addRawHeader(name, value)
-        headers.setRawHeaders(b"X-Request-Id", [request_id])
-        request.write(content)
-        return len(content)
-
-    writing = False
-
-    def send_file(self, fd: int, offset: int, count: int) -> int:
-        return 0
-
-    def body(self, content: bytes, ended: bool, trailers: Fields = EMPTY) -> int:
-        if content:
-            self._request.write(content)
-        return len(content)
-
-    def finish(self) -> None:
-        request = self._leave()
-        request.finish()
-
-    def cut(self, abruptly: bool) -> None:
-        request = self._leave()
-        if abruptly or self._bare:
-            request.transport.abortConnection()
-        else:
-            request.loseConnection()
-
-    def _leave(self) -> Any:
-        self.exchange = None
-        self._stop()
-        self._request.unregisterProducer()
-        return self._request
-
-    def _lost(self, failure: Failure) -> None:
-        self._gone = True
-        self._stop()
-        exchange, self.exchange = self.exchange, None
-        if exchange is not None:
-            exchange.on_client_lost(CLIENT_ABORTED)
-
-    # The client's taking it.
-
-    def pauseProducing(self) -> None:
-        if self.exchange is not None:
-            self.exchange.pause()
-
-    def resumeProducing(self) -> None:
-        if self.exchange is not None:
-            self.exchange.resume()
-
-    def stopProducing(self) -> None:
-        """The request's ``notifyFinish`` says the same."""

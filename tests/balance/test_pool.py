@@ -360,6 +360,35 @@ class EjectionTests(PoolCase):
         self.assertEqual((self.a.on_trial, self.a.since), (False, self.time.now))
         self.assertEqual(self.told, [(EJECTED, b"a"), (RESTORED, b"a")])
 
+    def test_the_trial_of_another_process(self) -> None:
+        """That has it first, and time for it."""
+        now = self.time.now
+        self.pool.obey(self.a, now + 20, 2, now, ours=False)
+        self.time.advance(29.9)
+        self.assertEqual(self.chosen(), {self.b})
+        self.time.advance(0.1)
+        self.assertIs(self.pool.select((), b"", self.time.now), self.a)
+        self.pool.succeeded(self.a, self.time.now)
+        self.assertEqual(self.chosen(), {self.a, self.b})
+
+    def test_what_would_be_lost_is_no_trial(self) -> None:
+        """Unless nothing else is asked for, for as long again."""
+        self.eject()
+        self.time.advance(10)
+
+        def choose() -> Backend | None:
+            return self.pool.select_safely((), b"", self.time.now)
+
+        self.assertEqual([choose() for _ in range(3)], [self.b] * 3)
+        self.assertFalse(self.a.on_trial)
+        self.time.advance(9.9)
+        self.assertIs(choose(), self.b)
+        self.time.advance(0.1)
+        self.assertEqual([choose() for _ in range(3)], [self.a, self.b, self.b])
+        self.assertTrue(self.a.on_trial)
+        self.pool.succeeded(self.a, self.time.now)
+        self.assertEqual({choose() for _ in range(2)}, {self.a, self.b})
+
     def test_two_trials(self) -> None:
         """Each has its own."""
         a, b, *others = named(b"a", b"b", b"c", b"d")
@@ -524,7 +553,7 @@ class EjectionTests(PoolCase):
         self.time.calls.clear()
         self.pool.tick(self.time.now + 10)
         self.time.now += 1
-        self.a.ejected_until = self.time.now + 10
+        self.a.ejected_until = self.a.trial_at = self.time.now + 10
         self.pool.replace([self.a, *others], self.time.now)
         self.time.advance(10)
         self.assertIs(self.pool.select((), b"", self.time.now), self.a)

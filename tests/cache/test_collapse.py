@@ -8,7 +8,8 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from tests.cache.storing import Later, StoreTestCase, look, purge, response
-from txrproxy.cache.collapse import WINDOW, Flight, Flights, Reader
+from txrproxy.cache.collapse import WINDOW, Flight, Flights
+from txrproxy.cache.following import Reader
 from txrproxy.cache.jobs import Inline
 from txrproxy.cache.stored import Stored
 from txrproxy.transport.deadlines import Deadlines

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.cache.sharing import Loop, Process, attach, make_keeper
-from tests.cache.storing import Later, find, look, put, response
+from tests.cache.storing import Later, disk_use, find, look, put, response
 from txrproxy.cache.entry import BLOCK
 from txrproxy.cache.keeper import ACKNOWLEDGE, LINGER, WAIT, Keeper
 from txrproxy.cache.purge import Purge
@@ -113,6 +114,38 @@ class FillTests(Case):
         self.assertGreater(self.owner.counts.evicted, 30)
         self.assertIsNone(put(stores[0], response(b"large"), bytes(2 << 20)))
         self.assertIsNone(find(stores[1], b"large"))
+
+    def test_the_bound_holds_while_all_fill(self) -> None:
+        """On the disk, at all times, whatever each has been granted and has not used."""
+        bound = 8 << 20
+        self.keeper.close()
+        self.path += "small"
+        self.keep(max_size=bound)
+        chance = random.Random(1)
+        stores = [
+            attach(Process(name, self.keeper, self.loop), self.path, self.loop, max_size=bound)
+            for name in "abcd"
+        ]
+        filling: list[tuple[Any, int]] = []
+        for number in range(600):
+            size = chance.choice([10, 5000, 70_000, 400_000, 1_000_000])
+            fill = chance.choice(stores).fill(response(b"%d" % number), size)
+            assert fill is not None
+            filling.append((fill, size))
+            if len(filling) > 12:
+                chance.shuffle(filling)
+                fill, size = filling.pop()
+                fill.write(bytes(size - fill.length))
+                fill.commit() if chance.random() < 0.9 else fill.abort()
+            fill, size = chance.choice(filling)
+            fill.write(bytes(min(size - fill.length, 300_000)))
+            self.assertLessEqual(self.owner.size, bound)
+            if not number % 5:
+                self.assertLessEqual(disk_use(self.path), bound * 1.05)
+        for fill, _ in filling:
+            fill.abort()
+        self.assertGreater(self.owner.counts.stored, 100)
+        self.assertGreater(self.owner.counts.evicted, 50)
 
     def test_used(self) -> None:
         put(self.mine, response(), b"hello")

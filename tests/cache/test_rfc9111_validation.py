@@ -26,18 +26,18 @@ class AskingTests(SynchronousTestCase):
         play.wait(3)
         return play.ask(*client)
 
-    def test_with_an_entity_tag(self) -> None:
+    def test_section_4_3_1_with_an_entity_tag(self) -> None:
         for tag in (b'"abc"', b'W/"abc"', b'"a,b"', b"abc", b'w/"abc"', b'W\\"abc"', b'"\xfc"'):
             got = self.second(b"ETag: " + tag)
             self.assertEqual(asked(got), {b"if-none-match": tag})
             self.assertIn(b"fwd-status=304", got.cache_status)
 
-    def test_with_what_is_no_tag(self) -> None:
+    def test_section_4_3_1_with_what_is_no_tag(self) -> None:
         for tag in (b"*", b'"a', b"", b'"a", "b"', b"a b"):
             self.assertEqual(asked(self.second(b"ETag: " + tag)), {}, tag)
         self.assertEqual(asked(self.second(b'ETag: "a"', b'ETag: "b"')), {})
 
-    def test_with_a_date(self) -> None:
+    def test_section_4_3_1_with_a_date(self) -> None:
         modified = date(-3000)
         got = self.second(b"Last-Modified: " + modified)
         self.assertEqual(asked(got), {b"if-modified-since": modified})
@@ -45,14 +45,14 @@ class AskingTests(SynchronousTestCase):
         self.assertEqual(asked(self.second(b"Last-Modified: today")), {})
         self.assertEqual(asked(self.second(*[b"Last-Modified: " + date(n) for n in (-2, -1)])), {})
 
-    def test_with_both(self) -> None:
+    def test_section_4_3_1_with_both(self) -> None:
         got = self.second(b'ETag: "a"', b"Last-Modified: " + date(-9))
         self.assertEqual(asked(got), {b"if-none-match": b'"a"', b"if-modified-since": date(-9)})
 
-    def test_only_a_200_can_be_validated(self) -> None:
+    def test_section_4_3_1_only_a_200_can_be_validated(self) -> None:
         self.assertEqual(asked(self.second(b'ETag: "a"', status=404)), {})
 
-    def test_ours_take_the_place_of_the_clients(self) -> None:
+    def test_section_4_3_1_ours_take_the_place_of_the_clients(self) -> None:
         client = (
             b'If-None-Match: "x"',
             b"If-Modified-Since: " + date(-1),
@@ -62,7 +62,7 @@ class AskingTests(SynchronousTestCase):
         got = self.second(b'ETag: "a"', client=client)
         self.assertEqual(asked(got), {b"if-none-match": b'"a"'})
 
-    def test_without_a_validator_the_clients_go_on(self) -> None:
+    def test_section_4_3_1_without_a_validator_the_clients_go_on(self) -> None:
         got = self.second(client=(b'If-None-Match: "x"',))
         self.assertEqual(asked(got), {b"if-none-match": b'"x"'})
 
@@ -73,7 +73,7 @@ class AskingTests(SynchronousTestCase):
         self.assertEqual((got.status, asked(got)), (304, {b"if-none-match": b'"a"'}))
         self.assertEqual(play.kept, {})
 
-    def test_the_tags_of_all_variants(self) -> None:
+    def test_section_4_3_1_the_tags_of_all_variants(self) -> None:
         play = Play()
         for foo in (b"1", b"2"):
             play.origin(b"Cache-Control: max-age=60", b"Vary: Foo", b'ETag: "%b"' % foo, body=foo)
@@ -84,7 +84,7 @@ class AskingTests(SynchronousTestCase):
         self.assertEqual((got.status, got.body), (200, b"2"))
         self.assertEqual(got.cache_status, b"txrproxy; fwd=vary-miss; fwd-status=304")
 
-    def test_a_date_is_for_the_selected_variant_alone(self) -> None:
+    def test_section_4_3_1_a_date_is_for_the_selected_variant_alone(self) -> None:
         play = Play()
         modified = b"Last-Modified: " + date(-9)
         play.origin(b"Cache-Control: max-age=60", b"Vary: Foo", modified)
@@ -234,7 +234,7 @@ class HeadTests(SynchronousTestCase):
         self.play.origin(*self.stored, body=b"new")
         return got
 
-    def test_a_matching_one_updates(self) -> None:
+    def test_section_4_3_5_a_matching_one_updates(self) -> None:
         for lines in (
             (b'ETag: "a"', b"X: 2", b"Cache-Control: max-age=9"),
             (b"X: 2", b"Cache-Control: max-age=9"),
@@ -246,19 +246,19 @@ class HeadTests(SynchronousTestCase):
             self.assertTrue(got.is_hit, lines)
             self.assertEqual((got.fields.all(b"x"), got.body), ((b"2",), b"0123456789"))
 
-    def test_another_one_makes_it_stale(self) -> None:
+    def test_section_4_3_5_another_one_makes_it_stale(self) -> None:
         for line in (b'ETag: "b"', b"Content-Length: 11", b"Last-Modified: " + date(-5)):
             self.setUp()
             self.head(line, b"Cache-Control: max-age=9")
             got = self.play.ask()
             self.assertFalse(got.is_hit, line)
 
-    def test_other_answers_say_nothing(self) -> None:
+    def test_section_4_3_5_other_answers_say_nothing(self) -> None:
         self.head(b"Cache-Control: max-age=9", status=410)
         got = self.play.ask()
         self.assertIn(b"fwd=stale", got.cache_status)
 
-    def test_a_purged_one_stays_purged(self) -> None:
+    def test_section_4_3_5_a_purged_one_stays_purged(self) -> None:
         [[(stored, body)]] = self.play.kept.values()
         self.play.kept[stored.key] = [(stored.replaced(invalidated=True), body)]
         self.head(b"Cache-Control: max-age=9")
@@ -282,27 +282,27 @@ class InvalidationTests(SynchronousTestCase):
         assert play.ask(host=b"other", target=b"/b").is_hit
         return [target for target in targets if not play.ask(target=target).is_hit]
 
-    def test_the_target_of_unsafe_methods(self) -> None:
+    def test_section_4_4_the_target_of_unsafe_methods(self) -> None:
         for method in (b"POST", b"PUT", b"DELETE", b"PATCH", b"M-SEARCH", b"UNKNOWN"):
             for status in (200, 201, 204, 303, 399):
                 self.assertEqual(self.gone(method=method, status=status), [b"/a"], method)
 
-    def test_not_by_safe_methods(self) -> None:
+    def test_section_4_4_not_by_safe_methods(self) -> None:
         for method in (b"OPTIONS", b"TRACE", b"PROPFIND"):
             self.assertEqual(self.gone(method=method), [])
 
-    def test_not_by_errors(self) -> None:
+    def test_section_4_4_not_by_errors(self) -> None:
         for status in (400, 404, 500, 503):
             self.assertEqual(self.gone(status=status), [])
 
-    def test_locations_of_the_same_origin(self) -> None:
+    def test_section_4_4_locations_of_the_same_origin(self) -> None:
         for name in (b"Location: ", b"Content-Location: "):
             for reference in (b"/b", b"b", b"http://h/b", b"HTTP://H:80/b#x", b"//h/b", b"./b"):
                 self.assertEqual(self.gone(name + reference), [b"/a", b"/b"], reference)
         self.assertEqual(self.gone(b"Location: /b", b"Content-Location: /c"), [b"/a", b"/b", b"/c"])
         self.assertEqual(self.gone(b"Location: /a"), [b"/a"])
 
-    def test_never_of_another_origin(self) -> None:
+    def test_section_4_4_never_of_another_origin(self) -> None:
         for reference in (
             b"http://other/b",
             b"https://h/b",
@@ -316,10 +316,10 @@ class InvalidationTests(SynchronousTestCase):
         ):
             self.assertEqual(self.gone(b"Location: " + reference), [b"/a"], reference)
 
-    def test_a_location_without_a_path(self) -> None:
+    def test_section_4_4_a_location_without_a_path(self) -> None:
         self.assertEqual(self.gone(b"Location: http://h?b"), [b"/a"])
 
-    def test_whatever_the_request_says(self) -> None:
+    def test_section_4_4_whatever_the_request_says(self) -> None:
         for line in (b"Cache-Control: no-store", b"Authorization: x", b"X-Original-URL: /z"):
             play = Play()
             play.origin(b"Cache-Control: max-age=600")
@@ -342,7 +342,7 @@ class ClientTests(SynchronousTestCase):
         self.assertTrue(got.is_hit, client)
         return got.status
 
-    def test_if_none_match(self) -> None:
+    def test_section_4_3_2_if_none_match(self) -> None:
         for own, given in (
             (b'"a"', b'"a"'),
             (b'W/"a"', b'W/"a"'),
@@ -378,13 +378,13 @@ class ClientTests(SynchronousTestCase):
         two = (b'If-None-Match: "b"', b'If-None-Match: "a"')
         self.assertEqual(self.status(*two, stored=(b'ETag: "a"',)), 304)
 
-    def test_if_none_match_goes_before_the_date(self) -> None:
+    def test_section_4_3_2_if_none_match_goes_before_the_date(self) -> None:
         stored = (b'ETag: "a"', b"Last-Modified: " + date(-50))
         early, late = (b"If-Modified-Since: " + date(n) for n in (-100, -10))
         self.assertEqual(self.status(b'If-None-Match: "a"', early, stored=stored), 304)
         self.assertEqual(self.status(b'If-None-Match: "b"', late, stored=stored), 200)
 
-    def test_if_modified_since(self) -> None:
+    def test_section_4_3_2_if_modified_since(self) -> None:
         stored = (b"Last-Modified: " + date(-3000),)
         for after, status in ((-3000, 304), (-2000, 304), (-3001, 200)):
             line = b"If-Modified-Since: " + date(after)
@@ -396,16 +396,16 @@ class ClientTests(SynchronousTestCase):
         twice = (b"If-Modified-Since: " + date(),) * 2
         self.assertEqual(self.status(*twice, stored=stored), 200)
 
-    def test_if_modified_since_without_last_modified(self) -> None:
+    def test_section_4_3_2_if_modified_since_without_last_modified(self) -> None:
         for after, status in ((0, 304), (10, 304), (-10, 200)):
             line = b"If-Modified-Since: " + date(after)
             self.assertEqual(self.status(line, stored=()), status)
 
-    def test_only_for_a_200(self) -> None:
+    def test_section_4_3_2_only_for_a_200(self) -> None:
         stored = (b'ETag: "a"',)
         self.assertEqual(self.status(b'If-None-Match: "a"', stored=stored, status=404), 404)
 
-    def test_those_of_an_origin_are_not_evaluated(self) -> None:
+    def test_section_4_3_2_those_of_an_origin_are_not_evaluated(self) -> None:
         for line in (b'If-Match: "b"', b"If-Unmodified-Since: " + date(-100)):
             play = Play()
             play.origin(b"Cache-Control: max-age=600", b'ETag: "a"')

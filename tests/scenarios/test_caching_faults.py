@@ -1,6 +1,9 @@
 """A cached route when something goes wrong: backends that fail, clients that leave, odd answers."""
 
+import errno
 import os
+
+from twisted.logger import formatEvent, globalLogPublisher
 
 from tests.scenarios.harness import GET, ok
 from tests.scenarios.test_caching import FRESH, Cached
@@ -249,6 +252,58 @@ class LeavingTests(Cached):
 
 
 class FullTests(Cached):
+    async def broken(self, client, error):
+        """Nothing can be written any more; requests go on, and the log has one line."""
+        said = []
+
+        def observe(event):
+            if event.get("log_namespace", "").startswith("txrproxy.cache"):
+                said.append(formatEvent(event))
+
+        def fail(*_):
+            raise error
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        self.patch(self.store.folder, "temporary", fail)
+        for number in range(5):
+            for body in (b"%d" % number, bytes([number]) * 700_000):
+                asked = GET.replace(b" / ", b" /new/%d/%d/%d " % (error.errno, number, len(body)))
+                _, response = await self.exchange(client, self.source, asked, ok(body, FRESH))
+                self.assertEqual((response.status, response.body), (200, body))
+                await self.until(lambda: not self.store.writer.queued, "the thread")
+        self.assertFalse(self.store.writer.storing)
+        (line,) = said
+        self.assertIn("nothing is stored for now, responses pass by: ", line)
+        self.assertIn(error.strerror, line)
+
+    async def test_a_full_disk_and_a_folder_that_is_read_only(self):
+        client = await self.cached()
+        for number, text in ((errno.ENOSPC, "No space left"), (errno.EROFS, "Read-only")):
+            kept = GET.replace(b" / ", b" /%d " % number)
+            await self.exchange(client, self.source, kept, ok(b"kept", FRESH))
+            await self.until(lambda: not self.store.writer.queued, "the thread")
+            await self.broken(client, OSError(number, text))
+            # What is there is served, and it is tried again.
+            self.assertEqual((await self.hit(client, kept)).body, b"kept")
+            del self.store.folder.temporary
+            self.store.writer._off_until = None
+            again = GET.replace(b" / ", b" /again/%d " % number)
+            _, response = await self.exchange(client, self.source, again, ok(b"x", FRESH))
+            self.assertIn(b"stored", self.status(response))
+            await self.until(lambda: not self.store.writer.queued, "the thread")
+            self.assertEqual((await self.hit(client, again)).body, b"x")
+
+    async def test_a_folder_that_can_not_be_made(self):
+        (self.folder / "c").write_text("a file")
+        client = await self.cached(opens=False)
+        for _ in range(2):
+            _, response = await self.exchange(client, self.source, GET, ok(b"x", FRESH))
+            self.assertEqual(self.status(response), b"txrproxy; fwd=uri-miss")
+        removed = GET.replace(b"GET", b"DELETE")
+        _, response = await self.exchange(client, self.source, removed, ok(b""))
+        self.assertEqual(response.status, 200)
+
     async def test_a_disk_that_is_too_slow(self):
         """Nothing is stored, and all who read along get it all the same, each at its own pace."""
         client = await self.cached()

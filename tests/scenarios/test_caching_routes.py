@@ -49,6 +49,23 @@ class RouteTests(Cached):
             self.assertEqual(len(response.all(b"x-request-id")), 1)
         self.assertEqual(len({r.get(b"x-request-id") for r in (first, second, third)}), 3)
 
+    async def test_section_5_2_directives_are_passed_through(self):
+        """RFC 9111 section 5.2: whether or not they mean anything to this cache."""
+        client = await self.cached()
+        asked = b"max-age=5, unheard-of=1, no-transform"
+        said = b"max-age=60, stale-if-error=9, Unheard-Of, no-transform"
+        seen, first = await self.exchange(
+            client,
+            self.source,
+            get(b"/", b"Cache-Control: " + asked, b"Pragma: x"),
+            ok(b"x" * 3000, b"Cache-Control: " + said, b"Expires: 0", b"Pragma: y"),
+        )
+        self.assertEqual((seen.get(b"cache-control"), seen.get(b"pragma")), (asked, b"x"))
+        for response in (first, await self.hit(client)):
+            self.assertEqual(response.get(b"cache-control"), said)
+            self.assertEqual((response.get(b"expires"), response.get(b"pragma")), (b"0", b"y"))
+            self.assertEqual(response.body, b"x" * 3000)
+
     async def test_a_policy_comes_before_the_cache(self):
         users = self.folder / "users"
         users.write_text(f"alice:{BCRYPT}\n")

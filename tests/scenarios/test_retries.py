@@ -260,11 +260,75 @@ class RetryTests(Two):
         self.first.reply(BUSY)
         await self.settle(client)
         record = self.proxied.log.records[-1]
-        values = list(vars(record).values())[:20]
-        values[19] = tuple(record.notes.items())
+        values = list(vars(record).values())[:21]
+        values[20] = tuple(record.notes.items())
         line = json.loads(json_formatter()([tuple(values)]))
         self.assertEqual(line["tries"], f"{self.first.address} 503")
         self.assertEqual(line["backend"], self.second.address)
+
+
+class TrialTests(Two):
+    async def eject(self):
+        """The first backend is left out, and its time is over."""
+        pool = "[pools.app.outlier]\nconsecutive_errors = 1\neject = '10s'\n" + RETRY
+        client = await self.start(pool, timed=True)
+        client.send(GET)
+        await self.first.request()
+        self.first.wire.reset()
+        await self.settle(client)
+        self.proxied.wait(11)
+        return client
+
+    async def test_a_post_is_not_the_trial(self):
+        """If that fails the client is told so; a GET goes to another backend."""
+        client = await self.eject()
+        for _ in range(3):
+            client.send(POST)
+            seen, response = await self.settle(client, POST)
+            self.assertEqual((seen.body, response.status), (b"hello", 200))
+        large = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 70000\r\n\r\n" + bytes(70000)
+        client.send(large)
+        await self.settle(client, large)
+        client.send(GET)
+        await self.first.request()
+        self.first.wire.reset()
+        _, response = await self.settle(client)
+        self.assertEqual((response.status, self.tries), (200, "first reset"))
+
+    async def test_where_there_is_nothing_else(self):
+        client = await self.eject()
+        self.proxied.wait(10)
+        client.send(POST)
+        self.assertEqual((await self.first.request()).body, b"hello")
+        self.first.reply(EMPTY_OK)
+        self.assertEqual((await client.response()).status, 200)
+        self.assertFalse(self.proxied.backends()[0].ejected)
+
+
+class SlowStartTests(Two):
+    async def test_a_backend_that_is_back_gets_more_and_more(self):
+        """A tenth at first, half after half the time, all of it in the end: 1/11, 1/3, 1/2."""
+        pool = "slow_start = '20s'\n[pools.app.outlier]\nconsecutive_errors = 1\neject = '5s'\n"
+        client = await self.start(pool + RETRY, timed=True, listener="idle_timeout = '1h'")
+        client.send(GET)
+        await self.first.request()
+        self.first.wire.reset()
+        await self.settle(client)
+        for origin in (self.first, self.second):
+            origin.prepare = always(EMPTY_OK)
+        for wire in self.second.wires:
+            wire.transport.abortConnection()
+        self.proxied.wait(5)
+        served = self.proxied.log.records
+        for waited, share in ((0, 1 / 11), (10, 1 / 3), (10, 1 / 2), (60, 1 / 2)):
+            self.proxied.wait(waited)
+            if not waited:
+                await self.ask(client, GET)  # the trial
+            before = len(served)
+            for _ in range(66):
+                self.assertEqual((await self.ask(client, GET)).status, 200)
+            count = Counter(record.backend for record in served[before:])
+            self.assertEqual(count[self.first.address.encode()], round(66 * share), waited)
 
 
 def always(reply):

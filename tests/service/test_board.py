@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,6 +19,7 @@ from txrproxy.balance.backend import Backend
 from txrproxy.balance.pool import Pool
 from txrproxy.config.backends import Backends, build_backends
 from txrproxy.config.toml import loads
+from txrproxy.service import board
 from txrproxy.service.board import EJECTIONS, MAX_WEIGHT, TOLD, Board, Follower
 from txrproxy.transport.channel import Body, Refused
 
@@ -39,13 +41,13 @@ HEALTH = "health = {}\n"
 class _Worker:
     """A follower, the pools that it follows for, and what it has said."""
 
-    def __init__(self, reactor: Any, hear: Callable[[Body], object]) -> None:
+    def __init__(self, reactor: Any, hear: Callable[[Body], object], number: int) -> None:
         self.reactor = reactor
         self.backends: Backends | None = None
         self.said: deque[Body] = deque()
         self.inbox: deque[Body] = deque()
         self._hear = hear
-        self.follower = Follower(reactor.seconds, self._send)
+        self.follower = Follower(reactor.seconds, self._send, number)
 
     def _send(self, topic: str, body: Body) -> None:
         assert topic == EJECTIONS
@@ -80,6 +82,7 @@ class Case(SynchronousTestCase):
         self.reactor: Any = MemoryReactorClock()
         self.reactor.advance(1000)
         self.base = Path(self.mktemp())
+        self.numbers = 0
         self.workers: list[_Worker] = []
         self.board = Board(self.reactor, self.broadcast)
         self.addCleanup(self.board.close)
@@ -102,7 +105,8 @@ class Case(SynchronousTestCase):
 
     def worker(self) -> _Worker:
         """One that has just come."""
-        worker = _Worker(self.reactor, self.board.hear)
+        self.numbers += 1
+        worker = _Worker(self.reactor, self.board.hear, self.numbers)
         worker.use(self.config)
         worker.inbox.append(json.loads(json.dumps(self.board.snapshot())))
         return worker
@@ -132,6 +136,21 @@ class Case(SynchronousTestCase):
         worker.pool.failed(worker.backend(number), self.reactor.seconds())
 
 
+class ChangeTests(Case):
+    def test_what_is_the_same_is_left_alone(self) -> None:
+        """Of a thousand pools, a reload has changed one: the others cost nothing."""
+        (one, _), before = self.workers, self.workers[0].pool
+        with mock.patch.object(Pool, "at_once", autospec=True, side_effect=Pool.at_once) as obeyed:
+            self.change(self.text)
+            self.hear()
+            self.assertIs(one.pool, before)
+            obeyed.assert_not_called()
+            self.change(self.text.replace("10s", "20s"))
+            self.hear()
+        self.assertIsNot(one.pool, before)
+        self.assertEqual([call.args[0] for call in obeyed.mock_calls].count(one.pool), 1)
+
+
 class EjectionTests(Case):
     def test_told_to_all(self) -> None:
         one, other = self.workers
@@ -142,10 +161,46 @@ class EjectionTests(Case):
         until = {pool.backends[2].ejected_until for pool in self.everywhere}
         self.assertEqual(until, {1010.0})
         self.reactor.advance(10)
-        self.assertIs(other.pool.select((), b"", 1010.0), other.backend(2))
-        other.pool.succeeded(other.backend(2), 1010.0)
+        self.assertIsNot(other.pool.select((), b"", 1010.0), other.backend(2))
+        self.assertIs(one.pool.select((), b"", 1010.0), one.backend(2))
+        one.pool.succeeded(one.backend(2), 1010.0)
         self.hear()
         self.assert_out()
+
+    def test_whose_the_trial_is(self) -> None:
+        """Of who said so last; everybody's, once that had its time, or if it is gone."""
+        one, other = self.workers
+        self.fails(one, 2)
+        self.reactor.advance(1)
+        self.fails(other, 2)
+        self.hear()
+        trials = [worker.backend(2).trial_at for worker in self.workers]
+        self.assertEqual(trials, [1021.0, 1011.0])
+        self.workers.append(self.worker())
+        self.hear()
+        self.assertEqual(self.workers[2].backend(2).trial_at, 1021.0)
+        self.change(self.text.replace('"10s"', '"20s"'))
+        self.hear()
+        self.assertEqual([w.backend(2).trial_at for w in self.workers], [1021.0, 1011.0, 1021.0])
+        self.reactor.advance(20)
+        self.assertIs(one.pool.select((), b"", 1021.0), one.backend(2))
+        one.pool.succeeded(one.backend(2), 1021.0)
+        self.hear()
+        self.assert_out()
+
+    def test_what_is_known_of_trials_is_bounded(self) -> None:
+        self.patch(board, "MAX_TRIALS", 2)
+        for number in (0, 1):
+            self.fails(self.workers[0], number)
+        self.hear()
+        self.assert_out(0, 1)
+        for number in (0, 1):
+            backend = self.workers[0].backend(number)
+            self.workers[0].pool.obey(backend, None, 0, 1000.0)
+            self.workers[0].pool.eject(backend, 1001.0)
+        self.hear()
+        self.assert_out(0, 1)
+        self.assertEqual(len(self.board._trials), 2)
 
     def test_nothing_is_said_twice(self) -> None:
         """What was told is not told on."""
@@ -170,7 +225,7 @@ class EjectionTests(Case):
         one, other = self.workers
         self.fails(one, 1)
         self.hear()
-        self.reactor.advance(10)
+        self.reactor.advance(20)
         now = self.reactor.seconds()
         for worker in (one, other):
             worker.pool.select((), b"", now)

@@ -196,63 +196,6 @@ class LogTests(EdgeCase):
         self.assertIn("listening on", (self.folder / "twistd.log.1").read_text())
 
 
-class LogReloadTests(EdgeCase):
-    """Another error log, by a reload."""
-
-    def reload(self, proxy: Twistd, error: str) -> None:
-        self.config(log=f"error = {{ {error} }}")
-        proxy.signal(signal.SIGHUP)
-
-    def wait(self, file: str, text: str) -> None:
-        log = self.folder / file
-        wait_until(lambda: log.exists() and text in log.read_text())
-
-    def test_takes_effect(self) -> None:
-        proxy = self.start(self.config(log='error = { path = "one.log" }'))
-        self.wait("one.log", "listening on")
-        self.reload(proxy, 'path = "two.log", level = "debug", format = "json"')
-        self.wait("two.log", "reloaded in")
-        self.assertIn("the log goes on in", (self.folder / "one.log").read_text())
-        self.assertNotIn("reloaded in", (self.folder / "one.log").read_text())
-        json.loads((self.folder / "two.log").read_text().splitlines()[0])
-        # Whoever reopens means the new one.
-        (self.folder / "two.log").rename(self.folder / "moved.log")
-        proxy.signal(signal.SIGUSR1)
-        wait_until((self.folder / "two.log").exists)
-        self.reload(proxy, 'path = "-"')
-        proxy.wait_for("reloaded in")
-        proxy.end()
-
-    def test_can_not_be_opened(self) -> None:
-        proxy = self.start(self.config(log='error = { path = "one.log" }'))
-        self.wait("one.log", "listening on")
-        (self.folder / "folder").mkdir()
-        self.reload(proxy, 'path = "folder"')
-        self.wait("one.log", "reload refused, nothing has changed: cannot write the error log")
-        self.reload(proxy, 'path = "one.log"')
-        self.wait("one.log", "reloaded in")
-        proxy.end()
-
-    def test_chosen_by_twistd(self) -> None:
-        """Then it is said that the table does nothing before a restart."""
-        proxy = self.start(self.config(), "--logfile", "twistd.log")
-        self.wait("twistd.log", "listening on")
-        self.reload(proxy, 'path = "two.log"')
-        self.wait("twistd.log", "log.error: twistd chose the log at the start")
-        self.assertFalse((self.folder / "two.log").exists())
-        proxy.end()
-
-    def test_a_daemon_has_no_standard_error(self) -> None:
-        self.config(log='error = { path = "one.log" }')
-        run("--pidfile", "pid", "txrproxy", "-c", "edge.toml", cwd=self.folder)
-        pid = int((self.folder / "pid").read_text())
-        self.addCleanup(end, pid)
-        self.wait("one.log", "listening on")
-        self.config(log='error = { path = "-" }')
-        os.kill(pid, signal.SIGHUP)
-        self.wait("one.log", "log.error: a daemon has no standard error")
-
-
 class RefusalTests(EdgeCase):
     def test_address_in_use(self) -> None:
         port = self.listener().getsockname()[1]

@@ -9,13 +9,21 @@ from tests.config.samples import MINIMAL
 from txrproxy.config.schema import Config
 from txrproxy.config.steps import finish
 from txrproxy.config.toml import loads
-from txrproxy.service.memory import packed, unpacked, write
+from txrproxy.service.memory import unpacked, write
 
 ROUTES = "".join(
     f'[[routes]]\nname = "r{n}"\nmatch = {{ path = "/{n}" }}\npool = "p{n}"\n' for n in range(50)
 )
 POOLS = "".join(f'[pools.p{n}]\nbackends = ["http://127.0.0.1:{n + 1}"]\n' for n in range(50))
 TESTS = '[[tests]]\nrequest = { url = "http://a/1" }\nexpect = { route = "r1" }\n'
+
+
+def packed(config: Config) -> int:
+    """A descriptor of a configuration; the caller closes it."""
+    fd = os.memfd_create("test")
+    with os.fdopen(os.dup(fd), "wb") as file:
+        write(config, file)
+    return fd
 
 
 class MemoryTests(SynchronousTestCase):

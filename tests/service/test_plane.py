@@ -13,11 +13,12 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.config.samples import MINIMAL
+from tests.service.test_memory import packed
 from txrproxy.config.schema import Config
 from txrproxy.config.toml import loads
 from txrproxy.service import slices
 from txrproxy.service.board import Follower
-from txrproxy.service.memory import packed, unpacked
+from txrproxy.service.memory import unpacked
 from txrproxy.service.plane import Plane, resident
 from txrproxy.service.sockets import Listeners
 from txrproxy.transport.channel import Refused

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from tests.service.test_memory import packed
 from tests.service.test_plane import Case
-from txrproxy.service.memory import packed
 from txrproxy.service.worker import Worker
 from txrproxy.transport.channel import local_pair
 

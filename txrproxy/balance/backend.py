@@ -35,7 +35,8 @@ class Backend:
     ``in_use`` counts the connections that carry an exchange or are being opened for one,
     ``waiting`` the requests in line. ``healthy`` is what the last probes said, None when the first
     has to be waited for. ``errors`` counts failed requests in a row, ``ejections`` ejections in a
-    row; ``on_trial`` means that one request decides whether an ejection is over. ``since`` is when
+    row; ``on_trial`` means that one request decides whether an ejection is over, and ``trial_at``
+    when there may be one. ``since`` is when
     it became available, in seconds. ``latency`` and ``latency_at`` belong to the policy
     that balances by them (seconds).
     """
@@ -62,6 +63,7 @@ class Backend:
         "since",
         "state",
         "token",
+        "trial_at",
         "waiting",
         "weight",
     )
@@ -96,6 +98,7 @@ class Backend:
         self.ejections = 0
         self.errors = 0
         self.on_trial = False
+        self.trial_at = 0.0
         self.since = float("-inf")
         self.share = float(weight)
         self.latency = 0.0

@@ -83,7 +83,6 @@ class Pool:
 
     __slots__ = (
         "_aliases",
-        "_due",
         "_held",
         "_learn_failure",
         "_make_policy",
@@ -93,6 +92,7 @@ class Pool:
         "backends",
         "candidates",
         "complain",
+        "due",
         "ejection",
         "key",
         "listeners",
@@ -142,7 +142,7 @@ class Pool:
         self._wake_at = NEVER
         self._held = False  # much is about to change
         self.listeners = [tell]
-        self._due: list[Backend] = []
+        self.due: list[Backend] = []
         self._make_policy = policy
         self._join(backends)
         self.refresh(now)
@@ -179,7 +179,7 @@ class Pool:
                 backend.healthy = old.healthy
             if self.ejection is not None:
                 backend.ejected, backend.ejected_until = old.ejected, old.ejected_until
-                backend.ejections = old.ejections
+                backend.ejections, backend.trial_at = old.ejections, old.trial_at
         self._keep_share(now)
         self.refresh(now)
 
@@ -213,9 +213,9 @@ class Pool:
         self.well = any(backend.healthy for backend in candidates)
         self._policy.update(candidates)
         ejected = [backend for backend in self.backends if backend.ejected]
-        self._due = [b for b in ejected if now >= b.ejected_until and b.usable and b.healthy]
-        self.select = self._select_trial if self._due else self._policy.select
-        until = [b.ejected_until for b in ejected if now < b.ejected_until]
+        self.due = [b for b in ejected if now >= b.trial_at and b.usable and b.healthy]
+        self.select = self._select_trial if self.due else self._policy.select
+        until = [b.trial_at for b in ejected if now < b.trial_at]
         if until:
             self._wake_in(min(until) - now, now)
 
@@ -332,14 +332,23 @@ class Pool:
         backend.ejections = min(backend.ejections + 1, LONGEST)
         backend.ejected = True
         backend.on_trial = False
-        backend.ejected_until = now + rules.eject * backend.ejections
+        backend.ejected_until = backend.trial_at = now + rules.eject * backend.ejections
         self._tell(self, EJECTED, backend)
         self.refresh(now)
 
-    def obey(self, backend: Backend, until: float | None, ejections: int, now: float) -> None:
+    def obey(
+        self,
+        backend: Backend,
+        until: float | None,
+        ejections: int,
+        now: float,
+        *,
+        ours: bool = True,
+    ) -> None:
         """Another process has left a backend out until then, or, with None, taken it back.
 
-        Whoever decides for several has minded ``max_ejected``.
+        Whoever decides for several has minded ``max_ejected``. Unless the trial is ``ours``, the
+        other has time for its own: as long as an ejection lasts at first.
         """
         if self.ejection is None:
             return
@@ -353,6 +362,7 @@ class Pool:
         backend.ejected = True
         backend.on_trial = False
         backend.ejected_until = until
+        backend.trial_at = until if ours else until + self.ejection.eject
         self._tell(self, EJECTED, backend)
         self.refresh(now)
 
@@ -411,18 +421,29 @@ class Pool:
 
         A request that failed already is not risked.
         """
-        backend = self._due[-1]
+        backend = self.due[-1]
         if tried or backend.closed:
             return self._policy.select(tried, key, now)
-        self._due.pop()
-        if not self._due:
+        self.due.pop()
+        if not self.due:
             self.select = self._policy.select
         assert self.ejection is not None
         backend.on_trial = True
-        backend.ejected_until = now + self.ejection.eject
+        backend.ejected_until = backend.trial_at = now + self.ejection.eject
         # If nothing is heard of it, say because the client left, there is another trial then.
         self._wake_in(self.ejection.eject, now)
         return backend
+
+    def select_safely(self, tried: Collection[Backend], key: bytes, now: float) -> Backend | None:
+        """For a request that is lost if it fails: a trial is left to another one, for a while.
+
+        As long again as an ejection lasts at first; where nobody asks for anything else, one of
+        these has to be the trial.
+        """
+        assert self.ejection is not None
+        if self.due and now < self.due[-1].trial_at + self.ejection.eject:
+            return self._policy.select(tried, key, now)
+        return self.select(tried, key, now)
 
 
 def _host_of(authority: bytes) -> bytes:

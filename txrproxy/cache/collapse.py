@@ -28,6 +28,7 @@ from typing import Any, Protocol
 
 from twisted.logger import Logger
 
+from txrproxy.cache.following import Listener, Reader
 from txrproxy.cache.jobs import Runs
 from txrproxy.cache.stored import Stored
 from txrproxy.cache.writing import Fill
@@ -35,14 +36,10 @@ from txrproxy.cache.writing import Fill
 WINDOW = 256 * 1024
 """Bytes of a body that stay in memory for those who come late."""
 
+LOCK_TIMEOUT = 5.0
+"""Seconds that a request waits for another's response to begin."""
+
 _logger = Logger()
-
-
-class Listener(Protocol):
-    """Who reads."""
-
-    def on_data(self) -> None:
-        """There may be more to take, or the reader has ended or failed."""
 
 
 class Waiter(Listener, Protocol):
@@ -56,82 +53,6 @@ class Waiter(Listener, Protocol):
 
     def on_alone(self) -> None:
         """Nothing comes from the leader, or not in time: ask the origin."""
-
-
-class Reader:
-    """One listener's place in the body. ``place`` is in bytes from its beginning.
-
-    ``ended``: everything was taken. ``failed``: no more will come, the body is cut short.
-    ``listener`` is told of news; another may take its place.
-    """
-
-    __slots__ = ("_ahead", "_busy", "_closed", "flight", "listener", "place", "stored")
-
-    def __init__(self, flight: Flight, listener: Listener, place: int) -> None:
-        assert flight.stored is not None
-        self.flight = flight
-        self.stored = flight.stored
-        self.place = place
-        self.listener = listener
-        self._ahead = b""  # read back by a thread
-        self._busy = False
-        self._closed = False
-
-    @property
-    def ended(self) -> bool:
-        return self.flight.complete and self.place == self.flight.length
-
-    @property
-    def failed(self) -> bool:
-        flight = self.flight
-        return flight.broken or (flight.failed and self.place == flight.length)
-
-    def take(self, limit: int) -> bytes:
-        """Up to ``limit`` bytes, which are then taken; none while there are none to be had.
-
-        ``on_data`` says when to ask again.
-        """
-        if self._ahead:
-            data, self._ahead = self._ahead[:limit], self._ahead[limit:]
-        elif self._busy or self._closed or self.flight.broken:
-            return b""
-        else:
-            data = self.flight.look(self, limit)
-        if data:
-            self.place += len(data)
-            self.flight.taken()
-        return data
-
-    def close(self) -> None:
-        """Nothing more will be taken."""
-        self._closed = True
-        self._ahead = b""
-        self.flight.leave(self)
-
-    def notify(self) -> None:
-        try:
-            self.listener.on_data()
-        except Exception:
-            _logger.failure("a reader of {flight!r} failed", flight=self.flight)
-            self.close()
-
-    def read_back(self, fd: int, place: int, size: int, threads: Runs) -> None:
-        """Let a thread read what is no longer in memory."""
-        self._busy = True
-
-        def read(data: bytes, error: BaseException | None) -> None:
-            self._busy = False
-            self.flight.was_read()
-            if self._closed:
-                return
-            if not error and data:
-                self._ahead = data
-            else:
-                self.flight.broken = True
-            self.notify()
-
-        self.flight.reading += 1
-        threads.submit(lambda: os.pread(fd, size, place), read)
 
 
 class Flight:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from txrproxy.cache.disk import Folder
@@ -135,3 +135,14 @@ def find_name(folder: Folder, stored: Stored) -> str:
     if stored.vary or lists_of(folder, stored.key):
         return variant_name(primary, stored.vary, stored.variant)
     return primary
+
+
+def names_of(responses: Iterable[Stored]) -> set[str]:
+    """The files that these may be in."""
+    names = set()
+    for stored in responses:
+        primary = primary_name(stored.key)
+        # Without Vary it may be in either place; the one that is none changes nothing.
+        names.add(primary)
+        names.add(variant_name(primary, stored.vary, stored.variant))
+    return names

@@ -10,6 +10,7 @@ since its last chance, goes back to the end once. A use is one flag, noted in ba
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -273,3 +274,20 @@ def _where(purge: Purge) -> tuple[str, Sequence[Any]]:
     if not stem:
         return "url >= ?", (value,)
     return "url >= ? AND url < ?", (value, stem[:-1] + bytes([stem[-1] + 1]))
+
+
+@contextmanager
+def as_os_error() -> Iterator[None]:
+    """SQLite's trouble with the disk is trouble with the disk."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        raise OSError(_ERRNO.get(code, errno.EIO), f"index: {error}") from error
+
+
+_ERRNO = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+}

@@ -26,12 +26,14 @@ from twisted.internet.defer import Deferred
 
 from txrproxy.cache.disk import Folder
 from txrproxy.cache.entry import Vary
+from txrproxy.cache.file import File, Room
+from txrproxy.cache.heads import names_of
 from txrproxy.cache.jobs import Done, Runs
-from txrproxy.cache.owner import NoRoom, NotReady, Owner, names_of
+from txrproxy.cache.owner import NoRoom, NotReady, Owner
 from txrproxy.cache.purge import Purge, Purges
 from txrproxy.cache.stored import Stored
 from txrproxy.cache.wire import pack, unpack, unpack_error
-from txrproxy.cache.writing import File, Published, Room
+from txrproxy.cache.writing import Published
 
 TOPIC = "cache"
 ANSWER = 30.0  # seconds that a thread waits for room

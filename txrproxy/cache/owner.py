@@ -36,7 +36,7 @@ from txrproxy.cache.entry import (
     variant_name,
 )
 from txrproxy.cache.heads import change_head, find_name, lists_of, read_head, with_list
-from txrproxy.cache.index import Index, Record, cost, record_of
+from txrproxy.cache.index import Index, Record, as_os_error, cost, record_of
 from txrproxy.cache.purge import Purge, Purged
 from txrproxy.cache.stored import Stored
 from txrproxy.cache.walk import Walk
@@ -67,17 +67,6 @@ class Counts:
     damaged: int = 0
 
 
-def names_of(responses: Iterable[Stored]) -> set[str]:
-    """The files that these may be in."""
-    names = set()
-    for stored in responses:
-        primary = primary_name(stored.key)
-        # Without Vary it may be in either place; the one that is none changes nothing.
-        names.add(primary)
-        names.add(variant_name(primary, stored.vary, stored.variant))
-    return names
-
-
 class Owner:
     """The owner of ``folder``, of at most ``max_size`` bytes on disk. ``name`` is for the log."""
 
@@ -101,7 +90,7 @@ class Owner:
         self.folder.prepare()
         if not self.folder.own():
             return False
-        with self._as_os_error():
+        with as_os_error():
             try:
                 index = Index(self.folder.index)
             except sqlite3.OperationalError:
@@ -442,7 +431,7 @@ class Owner:
         index = self._index
         if index is None:
             raise NotReady
-        with self._as_os_error():
+        with as_os_error():
             try:
                 yield index
             except sqlite3.OperationalError:
@@ -464,18 +453,3 @@ class Owner:
                         self._blindly = 0
                     self._walk = Walk(self, index)
                 raise OSError(errno.EIO, str(error)) from error
-
-    @contextmanager
-    def _as_os_error(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            raise OSError(_ERRNO.get(code, errno.EIO), f"index: {error}") from error
-
-
-_ERRNO = {
-    sqlite3.SQLITE_FULL: errno.ENOSPC,
-    sqlite3.SQLITE_READONLY: errno.EROFS,
-    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
-}

@@ -33,15 +33,15 @@ from txrproxy.cache.purge import Purge, Purged, Purges
 from txrproxy.cache.reading import INLINE, Copy, Found, Reader, Variant
 from txrproxy.cache.renewal import Renewals
 from txrproxy.cache.stored import Stored
+from txrproxy.cache.taking import Taking
 from txrproxy.cache.tier import Tier, Varied
-from txrproxy.cache.writing import RETRY, Fill, Published, Writer
+from txrproxy.cache.writing import Fill, Published, Writer
 from txrproxy.http.fields import Fields
 
 _logger = Logger()
 
 FLUSH = 5.0  # seconds between two notes of what was used
 READERS = 4  # threads that wait for a disk
-OPEN_AGAIN = 1.0  # seconds between two tries to take a folder that another process owns
 _USED = 16384  # responses in one note
 
 
@@ -114,8 +114,7 @@ class Store:
         self._renewals = Renewals()
         self._used: set[Stored] = set()
         self._call: Any = None
-        self._retry: Any = None
-        self._said_closed = False
+        self._taking: Taking | None = None
 
     @property
     def owner(self) -> Owner:
@@ -139,34 +138,14 @@ class Store:
             self.link.attach(done or _nothing)
             return
 
-        waiting = [] if done is None else [done]
-
-        def opened(result: bool, error: BaseException | None) -> None:
-            if error is not None or not result:
-                if not self._said_closed:
-                    self._said_closed = True
-                    _logger.error(
-                        "{name}: nothing is stored: {why}",
-                        name=self.name,
-                        why=error or "another process owns the folder",
-                    )
-                if self._call is not None:
-                    delay = OPEN_AGAIN if error is None else RETRY
-                    self._retry = self._clock.callLater(delay, self._open, opened)
-            else:
-                if self._said_closed:
-                    self._said_closed = False
-                    _logger.info("{name}: storing responses again", name=self.name)
-                if owned is not None and self._call is not None:
-                    owned()
-            while waiting:
-                waiting.pop()()
-
-        self._open(opened)
-
-    def _open(self, opened: Callable[[bool, BaseException | None], None]) -> None:
-        self._retry = None
-        self.link.ask(opened, "open")
+        self._taking = Taking(
+            lambda opened: self.link.ask(opened, "open"),
+            self._clock,
+            self.name,
+            done or _nothing,
+            owned or _nothing,
+        )
+        self._taking.start()
 
     def close(self) -> None:
         """Wait for what is being written, and let go of the folder. Blocks.
@@ -211,10 +190,11 @@ class Store:
         self.writer.close(_nothing, False)
 
     def _stop(self) -> None:
-        for call in (self._call, self._retry):
-            if call is not None:
-                call.cancel()
-        self._call = self._retry = None
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        if self._taking is not None:
+            self._taking.stop()
         self._note()
 
     # What an owner in another process tells.

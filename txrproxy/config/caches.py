@@ -13,13 +13,11 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
-from txrproxy.cache.collapse import Flights
+from txrproxy.cache.collapse import LOCK_TIMEOUT, Flights
 from txrproxy.cache.control import Listening, listen
 from txrproxy.cache.link import Links
 from txrproxy.cache.store import Store
 from txrproxy.config import schema
-
-LOCK_TIMEOUT = 5.0  # seconds that a request waits for another's response to begin
 
 _logger = Logger()
 

@@ -98,13 +98,11 @@ class Policies:
 
     def take_over(self, old: Policies) -> None:
         """Go on in the place of those of before."""
-        mine, theirs = list(self.parts.values()), list(old.parts.values())
-        for part in mine:
-            if part not in theirs:
-                part.start()
-        for part in theirs:
-            if part not in mine:
-                part.stop()
+        mine, theirs = set(self.parts.values()), set(old.parts.values())
+        for part in mine - theirs:
+            part.start()
+        for part in theirs - mine:
+            part.stop()
         self._old = {}
 
     def close(self) -> None:

@@ -65,7 +65,7 @@ def _set(pool: Pool, backend: Backend, row: Mapping[str, Any]) -> None:
     backend.healthy = row["healthy"]
     if row["ejected"] is not None and pool.ejection is not None:
         backend.ejected = True
-        backend.ejected_until = float("inf")
+        backend.ejected_until = backend.trial_at = float("inf")
 
 
 def condition(backend: Backend) -> str:

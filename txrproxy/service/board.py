@@ -10,7 +10,9 @@ The board has pools of its own, which serve nobody: what is true of them is true
 to one of their backends is told as a row, which has all there is to say of that backend, so that it
 does no harm to hear it twice, or early. A worker that leaves a backend out because requests fail,
 or takes it back, says so. The board does the same, unless as many are out as may be, and tells all
-workers what has become of it, the one that said so included: they end with what the board has.
+workers what has become of it, the one that said so included: they end with what the board has. Who
+said so makes the trial when its time is over. The others leave it to that worker as long again as
+an ejection lasts at first: one that is alive and asked for anything has made it by then.
 
 A backend is known by the names of its pool and of itself. One whose name is looked up may be found
 here earlier than there: a follower keeps what it was told for that time.
@@ -20,6 +22,7 @@ What people want of a backend, a state or a weight, holds until it leaves the po
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -38,7 +41,11 @@ TOLD = "backends"  # the topic of rows
 EJECTIONS = "ejected"  # the topic of what a worker has left out, or taken back
 MAX_WEIGHT = 65_535
 
-Row = dict[str, Any]  # state; healthy, if it is checked; weight, if somebody gave it; ejected
+MAX_TRIALS = 4096  # backends of which is known whose the trial is
+
+# state; healthy, if it is checked; weight, if somebody gave it; ejected: until when, how often in a
+# row, and whose the trial is.
+Row = dict[str, Any]
 
 
 @define
@@ -65,6 +72,7 @@ class Board:
         self._ready = False
         self._wanted: dict[str, dict[str, _Wanted]] = {}
         self._obeying = False
+        self._trials: dict[tuple[str, str], int] = {}  # whose they are
 
     # Changing.
 
@@ -138,7 +146,8 @@ class Board:
         if wanted is not None and wanted.weight is not None:
             row["weight"] = wanted.weight
         if backend.ejected:
-            row["ejected"] = [backend.ejected_until, backend.ejections]
+            whose = self._trials.get((pool.name.decode(), _name(backend)), 0)
+            row["ejected"] = [backend.ejected_until, backend.ejections, whose]
         return row
 
     def _tell(self, pool: Pool, backend: Backend) -> None:
@@ -204,15 +213,21 @@ class Board:
             self._tell(pool, backend)
 
     def hear(self, body: Body) -> None:
-        """A worker has left a backend out (``until``, ``ejections``), or taken it back."""
+        """A worker has left a backend out (``until``, ``ejections``, ``by``), or taken it back."""
         found = self._find(body["pool"], body["backend"])
         if found is None:
             return
         pool, backend = found
+        place = (pool.name.decode(), _name(backend))
         until, now = body["until"], self._reactor.seconds()
         self._obeying = True
         try:
             if until is None or pool.may_eject(backend):
+                self._trials.pop(place, None)
+                if until is not None:
+                    if len(self._trials) >= MAX_TRIALS:
+                        self._trials.clear()
+                    self._trials[place] = body["by"]
                 pool.obey(backend, until, body["ejections"], now)
         finally:
             self._obeying = False
@@ -291,10 +306,17 @@ class Follower:
     """The side of a worker.
 
     ``send(topic, body)`` tells the main process; ``seconds()`` is the time, by a clock that all
-    processes have in common. Whoever builds pools has :meth:`hear` told what happens to them.
+    processes have in common; ``me`` tells us from the other workers. Whoever builds pools has
+    :meth:`hear` told what happens to them.
     """
 
-    def __init__(self, seconds: Callable[[], float], send: Callable[[str, Body], object]) -> None:
+    def __init__(
+        self,
+        seconds: Callable[[], float],
+        send: Callable[[str, Body], object],
+        me: int | None = None,
+    ) -> None:
+        self._me = os.getpid() if me is None else me
         self._seconds = seconds
         self._send = send
         self._pools: Mapping[Any, Pool] = {}
@@ -313,16 +335,19 @@ class Follower:
         return ready
 
     def use(self, pools: Mapping[Any, Pool]) -> None:
-        """These serve from now on."""
-        self._pools = pools
+        """These serve from now on; of those that did before, all that was told is true already."""
+        before, self._pools = self._pools, pools
         self._rows = {name: rows for name, rows in self._rows.items() if name in pools}
         for name, rows in self._rows.items():
-            self._obey(pools[name], rows)
+            if before.get(name) is not pools[name]:
+                self._obey(pools[name], rows)
 
     def told(self, body: Body) -> None:
         """The main process has something to say."""
         for name, rows in body.get("pools", {}).items():
             if body.get("whole"):
+                if self._rows.get(name) == rows:
+                    continue  # of a thousand pools, a reload has changed one
                 self._rows[name] = dict(rows)
             else:
                 self._rows.setdefault(name, {}).update(rows)
@@ -352,8 +377,8 @@ class Follower:
         healthy = row.get("healthy")
         if healthy is not None:
             pool.set_health(backend, healthy, now)
-        until, ejections = row.get("ejected") or (None, 0)
-        pool.obey(backend, until, ejections, now)
+        until, ejections, whose = row.get("ejected") or (None, 0, 0)
+        pool.obey(backend, until, ejections, now, ours=whose == self._me)
 
     def hear(self, pool: Pool, event: str, backend: Backend | None) -> None:
         """Something has happened to a pool, in this process."""
@@ -372,6 +397,7 @@ class Follower:
                     "backend": _name(backend),
                     "until": until,
                     "ejections": backend.ejections,
+                    "by": self._me,
                 },
             )
 

@@ -21,17 +21,13 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import (
-    CancelledError,
     Deferred,
     DeferredLock,
-    TimeoutError,
     fail,
-    maybeDeferred,
 )
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -41,12 +37,11 @@ from txrproxy.config.schema import Config
 from txrproxy.observe.errorlog import ErrorLog
 from txrproxy.service.adminserver import AdminServer
 from txrproxy.service.caches import Keepers
-from txrproxy.service.change import PATIENCE
 from txrproxy.service.control import Control, Taken, was_left
 from txrproxy.service.files import needed, raise_limit
 from txrproxy.service.master import Master, worker_count
 from txrproxy.service.notify import Notifier
-from txrproxy.service.reading import Reading, read
+from txrproxy.service.reload import Reloads
 from txrproxy.service.sockets import CannotListen, Group, Listeners, systemd
 from txrproxy.service.upgrade import Successor, admin_key, predecessor, receive
 from txrproxy.transport.channel import Body, Refused
@@ -73,7 +68,7 @@ class CannotStart(SystemExit, Exception):
 class Edge(Service):
     """One configuration, served. ``file`` is where it was read, and is read again.
 
-    A ``daemon`` has no standard error to log to.
+    ``standard_error`` is where goes what is to be logged there: a daemon has none, but a file.
     """
 
     def __init__(
@@ -82,7 +77,7 @@ class Edge(Service):
         reactor: Any,
         error_log: ErrorLog | None = None,
         file: str | None = None,
-        daemon: bool = False,
+        standard_error: str = "-",
     ) -> None:
         self.setName("txrproxy")
         self.config = config
@@ -93,14 +88,12 @@ class Edge(Service):
         self.error_log = error_log
         self.admin = AdminServer(self, reactor)
         self._file = file
-        self._is_daemon = daemon
-        self._reading: Deferred[Reading] | None = None
         self._predecessor = predecessor(reactor)
         self._successor: Successor | None = None
         self._control: Control | None = None
         self._notifier = Notifier(reactor)
+        self.reloads = Reloads(self, reactor, self._notifier, file, standard_error)
         self._lock = DeferredLock()
-        self._last_reload: Body | None = None
         self._began = time.monotonic()
         self._phase = "starting"  # or "draining"; empty while it serves
         self._handlers: dict[int, Any] = {}  # what signals did before
@@ -248,119 +241,7 @@ class Edge(Service):
 
         Fails with :class:`Refused`, and then nothing has changed.
         """
-        return self._lock.run(self._reload)
-
-    def _reload(self) -> Deferred[Body]:
-        began = self._reactor.seconds()
-        self._notifier.reloading()
-        done = maybeDeferred(self._read)
-        return done.addCallback(self._change).addCallbacks(
-            self._reloaded, self._refused, callbackArgs=(began,)
-        )
-
-    def _read(self) -> Deferred[Reading]:
-        if self._file is None:
-            raise Refused("the configuration is not from a file")
-        self._reading = done = read(self._file, self._reactor).addTimeout(PATIENCE, self._reactor)
-
-        def ended(result: Any) -> Any:
-            self._reading = None
-            if isinstance(result, Failure) and result.check(CancelledError, TimeoutError):
-                raise Refused("the file was not read: it took too long, or the proxy ends")
-            return result
-
-        return done.addBoth(ended)
-
-    def _change(self, reading: Reading) -> Deferred[list[str]]:
-        """Serve it; fires with what there is to say of it."""
-        config, error_log = reading.config, self.config.log.error
-        said = list(map(str, reading.warnings))
-        for warning in said:
-            _logger.warn("{warning}", warning=warning)
-        try:
-            if config.server.state_dir != self.config.server.state_dir:
-                raise Refused("server.state_dir: a change needs a restart")
-            fresh_log = self._error_log(config)
-            try:
-                admin = self.admin.prepare(config)
-            except CannotListen as error:
-                raise Refused(str(error)) from error
-        except Refused:
-            reading.close()
-            raise
-
-        def changed(_: object) -> list[str]:
-            if fresh_log is not None:
-                self._log_to(fresh_log)
-            elif config.log.error != error_log:
-                why = "twistd chose the log at the start"
-                if self.error_log is not None:
-                    why = "a daemon has no standard error"
-                said.append(f"log.error: {why}; a change needs a restart")
-                _logger.warn("{why}", why=said[-1])
-            self.config = config
-            self.admin.commit(admin)
-            return said
-
-        def failed(failure: Failure) -> Failure:
-            self.admin.discard(admin)
-            if fresh_log is not None:
-                fresh_log.close()
-            return failure
-
-        def closed(result: Any) -> Any:
-            reading.close()
-            return result
-
-        done = maybeDeferred(self.master.reload, config, reading.fd, reading.start)
-        return done.addCallbacks(changed, failed).addBoth(closed)
-
-    def _error_log(self, config: Config) -> ErrorLog | None:
-        """The log to be written from now on, if it is another one, and ours to choose."""
-        settings, log = config.log.error, self.error_log
-        if log is None or settings == self.config.log.error:
-            return None
-        if settings.path == "-" and self._is_daemon:
-            return None
-        path = settings.path if settings.path == "-" else str(config.resolve(settings.path))
-        try:
-            return ErrorLog(path, settings.level, settings.format)
-        except OSError as error:
-            raise Refused(f"cannot write the error log {path}: {error.strerror}") from error
-
-    def _log_to(self, log: ErrorLog) -> None:
-        assert self.error_log is not None
-        if log.path != self.error_log.path:
-            _logger.info("the log goes on in {path}", path=log.path)
-        self.error_log.become(log)
-        self.master.broadcast("log level", {"level": log.level})
-
-    def _reloaded(self, warnings: list[str], began: float) -> Body:
-        seconds = round(self._reactor.seconds() - began, 3)
-        _logger.info("reloaded in {seconds} s", seconds=seconds)
-        return {**self._told("", seconds), "warnings": warnings}
-
-    def _refused(self, failure: Failure) -> Failure:
-        if failure.check(Refused):
-            why = str(failure.value)
-            _logger.error("reload refused, nothing has changed: {why}", why=why)
-        else:
-            why = "an internal error; the log tells more"
-            _logger.failure("reloading failed", failure)
-            failure = Failure(Refused(why))
-        self._told(why, None)
-        return failure
-
-    def _told(self, error: str, seconds: float | None) -> Body:
-        self._notifier.ready()
-        self.admin.reloaded(not error)
-        self._last_reload = {
-            "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-            "ok": not error,
-            "error": error or None,
-            "seconds": seconds,
-        }
-        return self._last_reload
+        return self._lock.run(self.reloads.run)
 
     def _upgrade(self) -> Deferred[Body]:
         """Start this program anew, as it lies on the disk by now, and let it go on."""
@@ -425,7 +306,7 @@ class Edge(Service):
                 "workers": workers,
                 "restarts": self.master.restarts,
                 "reloads": self.master.generation - 1,
-                "last_reload": self._last_reload,
+                "last_reload": self.reloads.last,
             }
 
         return self.master.status().addCallback(told)
@@ -439,8 +320,7 @@ class Edge(Service):
     def stopService(self) -> Deferred[None]:
         super().stopService()
         self._phase = "draining"
-        if self._reading is not None:
-            self._reading.cancel()
+        self.reloads.give_up()
         if self._successor is None:
             self._notifier.stopping()
         else:

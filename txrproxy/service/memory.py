@@ -7,7 +7,6 @@ than a process that serves may stop.
 from __future__ import annotations
 
 import mmap
-import os
 import pickle
 from collections.abc import Iterable
 from itertools import islice
@@ -20,14 +19,6 @@ from txrproxy.config.steps import Steps
 
 _PIECE = 8  # routes, pools or tests
 _LONG = {"pools": dict, "routes": tuple, "tests": tuple}  # what a configuration may have many of
-
-
-def packed(config: Config) -> int:
-    """A descriptor of a configuration; the caller closes it."""
-    fd = os.memfd_create("configuration")
-    with os.fdopen(os.dup(fd), "wb") as file:
-        write(config, file)
-    return fd
 
 
 def write(config: Config, file: BinaryIO) -> None:

@@ -70,10 +70,13 @@ class Options(usage.Options):
     def error_path(self) -> str:
         """Where the error log is; ``-`` is standard error."""
         path = self.loaded.log.error.path
-        if path != "-":
-            return str(self.loaded.resolve(path))
+        return self.standard_error if path == "-" else str(self.loaded.resolve(path))
+
+    @property
+    def standard_error(self) -> str:
+        """Where goes what is for standard error: ``-``, or a file if there is none."""
         if not self.daemon:
-            return path
+            return "-"
         twistd: Any = self.parent or {}
         # Absolute, for twistd goes there only later, and it is to be found again.
         return os.path.abspath(os.path.join(twistd.get("rundir", "."), DAEMON_LOG))
@@ -106,7 +109,8 @@ def makeService(options: Options) -> IService:
     if origins is not None:
         print(demo.banner(config), flush=True)
         origins.setServiceParent(application)
-    edge: Any = Edge(config, reactor, error_log, os.path.abspath(options["config"]), options.daemon)
+    file = os.path.abspath(options["config"])
+    edge: Any = Edge(config, reactor, error_log, file, options.standard_error)
     edge.setServiceParent(application)
     return application  # type: ignore[no-any-return]
 
