@@ -13,7 +13,7 @@ import subprocess
 import sys
 from typing import Any
 
-PATIENCE = 300  # seconds
+PATIENCE = 120  # seconds
 
 
 def judge(output: str) -> tuple[list[str], int, int]:
