@@ -5,6 +5,7 @@
 PYTHON ?= python3
 JOBS ?= 2
 CONFIG ?= etc/demo.toml
+FUZZ_SECONDS ?= 20
 
 VENV := .venv
 AUDIT := .venv-audit
@@ -39,7 +40,7 @@ empty :=
 space := $(empty) $(empty)
 
 .DEFAULT_GOAL := run
-.PHONY: run test trial lint types coverage test-long bench docs lock audit clean
+.PHONY: run test trial lint types coverage test-long fuzz bench docs lock audit clean
 
 run: $(INSTALLED)
 	@echo "Starting txrproxy with $(CONFIG); Ctrl-C ends it"
@@ -65,6 +66,10 @@ coverage: $(TEST_INSTALLED)
 
 test-long: $(TEST_INSTALLED)
 	$(BIN)/trial --reporter=text tests/long
+
+# Needs atheris, which is no dependency: pip install atheris.
+fuzz: $(TEST_INSTALLED)
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(TARGETS)
 
 bench: $(TEST_INSTALLED)
 	$(BIN)/python benchmarks/run.py

@@ -623,7 +623,7 @@ class Exchange(Forwarding):
         if self.user:
             notes.append((b"user", self.user[:MAX_LOGGED]))
         if self.identity is not None:
-            notes.append((b"client_cert", self.identity.log_name))
+            notes += self.identity.log_notes
         if self.cache:
             notes.append((b"cache", self.cache))
         if self._tries:

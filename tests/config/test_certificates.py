@@ -64,7 +64,7 @@ class ErrorTests(Case):
 
     def test_mismatch(self) -> None:
         (self.folder / "a.key").write_bytes(ROOT.issue("b.example").key_pem)
-        self.assertIn("not the certificate of the private key in", self.error(CERT))
+        self.assertIn("not of the private key in", self.error(CERT))
 
     def test_weak(self) -> None:
         self.write(ROOT.issue("a.example", kind="RSA", bits=1024), "a")

@@ -37,7 +37,7 @@ def holds(
 class Holder:
     """A client with a certificate."""
 
-    log_name = b"CN=alice"
+    log_notes = ((b"client_cert", b"CN=alice"),)
 
     def values(self, kind: str) -> frozenset[str]:
         return {"subject": frozenset({"CN=alice"}), "san": frozenset({"DNS:a", "IP:::1"})}[kind]

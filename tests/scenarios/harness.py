@@ -134,7 +134,7 @@ class Proxy:
         return sum(len(backend.connections.idle) for backend in self.backends(pool))
 
 
-class _Timed:
+class Timed:
     """The reactor, but for its time."""
 
     def __init__(self, clock):
@@ -262,7 +262,7 @@ class Scenario(TestCase):
             toml = self.config(*urls, **parts)
         log = ListLog()
         clock = Clock()
-        graph = build(loads(toml), _Timed(clock) if timed else reactor, log)
+        graph = build(loads(toml), Timed(clock) if timed else reactor, log)
         port = reactor.listenTCP(0, graph.sites[0][1], interface="127.0.0.1")
         graph.limit.add(direct_port(port))
         proxy = Proxy(graph, port, log, clock)

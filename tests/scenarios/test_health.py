@@ -286,6 +286,20 @@ class ConnectTests(HealthScenario):
             self.assertIs(self.pool.backends[0].healthy, healthy)
 
 
+class BesideTests(HealthScenario):
+    async def test_requests_do_not_wait_for_a_check_that_hangs(self):
+        checks = 'health = { path = "/up", interval = "1h", timeout = "1m", initial = "healthy" }'
+        origin, proxy, client = await self.pair(pool=checks)
+        proxy.graph.start()
+        self.addCleanup(proxy.graph.close)
+        check = await origin.request()
+        self.assertEqual(check.target, b"/up")
+        for _ in range(3):
+            seen, response = await self.exchange(client, origin)
+            self.assertNotEqual(seen.target, b"/up")
+            self.assertEqual(response.status, 200)
+
+
 class TlsTests(HealthScenario):
     async def behind(self, issued=SERVER, path="/up", **how):
         origin = await self.secure_origin(serving(issued, **how))

@@ -113,6 +113,16 @@ class AddressTests(NameCase):
         backends = {record.backend.decode() for record in self.proxied.log.records}
         self.assertEqual(backends, set(self.members()))
 
+    async def test_requests_do_not_wait_for_a_look_up_that_hangs(self):
+        first, *_ = self.three()
+        self.zone.set(NAME, "127.0.0.1")
+        client = await self.named(f"http://{NAME}:{first.port}")
+        self.zone.silent.update({(NAME, dns.A), (NAME, dns.AAAA)})
+        asked = len(self.zone.asked)
+        await self.until(lambda: len(self.zone.asked) > asked, "a look-up that gets no answer")
+        for _ in range(3):
+            self.assertEqual(await self.get(client), "127.0.0.1")
+
     async def test_answers_change_under_traffic(self):
         first, *_ = self.three()
         self.zone.set(NAME, "127.0.0.1")

@@ -79,7 +79,11 @@ class FieldTests(Clients):
                             b"client-cert-chain": b":%b:" % base64.b64encode(root),
                         },
                     )
-                self.assertEqual((await proxy.log.record(2)).client_cert, b"CN=alice")
+                notes = (await proxy.log.record(2)).notes
+                self.assertEqual(notes[b"client_cert"], b"CN=alice")
+                self.assertEqual(notes[b"client_cert_san"], b"DNS:alice.example")
+                fingerprint = hashlib.sha256(der).hexdigest().encode()
+                self.assertEqual(notes[b"client_cert_fingerprint"], fingerprint)
 
     async def test_origin_is_told_of_the_chain(self):
         middle = CLIENTS.issue(subject="middle", ca=True)

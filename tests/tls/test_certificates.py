@@ -64,7 +64,7 @@ class LoadTests(Case):
         error = self.assertRaises(BadPem, load, source, Path)
         self.assertEqual(
             str(error),
-            f"{source.cert}: not the certificate of the private key in {source.key.name}",
+            f"{source.cert}: for a.example: not of the private key in {source.key.name}",
         )
 
     def test_leaf_last(self) -> None:

@@ -64,7 +64,14 @@ class IdentityTests(SynchronousTestCase):
             },
         )
         self.assertEqual(der(issued.certificate), content)
-        self.assertEqual(identity.log_name, b"CN=alice")
+        self.assertEqual(
+            identity.log_notes,
+            (
+                (b"client_cert", b"CN=alice"),
+                (b"client_cert_san", fields(identity.lines)["X-Client-Cert-San"].encode()),
+                (b"client_cert_fingerprint", identity.fingerprint.encode()),
+            ),
+        )
 
     def test_values(self) -> None:
         issued = ROOT.issue("alice.example", subject="alice", client=True)
@@ -77,7 +84,7 @@ class IdentityTests(SynchronousTestCase):
         identity = identify(ROOT.issue(subject=x509.Name([]), client=True).certificate)
         self.assertNotIn("X-Client-Cert-San", fields(identity.lines))
         self.assertNotIn("X-Client-Cert-Subject", fields(identity.lines))
-        self.assertEqual(identity.log_name, b"")
+        self.assertEqual(identity.log_notes[0], (b"client_cert", b""))
 
     def test_other_kinds_of_names_are_left_out(self) -> None:
         names = [x509.DirectoryName(x509.Name([])), x509.DNSName("a.example")]

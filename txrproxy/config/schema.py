@@ -111,7 +111,7 @@ class Server:
 
 @frozen(kw_only=True)
 class AccessLog:
-    """One line for each exchange."""
+    """One line for each exchange; docs/logs.md has every field, and all ways to end."""
 
     path: FilePath = option("-", 'a file, reopened on a signal; "-" is standard output')
     format: Literal["json", "combined", "off"] = option(

@@ -78,6 +78,8 @@ OF_TLS = ("tls", "sni")
 NOTES = (
     "user",  # who it is, by basic_auth or the subject of a JWT
     "client_cert",  # the subject of the TLS certificate that the client has shown
+    "client_cert_san",  # its alternative names
+    "client_cert_fingerprint",  # its SHA-256
     "cache",  # what a cache did
     "tries",  # the backends that failed the request before it ended, each with how
 )

@@ -94,20 +94,19 @@ def load(source: Source, resolve: Resolve) -> Certificate:
     key = parse_key(secret, source_of(source.key, resolve))
     chain = parse_chain(text, file)
     leaf = chain[0]
+    try:
+        names = names_in(leaf)
+    except ValueError:
+        raise BadPem(file, "the certificate has an extension that can not be read") from None
     if not belongs(key, leaf):
         for number, other in enumerate(chain[1:], 2):
             if belongs(key, other):
                 raise BadPem(
                     file, f"the certificate of the key is number {number}; expected it to be first"
                 )
-        raise BadPem(
-            file, f"not the certificate of the private key in {source_of(source.key, resolve)}"
-        )
+        where = source_of(source.key, resolve)
+        raise BadPem(file, f"for {_listed(names)}: not of the private key in {where}")
     digest = hashlib.sha256(b"%d:%b%b" % (len(text), text, secret)).digest()
-    try:
-        names = names_in(leaf)
-    except ValueError:
-        raise BadPem(file, "the certificate has an extension that can not be read") from None
     return Certificate(source, chain, key, names, kind_of(key), digest)
 
 

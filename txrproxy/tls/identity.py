@@ -37,20 +37,25 @@ _IN_LIST = _PRINTABLE.replace(",", "").replace(" ", "")
 
 MAX_CHAIN = 8 * 1024  # characters of Client-Cert-Chain; servers take heads of 8 to 64 KiB
 
+MAX_LOGGED = 2048  # bytes of each value in the access log
+
 #: The lines for a client that could have shown a certificate and did not.
 NO_CERTIFICATE = b"X-Client-Cert-Verify: NONE\r\n"
 
 
 @frozen(eq=False)
 class Identity:
-    """The holder of a verified certificate. ``lines`` are header lines with their CRLF."""
+    """The holder of a verified certificate. ``lines`` are header lines with their CRLF.
+
+    ``log_notes`` are what the access log says of it, names with values.
+    """
 
     subject: str
     names: frozenset[str]
     fingerprint: str
     serial: str
     lines: bytes = field(repr=False)
-    log_name: bytes = field(repr=False)
+    log_notes: tuple[tuple[bytes, bytes], ...] = field(repr=False)
 
     def values(self, kind: str) -> frozenset[str]:
         """What a route's ``match.client_cert`` compares: of "subject", "san", "fingerprint"."""
@@ -72,10 +77,11 @@ def identify(certificate: x509.Certificate, above: Sequence[x509.Certificate] = 
         names = tuple(_names(certificate))
     except ValueError:
         names = ()
+    listed = ", ".join(names)
     lines = [
         ("X-Client-Cert-Verify", "SUCCESS"),
         ("X-Client-Cert-Subject", subject),
-        ("X-Client-Cert-San", ", ".join(names)),
+        ("X-Client-Cert-San", listed),
         ("X-Client-Cert-Fingerprint", fingerprint),
         ("X-Client-Cert-Serial", serial),
         ("Client-Cert", _item(der)),
@@ -87,7 +93,14 @@ def identify(certificate: x509.Certificate, above: Sequence[x509.Certificate] = 
         fingerprint,
         serial,
         "".join(f"{name}: {value}\r\n" for name, value in lines if value).encode("ascii"),
-        subject.encode("ascii"),
+        tuple(
+            (name, value.encode("ascii")[:MAX_LOGGED])
+            for name, value in (
+                (b"client_cert", subject),
+                (b"client_cert_san", listed),
+                (b"client_cert_fingerprint", fingerprint),
+            )
+        ),
     )
 
 
