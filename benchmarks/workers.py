@@ -114,9 +114,9 @@ def markdown(found: Mapping[str, Any], date: str, facts: Mapping[str, str], roun
         "",
         "Two workers answer twice as much as one where each has a core, the load and the origin",
         "have others, and a request costs as much CPU as with one worker. Two cores can show the",
-        "last of it only: with as many connections for each worker, by the rows of 64. With as",
-        "many for both, each finds less to do in a turn of its loop, and a request is dearer, as",
-        "it is for one worker that is less busy.",
+        "last of it only: by the rows of 64 connections, where each worker has as many as the one.",
+        "With 32 for both, each finds less to do in a turn of its loop, and a request is dearer,",
+        "as it is for one worker that is less busy.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -87,6 +87,9 @@ class Server:
         'processes that serve traffic: "auto" is one for each CPU, 0 serves in the main process',
     )
     cpu_affinity: bool = option(False, "keep each worker on a CPU of its own")
+    worker_timeout: Seconds = option(
+        seconds("30s"), "a worker that hangs for so long is killed, and replaced; 0 leaves it"
+    )
     drain_timeout: Seconds = option(
         seconds("30s"), "how long old exchanges may take to finish after a reload or a stop"
     )
