@@ -44,6 +44,7 @@ from txrproxy.config.values import (
     OptionalPath,
     OptionalSecret,
     PathPattern,
+    Place,
     Positive,
     Rate,
     RedirectHttps,
@@ -416,6 +417,25 @@ class Cache:
 
 
 @frozen(kw_only=True)
+class Geo:
+    """Where clients come from, by databases in MaxMind's format. Needs the extra `txrproxy[geo]`.
+
+    An address that no database knows comes from "unknown"; so does a client of a Unix socket.
+    """
+
+    files: tuple[FilePath, ...] = required(
+        "databases of countries, of autonomous systems, or of both; followed when they change",
+        example='["GeoLite2-Country.mmdb", "GeoLite2-ASN.mmdb"]',
+    )
+    allow: tuple[Place, ...] = option(
+        (), "places; when not empty, everyone else gets 403", example='["CH", "AS64500"]'
+    )
+    deny: tuple[Place, ...] = option(
+        (), "places from where clients get 403", example='["AS64496", "unknown"]'
+    )
+
+
+@frozen(kw_only=True)
 class RateLimit:
     """Requests of one client in a time; beyond it 429 with Retry-After.
 
@@ -523,6 +543,7 @@ class ForwardAuth:
         "fields of the client's request that it gets",
     )
     timeout: Timeout = option(timeout("5s"), "for its whole answer")
+    ca: FilePath = option("system", 'for https: "system", or a PEM file of authorities')
 
 
 @frozen(kw_only=True)
@@ -568,6 +589,7 @@ class Jwt:
     )
     realm: FieldValue = option("restricted", "what a client is told that has no good token")
     refresh: Timeout = option(timeout("5m"), "how often the keys are looked at again")
+    ca: FilePath = option("system", 'for an https URL: "system", or a PEM file of authorities')
 
 
 @frozen(kw_only=True)
@@ -653,6 +675,11 @@ class Policy:
     )
     deny: tuple[Cidr, ...] = option(
         (), "client networks that get 403", example='["203.0.113.0/24"]'
+    )
+    geo: Geo | None = option(
+        None,
+        "client countries and network operators",
+        example='{ files = ["GeoLite2-Country.mmdb"], allow = ["CH", "LI"] }',
     )
     body_limit: Size = option(size("10MiB"), "of a request body; 413 beyond it")
     rate_limit: RateLimit | None = option(

@@ -29,6 +29,10 @@ class Taken(Exception):
     """Another proxy runs with this folder."""
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 class Control:
     """Listens in ``folder``, which is made if need be. Raises :class:`Taken` and OSError.
 
@@ -66,7 +70,7 @@ class Control:
         """Begin to answer; for scripts, a file beside the socket has our process id."""
         self._reactor.addReader(self)
         try:
-            with open(self._pid_file, "w", encoding="utf-8") as file:
+            with open(self._pid_file, "w", encoding="utf-8", opener=_private) as file:
                 file.write(f"{os.getpid()}\n")
         except OSError as error:
             _logger.warn("{path}: {why}", path=self._pid_file, why=error.strerror)
