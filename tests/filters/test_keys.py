@@ -28,6 +28,15 @@ class KeyTests(SynchronousTestCase):
         ):
             self.assertEqual(key([(kind, name)])(request(*lines)), expected)
 
+    def test_spellings_of_a_path_are_one(self) -> None:
+        for kind, query in (("path", b""), ("uri", b""), ("uri", b"?q=1")):
+            made = key([(kind, "")])
+            keys = {
+                made(request(target=path + query))
+                for path in (b"/a/z", b"//a/z", b"/a/%7a", b"/a/./z", b"/b/../a/z", b"/a//z")
+            }
+            self.assertEqual(keys, {b"/a/z" + query})
+
     def test_the_address_stands_in(self) -> None:
         for kind in ("header", "cookie"):
             made = key([(kind, "s")])

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.web.resource import Resource
 
 from tests.scenarios.harness import EMPTY_OK, GET, Refusing, Scenario, ok
-from tests.scenarios.test_guards import get
+from tests.scenarios.test_guards import from_client, get
 from txrproxy import caching
 from txrproxy.cache import policy as caching_policy
 from txrproxy.config.policies import Policies
@@ -157,6 +157,19 @@ class BasicTests(Base):
             calls.pop()()
         await proxy.log.record(len(clients))
         self.assertEqual(proxy.log.reasons.count(b"unauthorized"), passwords.OF_ONE_CLIENT)
+
+    async def test_a_network_of_ipv6_is_one_client(self):
+        calls = self.held_threads()
+        trusted = 'trusted_proxies = ["127.0.0.1"]'
+        _origin, proxy, _ = await self.pair(policy=self.policy(), server=trusted)
+        for number in range(passwords.OF_ONE_CLIENT + 1):
+            client = await self.client(proxy)
+            client.send(from_client(b"2001:db8::%x" % number, basic(password=b"%d" % number)))
+        await proxy.log.record()
+        self.assertEqual(proxy.log.records[0].reason, b"auth_busy")
+        while calls:
+            calls.pop()()
+        await proxy.log.record(passwords.OF_ONE_CLIENT + 1)
 
     async def test_a_client_that_leaves_is_not_waited_for(self):
         calls = self.held_threads()

@@ -57,9 +57,10 @@ def _part(kind: str, name: str, address: Key) -> Key:
         case "route":
             return lambda request: bytes(request.plan.name)
         case "path":
-            return lambda request: _bounded(request.head.target.path)
+            # As routes see it: other spellings of a path lead to the same.
+            return lambda request: _bounded(request.head.path)
         case "uri":
-            return lambda request: _bounded(request.head.target.origin)
+            return _uri
     wanted = name.encode("ascii")
     lower = wanted.lower()
     if kind == "header":
@@ -95,6 +96,12 @@ def _address(ipv6_prefix: int) -> Key:
         return b"%x/" % (found >> shift) if v6 else client
 
     return address
+
+
+def _uri(request: Request) -> bytes:
+    query = request.head.target.query
+    path: bytes = request.head.path
+    return _bounded(path if query is None else b"%b?%b" % (path, query))
 
 
 def _bounded(key: bytes) -> bytes:

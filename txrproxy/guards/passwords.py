@@ -26,10 +26,12 @@ from txrproxy.errors import AUTH_BUSY, UNAUTHORIZED
 from txrproxy.exchange import Exchange
 from txrproxy.filters import basic, htpasswd
 from txrproxy.filters.bounded import Bounded
+from txrproxy.filters.keys import key
 from txrproxy.http.fields import Line, make_line
 from txrproxy.routing.plan import Serve
 
 _logger = Logger()
+_client = key([("client_ip", "")])  # who has a network of IPv6 is one
 
 AT_ONCE = 2  # checks that run; threads are for name look-ups too
 WAITING = 64  # checks that wait
@@ -108,7 +110,7 @@ class Passwords:
         """Begin to check; ``done`` is told what came out. False: there is too much to do."""
         check = self._checks.get(mark)
         if check is None:
-            client = exchange.client
+            client = _client(exchange)
             mine = self._of_client.get(client, 0)
             if mine >= OF_ONE_CLIENT or len(self._line) >= WAITING:
                 return False
