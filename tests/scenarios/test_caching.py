@@ -137,6 +137,35 @@ class HitTests(Cached):
         self.assertIn(body[300000:600001], part.body)
         self.assertIn(body[5:7], part.body)
 
+    async def test_from_a_disk_that_can_not_say_what_is_in_memory(self):
+        client = await self.cached(memory="1KiB")
+        body = os.urandom(2_500_000)
+        await self.exchange(client, self.source, GET, ok(body, FRESH))
+        await self.settled()
+        self.store._reader.flags = 0x1000  # what no file system offers, as tmpfs RWF_NOWAIT
+        for _ in range(2):
+            self.assertEqual((await self.hit(client)).body, body)
+        part = await self.hit(client, GET[:-2] + b"Range: bytes=1000000-1100000, 5-6\r\n\r\n")
+        self.assertIn(body[1000000:1100001], part.body)
+        self.assertIn(body[5:7], part.body)
+
+    async def test_a_file_that_is_cut_while_it_is_sent(self):
+        client = await self.cached(memory="1KiB")
+        body = os.urandom(700_000)
+        await self.exchange(client, self.source, GET, ok(body, FRESH))
+        await self.settled()
+        found = self.store.find
+
+        def find(*asked):
+            copy = found(*asked)
+            os.truncate(f"/proc/self/fd/{copy.fd}", 300_000)
+            return copy
+
+        self.store.find = find
+        client.send(GET)
+        await client.closing()
+        self.assertLess(len(client.received), 400_000)
+
     async def test_tags_are_not_for_clients_and_purge(self):
         client = await self.cached()
         _, response = await self.exchange(
