@@ -40,6 +40,7 @@ from txrproxy.cache.policy import (
     forwarded,
     hit_lines,
     invalidated_by,
+    is_for_all,
     not_modified,
     not_modified_head,
     part_key,
@@ -66,7 +67,7 @@ MAX_ROUNDS = 2  # how often a request waits for another's response before it goe
 MAX_COUNTED = 65536  # keys whose uses are counted, or whose responses are known to be for one only
 UNSHARED = 10.0  # seconds for which requests for what was not storable do not wait for each other
 # Why a response is not kept that says nothing of others' requests for the same.
-_OF_REQUEST = frozenset({"authorization", "cookie", "partial"})
+_OF_REQUEST = frozenset({"authorization", "cookie", "fields", "partial"})
 
 
 class Caching:
@@ -174,8 +175,9 @@ class Caching:
         scheme = (peer.trusted and believed_scheme(head.fields)) or peer.scheme
         url = absolute_url(scheme, head.authority, head.target.origin)
         demand = for_request(head, self._rules)
-        if exchange.sent and not demand.authorized:
-            # A policy tells the backend who it is, which may answer as if it had seen credentials.
+        if (exchange.sent or exchange.identity) and not demand.authorized:
+            # A policy, or the proxy itself, tells the backend who it is, which may answer as if it
+            # had seen credentials.
             demand = shallow(demand)
             demand.authorized = True
         return Asked(demand, key, url)
@@ -334,7 +336,7 @@ class Caching:
         copy = asked.copy
         assert copy is not None
         renewal = after_head(copy.stored, head, self._rules, fetch.requested, wall)
-        if renewal is not None:
+        if renewal is not None and self._is_for_all(fetch, head):
             if renewal.keep:
                 self._store.refresh(copy, renewal.stored, asked.mark)
             else:
@@ -487,7 +489,9 @@ class Caching:
             self._ask_again(fetch)
             return
         stored, keep = renewed[0]
-        if keep:
+        if not self._is_for_all(fetch, head):
+            pass  # the client that asked gets it, and what is stored for others stays as it is
+        elif keep:
             self._store.refresh(copy, stored, asked.mark)
         else:
             self._store.purge(Purge("key", asked.key), _ignore)
@@ -509,6 +513,11 @@ class Caching:
             more = b"Age: %d\r\nCache-Status: %b\r\n" % (use.age, value)
             self.play(exchange, asked.demand, copy, b"revalidated", more)
         fetch.flight.refuse()
+
+    def _is_for_all(self, fetch: Fetch, head: ResponseHead) -> bool:
+        copy = fetch.asked.copy
+        assert copy is not None
+        return is_for_all(fetch.head, fetch.asked.demand, head, copy.stored.vary, self._rules)
 
     def _ask_again(self, fetch: Fetch) -> None:
         """A 304 that speaks of nothing that we have: ask without a condition."""

@@ -23,7 +23,7 @@ class IndexTests(SynchronousTestCase):
         self.index.put(Record(name, b"key " + name.encode(), url, size, 200, 1.0, tags=tags))
 
     def test_private(self) -> None:
-        """It has the addresses of all that is kept; so have the files that SQLite puts beside it."""
+        """It has the addresses of all that is kept, as have the files that SQLite adds."""
         self.put("0/1/a", b"http://a/")
         for end in ("", "-wal", "-shm"):
             self.assertEqual(os.stat(self.path + end).st_mode & 0o777, 0o600, end)

@@ -25,6 +25,18 @@ class DemandTests(SynchronousTestCase):
         ):
             self.assertIs(for_request(request(line), RULES).whole, whole, line)
 
+    def test_what_stands_for_the_path_is_not_for_a_cache(self) -> None:
+        """In no spelling that a backend may take for it."""
+        for name in (b"X-Original-URL", b"X_Original_URL", b"X.Rewrite.Url", b"x_host"):
+            demand = for_request(request(name + b": x"), RULES)
+            self.assertEqual((demand.lookup, demand.detail), (False, b"override"), name)
+        for name in (b"X_Hosts", b"X_Other", b"XHost"):
+            self.assertIs(for_request(request(name + b": x"), RULES), PLAIN, name)
+
+    def test_credentials(self) -> None:
+        for line in (b"Authorization: Basic eDp5", b"X-Forwarded-Client-Cert: Hash=1"):
+            self.assertTrue(for_request(request(line), RULES).authorized, line)
+
     def test_is_remembered_with_the_fields(self) -> None:
         head = request(b"Cache-Control: no-cache, max-age=5")
         first = for_request(head, RULES)

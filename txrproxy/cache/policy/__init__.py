@@ -8,7 +8,8 @@ An exchange calls them in this order, and does what they say::
       FRESH, STALE                                    answer(…) with hit_lines(…)
       STALE_WHILE_REVALIDATE                          the same, and a validation beside it
       VALIDATE                                        ask, with conditional_lines(…)
-        304                                           validated(…): keep it, then answer(…)
+        304                                           validated(…): keep it if that is_for_all(…),
+                                                      then answer(…)
         an error, and now < use.until                 answer(…): stale, but there
         anything else                                 as a miss
       no stored                                       send it on; then
@@ -29,7 +30,7 @@ from txrproxy.cache.policy.partial import joined, part_answer, part_key, storabl
 from txrproxy.cache.policy.ranges import Part
 from txrproxy.cache.policy.rules import Rules
 from txrproxy.cache.policy.status import forwarded, hit, hit_lines
-from txrproxy.cache.policy.storing import CONSUMED, Decision, storable
+from txrproxy.cache.policy.storing import CONSUMED, Decision, is_for_all, storable
 from txrproxy.cache.policy.validation import (
     REPLACED,
     Refreshed,
@@ -60,6 +61,7 @@ __all__ = [
     "hit",
     "hit_lines",
     "invalidated_by",
+    "is_for_all",
     "joined",
     "not_modified",
     "not_modified_head",
