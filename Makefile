@@ -5,10 +5,22 @@
 PYTHON ?= python3
 JOBS ?= 2
 CONFIG ?= etc/demo.toml
+FUZZ_SECONDS ?= 20
 
 VENV := .venv
+AUDIT := .venv-audit
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --root-user-action=ignore
+
+# What everybody installs is what setup.cfg allows. LOCKED=1, as continuous integration has it, is
+# what requirements.lock says, each file by its hash.
+ifdef LOCKED
+INSTALL := $(PIP) --require-hashes -r requirements.lock && $(PIP) --no-deps --no-build-isolation -e .
+INSTALL_TEST := true
+else
+INSTALL := $(PIP) -e .
+INSTALL_TEST := $(PIP) -e '.[test]'
+endif
 
 # Stamps: what is installed stays until what says so changes.
 INSTALLED := $(VENV)/.installed
@@ -28,7 +40,7 @@ empty :=
 space := $(empty) $(empty)
 
 .DEFAULT_GOAL := run
-.PHONY: run test trial lint types coverage test-long bench docs clean
+.PHONY: run test trial lint types coverage test-long fuzz bench docs lock audit clean
 
 run: $(INSTALLED)
 	@echo "Starting txrproxy with $(CONFIG); Ctrl-C ends it"
@@ -55,16 +67,32 @@ coverage: $(TEST_INSTALLED)
 test-long: $(TEST_INSTALLED)
 	$(BIN)/trial --reporter=text tests/long
 
+# Needs atheris, which is no dependency: pip install atheris.
+fuzz: $(TEST_INSTALLED)
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(TARGETS)
+
 bench: $(TEST_INSTALLED)
 	$(BIN)/python benchmarks/run.py
 
 docs: $(INSTALLED)
 	$(BIN)/python -m txrproxy.config.reference
 
+# Newer versions of everything, for all platforms and versions of Python.
+lock: $(AUDIT)/bin/python
+	$(AUDIT)/bin/python -m pip -qq install uv
+	$(AUDIT)/bin/python -m uv pip compile --quiet --universal --upgrade --generate-hashes --no-header \
+	    --no-annotate --python-version 3.11 --all-extras --output-file requirements.lock setup.cfg
+
+audit: $(AUDIT)/bin/python
+	@$(AUDIT)/bin/python .ci/audit.py requirements.lock
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .coverage* .hypothesis
+	rm -rf $(VENV) $(AUDIT) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .coverage* .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	rm -f twisted/plugins/dropin.cache
+
+$(AUDIT)/bin/python:
+	$(PYTHON) -m venv $(AUDIT)
 
 $(BIN)/python:
 	@echo "Making $(VENV), a virtual environment"
@@ -74,11 +102,11 @@ $(BIN)/python:
 # Looking for plugins once writes their cache, which a user without write access could not.
 $(INSTALLED): setup.cfg pyproject.toml | $(BIN)/python
 	@echo "Installing txrproxy and what it needs into $(VENV): a minute or so, the first time"
-	@$(PIP) -e .
+	@$(INSTALL)
 	@$(BIN)/python -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
 	@touch $@
 
 $(TEST_INSTALLED): $(INSTALLED)
 	@echo "Installing what the tests need into $(VENV)"
-	@$(PIP) -e '.[test]'
+	@$(INSTALL_TEST)
 	@touch $@

@@ -129,6 +129,7 @@ def lost(pause: int) -> float:
 def main() -> None:
     few = [b"10.0.0.%d" % n for n in range(100)]
     many = [b"10.%d.%d.%d" % (n >> 16, n >> 8 & 255, n & 255) for n in range(REQUESTS)]
+    six = [b"2001:db8:%x:%x::1" % divmod(n, 65536) for n in range(REQUESTS)]
     rows: list[tuple[str, Callable[[Serve], Serve]]] = [
         ("allow + deny", access),
         ("rate limit", rate_limit),
@@ -139,9 +140,10 @@ def main() -> None:
         ("allow + deny + rate limit", lambda next: access(rate_limit(next))),
         ("allow + deny + rate limit, of all workers", lambda next: access(shared(next))),
     ]
-    print("| filters | few clients, µs | a flood of clients, µs |\n|---|---|---|")
+    print("| filters | few clients, µs | a flood of clients, µs | of IPv6, µs |\n|---|---|---|---|")
     for name, make in rows:
-        print(f"| {name} | {best(make, few):.2f} | {best(make, many):.2f} |")
+        costs = " | ".join(f"{best(make, clients):.2f}" for clients in (few, many, six))
+        print(f"| {name} | {costs} |", flush=True)
     print("\n| authentication | µs |\n|---|---|")
     for name, make, line in (password(), token()):
         head = parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n" + line)

@@ -110,6 +110,14 @@ def markdown(found: Mapping[str, Any], date: str, facts: Mapping[str, str], roun
             row = [case, f"{workers}", f"{connections}", f"{one['cost']:.1f}"]
             row += [f"{one['low']:.1f}", f"{one['high']:.1f}", f"{one['ratio']:.3f}"]
             lines.append("| " + " | ".join([*row, f"{one['busy']:.0%}"]) + " |")
+    lines += [
+        "",
+        "Two workers answer twice as much as one where each has a core, the load and the origin",
+        "have others, and a request costs as much CPU as with one worker. Two cores can show the",
+        "last of it only: by the rows of 64 connections, where each worker has as many as the one.",
+        "With 32 for both, each finds less to do in a turn of its loop, and a request is dearer,",
+        "as it is for one worker that is less busy.",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -133,10 +141,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--note", help="a line about the circumstances, for the results")
     parser.add_argument("--dry", action="store_true", help="write no results")
     options = parser.parse_args()
     date = datetime.datetime.now().date().isoformat()
     facts = {"command": "`python benchmarks/workers.py`", **machine()}
+    if options.note:
+        facts["note"] = options.note
     found = {}
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o755)

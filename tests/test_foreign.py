@@ -15,6 +15,7 @@ from tests.wires import Sockets, eventually, turn
 from txrproxy import foreign
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.toml import loads
+from txrproxy.foreign import channel
 
 made = None  # what a test mounts
 
@@ -246,7 +247,7 @@ class RequestTests(ForeignCase):
         self.assertEqual(seen, [(b"a=b", b"3", {b"q": [b"1"], b"a": [b"b"]})])
 
     async def test_large_form_is_left_alone(self):
-        self.patch(foreign, "MAX_FORM", 2)
+        self.patch(channel, "MAX_FORM", 2)
         _, seen = await self.body(
             "POST /app/ HTTP/1.1\r\nContent-Length: 3\r\n"
             "Content-Type: application/x-www-form-urlencoded\r\n",
@@ -314,8 +315,8 @@ class RequestTests(ForeignCase):
 
     async def test_client_gone_in_the_middle_of_a_body(self):
         files = []
-        spool = foreign._spool
-        self.patch(foreign, "_spool", lambda: files.append(spool()) or files[-1])
+        spool = channel._spool
+        self.patch(channel, "_spool", lambda: files.append(spool()) or files[-1])
         rendered = []
         wire = await self.connect(self.mount(Render(rendered.append)))
         wire.send(b"POST /app/ HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf")
@@ -608,7 +609,7 @@ class FailureTests(ForeignCase):
         def connection_lost(self, reason):
             raise KeyError
 
-        self.patch(foreign._Request, "connectionLost", connection_lost)
+        self.patch(channel.ForeignRequest, "connectionLost", connection_lost)
         self.assertEqual(
             (await self.ask(self.mount(Render(render)), "GET /app/ HTTP/1.1")).status, 500
         )
@@ -791,7 +792,7 @@ class BackpressureTests(ForeignCase):
         self.assertEqual(self.log.reasons, [b"client_aborted"])
 
     async def test_a_resource_that_is_too_far_ahead(self):
-        self.patch(foreign, "MAX_UNSENT", 1 << 20)
+        self.patch(channel, "MAX_UNSENT", 1 << 20)
 
         def render(request):
             for _ in range(256):

@@ -16,6 +16,8 @@ import txrproxy
 ROOT = Path(txrproxy.__file__).parent
 DECIDES = 2  # the last rank that knows neither Twisted nor the time
 OUTSIDE = {"twisted", "asyncio", "socket", "select", "threading", "time", "datetime"}
+# Of these, what is a function of its arguments alone.
+PURE = {"socket.AF_INET", "socket.AF_INET6", "socket.inet_pton"}
 
 
 @frozen
@@ -57,6 +59,8 @@ def imports(source: str, package: str) -> Iterator[str]:
             assert not node.level, f"relative import in {package}"
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
+                if inner in PURE:
+                    continue
                 yield inner if is_module(inner) else str(node.module)
 
 

@@ -9,7 +9,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from txrproxy.config.build import build
-from txrproxy.config.toml import loads
+from txrproxy.config.toml import loads_with_warnings
 from txrproxy.observe.accesslog import open_log
 
 TEXT = (Path(__file__).parents[1] / "docs" / "pools.md").read_text(encoding="utf-8")
@@ -43,6 +43,9 @@ class ExampleTests(SynchronousTestCase):
         for block in BLOCKS:
             reactor = MemoryReactorClock()
             log = open_log("-", "off", (), reactor)
-            graph = build(loads(whole(block, str(state.resolve()))), reactor, log)
+            config, warnings = loads_with_warnings(whole(block, str(state.resolve())))
+            odd = [each for each in warnings if not each.key.startswith("routes")]
+            self.assertEqual(odd, [], block)
+            graph = build(config, reactor, log)
             self.assertTrue(graph.pools)
             graph.deadlines.close()

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,10 @@ def run(*arguments: str, cwd: str | Path, **options: Any) -> subprocess.Complete
 
 
 class Twistd:
-    """``twistd -n txrproxy``; ``lines`` is what it has written on standard error so far."""
+    """``twistd -n txrproxy``; ``lines`` is what it has written on standard error so far.
+
+    As a ``group``, its processes are one of their own, as those of a terminal are.
+    """
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class Twistd:
         *options: str,
         python: str = sys.executable,
         env: Mapping[str, str] | None = None,
+        group: bool = False,
     ) -> None:
         words = command(
             "-n", "--pidfile=", *options, "txrproxy", "--config", str(config), python=python
@@ -66,6 +71,7 @@ class Twistd:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            start_new_session=group,
         )
         self.lines: list[str] = []
         self._told_to_end = False
@@ -162,16 +168,18 @@ def port_in(log: Path) -> int:
     return int(found[1])
 
 
+def runs(pid: int) -> bool:
+    """Whether there is such a process, and it has not ended yet."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="latin-1")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
 def end(pid: int) -> None:
     """End a process that is not our child, and wait for it; it may have ended before."""
-
-    def gone() -> bool:
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
-        except OSError:
-            return True
-        return stat.rpartition(")")[2].split()[0] == "Z"
-
-    if not gone():
-        os.kill(pid, signal.SIGTERM)
-        wait_until(gone)
+    if runs(pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: not runs(pid))

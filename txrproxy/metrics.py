@@ -89,6 +89,20 @@ CACHE_LIMIT = _row("cache_limit_bytes", Kind.MOST, "cache", "Bytes that there ma
 CACHE_RESPONSES = _row("cache_responses", Kind.MOST, "cache", "Responses that are stored.")
 CACHE_MEMORY = _row("cache_memory_bytes", _S, "cache", "Bytes in memory, of all workers.")
 
+# Web application firewalls.
+WAF_REQUESTS = _row(
+    "waf_requests_total", _C, "route result", "What a firewall made of requests, by verdict."
+)
+WAF_RESPONSES = _row(
+    "waf_responses_total", _C, "route result", "What a firewall made of responses, by verdict."
+)
+WAF_REMEMBERED = _row("waf_remembered_total", _C, "route", "Verdicts that were known already.")
+WAF_FAILURES = _row(
+    "waf_failures_total", _C, "route reason", "Inspections without a verdict, by what went wrong."
+)
+WAF_ENGINES = _row("waf_engines", _S, "", "Engine processes that run, of all workers.")
+WAF_WAITING = _row("waf_waiting", _S, "", "Inspections that wait for an engine.")
+
 # Connections.
 ACCEPTED = _row("connections_accepted_total", _C, "", "Connections of clients, accepted.")
 CONNECTIONS = _row("connections", _S, "listener", "Connections of clients that are open.")

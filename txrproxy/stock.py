@@ -189,7 +189,7 @@ class StockDownstream:
             self._request.write(content)
         return len(content)
 
-    def finish(self) -> None:
+    def finish(self, now: float) -> None:
         request = self._leave()
         request.finish()
 

@@ -303,7 +303,7 @@ def kept_secret(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(0o700, parents=True, exist_ok=True)
     fresh = os.urandom(MIN_SECRET)
     descriptor, name = tempfile.mkstemp(dir=path.parent)  # nobody else may read it
     with open(descriptor, "wb") as file:

@@ -6,8 +6,10 @@ import json
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionAborted
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.admin.fake import BACKEND, FakeSteward
@@ -287,13 +289,24 @@ class Failing(Case):
 class Connections(Case):
     def test_bounded(self) -> None:
         self.patch(site, "MAX_CONNECTIONS", 2)
-        (first, _), _ = self.connect(), self.connect()
-        self.assertIsNone(self.site.buildProtocol(None))
-        from twisted.internet.error import ConnectionDone
-        from twisted.python.failure import Failure
-
-        first.connectionLost(Failure(ConnectionDone()))
+        (first, wire), (_, other) = self.connect(), self.connect()
+        first.dataReceived(b"GET /healthz HTTP/1.1\r\nHost: drips")
         self.connect()
+        self.assertTrue(wire.disconnected)
+        self.assertFalse(other.disconnected)
+        first.connectionLost(Failure(ConnectionAborted()))
+        self.connect()
+        self.assertTrue(other.disconnected)
+
+    def test_who_is_being_answered_does_not_give_way(self) -> None:
+        self.patch(site, "MAX_CONNECTIONS", 1)
+        first, wire = self.connect()
+        first.working = True
+        self.assertIsNone(self.site.buildProtocol(None))
+        first.working = False
+        first.dataReceived(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        self.assertFalse(first.working)
+        self.assertIn(b"HTTP/1.1 200", wire.value())
 
     def test_closed(self) -> None:
         _, transport = self.connect()

@@ -11,6 +11,7 @@ from tests.cache.storing import Later, StoreTestCase, look, purge, response
 from txrproxy.cache.collapse import WINDOW, Flight, Flights
 from txrproxy.cache.following import Reader
 from txrproxy.cache.jobs import Inline
+from txrproxy.cache.owner import NoRoom
 from txrproxy.cache.stored import Stored
 from txrproxy.transport.deadlines import Deadlines
 
@@ -279,6 +280,27 @@ class CollapseTests(StoreTestCase):
         self.assertEqual((slow.data == BODY, fast.data == BODY), (True, True))
         self.assertEqual(self.attach(flight).alone, 1)
         self.assertIsNone(self.flights.get(b"key"))
+
+    def test_no_room_while_more_waits_to_be_written(self) -> None:
+        """What was on its way to a file that was given up is not in it."""
+        thread = Later()
+        self.again(owner_thread=thread)
+        thread.run()
+        self.flights = self.make()
+        flight = self.flights.lead(b"key")
+        slow = self.attach(flight, slow=True)
+        self.share(flight)
+        self.send(flight, BODY)
+
+        def fail(size: int) -> None:
+            raise NoRoom
+
+        self.patch(self.store.owner, "reserve", fail)
+        thread.run()
+        self.assertEqual(flight._written, 0)
+        flight.end()
+        slow.take()
+        self.assertEqual(slow.data, BODY)
 
     def test_slowest_leaves(self) -> None:
         flight = self.flights.lead(b"key")

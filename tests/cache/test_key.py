@@ -129,6 +129,10 @@ class KeyTests(SynchronousTestCase):
             named(b"Lang=1"),
             named(b"sid=1; Lang=1"),
         ]
+        # White space around a name is no part of it, to most.
+        for spaced in (b"sid =1", b"\tsid\t=1", b"x=1; sid =1"):
+            self.assertEqual(named(spaced), named(b"sid=1"))
+        self.assertNotEqual(named(b"sid= 1"), named(b"sid=1"))
         # A cookie without a value is one with an empty value, to most.
         self.assertEqual(named(b"sid"), named(b"sid="))
         self.assertEqual(len(set(keys)), len(keys) - 1)
@@ -307,6 +311,14 @@ class VariantTests(SynchronousTestCase):
         for number in range(2 * _MAX_DERIVED):
             variant((b"x%d" % number,), one)
         self.assertLessEqual(len(one.derived), _MAX_DERIVED)
+
+    def test_two_weights_are_none(self) -> None:
+        """Who reads the first and who reads the last would answer differently."""
+        one, other = (
+            normal_field(b"accept", [value]) for value in (b"a/b;q=0.5;q=1", b"a/b;q=0.5")
+        )
+        self.assertNotEqual(one, other)
+        self.assertEqual(normal_field(b"accept", [b"a/b;q;q=1"]), b"=a/b;q;q=1")
 
     @given(
         st.lists(st.sampled_from([b"gzip", b"br;q=0.5", b"x;q=0", b"y"]), min_size=1, max_size=5)

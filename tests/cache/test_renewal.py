@@ -83,6 +83,23 @@ class AtOnceTests(StoreTestCase):
             self.forget()
             self.assert_known(60.0, body)
 
+    def test_two_that_began_with_the_same(self) -> None:
+        """What the later one says holds, wherever it is looked for."""
+        for body in (LARGE, b"small"):
+            self.fill(body)
+            copy = find(self.store)
+            assert copy is not None
+            for responded in (50.0, 60.0):
+                mark = self.store.mark()
+                self.store.refresh(copy, copy.stored.replaced(responded=responded), mark)
+            copy.close()
+            self.assert_known(60.0, body)
+            self.forget()
+            self.assert_known(60.0, body)
+            self.thread.run()
+            self.forget()
+            self.assert_known(60.0, body)
+
     def test_a_purge_meanwhile(self) -> None:
         for soft in (True, False):
             self.fill(LARGE)

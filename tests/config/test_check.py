@@ -214,6 +214,23 @@ WARNINGS = [
 
 # Of a policy: its lines, and what is said of policies.p.
 POLICIES = [
+    (
+        'forward_auth = { url = "http://a:b@c/" }',
+        "forward_auth.url: a user name and password have no place in it",
+    ),
+    (
+        'jwt = { keys = "https://a:b@c/", audience = "a" }',
+        "jwt.keys: a user name and password have no place in it",
+    ),
+    (
+        'geo = { files = [], allow = ["CH"] }',
+        "geo.files: found an empty list, expected a database",
+    ),
+    (
+        'geo = { files = ["a.mmdb"], allow = ["Switzerland"] }',
+        'geo.allow[0]: found "Switzerland", expected a country such as "CH" (ISO 3166), an '
+        'autonomous system such as "AS64500", or "unknown"',
+    ),
     ("cors = { origins = [] }", "cors.origins: found an empty list, expected an origin"),
     (
         'cors = { origins = ["*"], credentials = true }',
@@ -322,6 +339,11 @@ class Warnings(SynchronousTestCase):
         text = MINIMAL + 'use = ["p"]\n[policies.p]\njwt = { keys = "env:K" }'
         (warning,) = self.warnings(text)
         self.assertIn("policies.p.jwt.audience: empty: tokens that were made for", warning)
+
+    def test_places_of_nobody(self) -> None:
+        text = MINIMAL + 'use = ["p"]\n[policies.p]\ngeo = { files = ["a.mmdb"] }'
+        (warning,) = self.warnings(text)
+        self.assertIn("policies.p.geo: without effect: allow and deny are empty", warning)
 
     def test_keys_without_effect(self) -> None:
         text = MINIMAL.replace('pool = "app"', "respond = {}\nrewrite = { prefix = '/x' }")

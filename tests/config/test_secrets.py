@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from jwt.algorithms import OKPAlgorithm
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.config.samples import MINIMAL
+from tests.guards.mmdb import database
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.toml import load_with_warnings
 
@@ -32,7 +32,7 @@ class SecretsTests(SynchronousTestCase):
         path.write_text(text)
         path.chmod(mode)
 
-    def checked(self, policy: str) -> tuple[list[str], list[str]]:
+    def checked(self, policy: str, about: str = "policies.p") -> tuple[list[str], list[str]]:
         file = self.folder / "edge.toml"
         file.write_text(MINIMAL + f"[policies.p]\n{policy}\n" + '[[routes]]\nname="z"\nuse=["p"]\n'
                         'match={path="/z"}\nrespond={status=200}\n')  # fmt: skip
@@ -40,7 +40,7 @@ class SecretsTests(SynchronousTestCase):
             _, warnings = load_with_warnings(file, files=True)
         except ConfigErrors as error:
             return [str(problem) for problem in error.problems], []
-        return [], [str(w) for w in warnings if "policies.p" in str(w)]
+        return [], [str(w) for w in warnings if about in str(w)]
 
     def error(self, policy: str) -> str:
         (error,), _ = self.checked(policy)
@@ -68,14 +68,52 @@ class SecretsTests(SynchronousTestCase):
         self.write("keys", "{}")
         self.assertIn("keys: not a JSON Web Key Set", self.error(KEYS))
 
-    def test_what_others_may_do(self) -> None:
+    def test_what_others_may_read(self) -> None:
         self.write("users", f"a:{APR1}", 0o604)
         (_, (warning,)) = self.checked(USERS)
-        self.assertIn("can be read by everybody; chmod o-rw", warning)
-        self.write("users", f"a:{APR1}", 0o602)
-        self.assertIn("can be written by everybody", self.checked(USERS)[1][0])
-        self.write("keys", json.dumps({"keys": [json.loads(KEY)]}), 0o646)
-        self.assertIn("can be written by everybody; chmod o-w", self.checked(KEYS)[1][0])
+        self.assertIn("users has mode 0604, so everybody can read it; chmod o-r it", warning)
+        self.write("secret", "x" * 32, 0o644)
+        for table, key in (
+            (
+                '[pools.q]\nbackends=["http://127.0.0.1:1"]\nsticky={cookie="c",secret=SECRET}',
+                "pool",
+            ),
+            ("[admin]\ntoken = SECRET", "admin.token"),
+        ):
+            _, warnings = self.checked("\n" + table.replace("SECRET", '"file:secret"'), "secret")
+            self.assertIn("everybody can read it", "".join(warnings), key)
+            _, warnings = self.checked("\n" + table.replace("SECRET", '"env:HOME"'), "secret has")
+            self.assertEqual(warnings, [])
+
+    def test_authorities(self) -> None:
+        (self.folder / "ca.pem").write_text("hunter2")
+        for policy in (
+            'forward_auth = { url = "https://a/", ca = "ca.pem" }',
+            'jwt = { keys = "https://a/", audience = "a", ca = "ca.pem" }',
+        ):
+            error = self.error(policy)
+            self.assertIn(f"policies.p.{policy.split()[0]}.ca: ", error)
+            self.assertIn("ca.pem: no certificate in PEM form", error)
+
+    def test_databases(self) -> None:
+        (self.folder / "a.mmdb").write_bytes(database({}, "Test-ASN"))
+        (self.folder / "c.mmdb").write_bytes(database({}, "Test-Country"))
+        (self.folder / "bad").write_text("hunter2")
+        for files, rules, expected in (
+            ("c.mmdb", 'allow = ["CH", "AS", "unknown"]', ""),
+            ("a.mmdb", 'deny = ["AS64500", "unknown"]', ""),
+            ("c.mmdb a.mmdb", 'allow = ["CH"], deny = ["AS1"]', ""),
+            ("c.mmdb", 'deny = ["AS64500"]', 'geo.deny[0]: found "AS64500", but no database'),
+            ("a.mmdb", 'allow = ["CH"]', "of geo.files has countries"),
+            ("c.mmdb bad", 'allow = ["CH"]', "geo.files[1]: "),
+            ("bad", 'allow = ["CH"]', "bad: not a database in MaxMind's format"),
+            ("missing", 'allow = ["CH"]', "missing: can not be read: No such file"),
+        ):
+            listed = ", ".join(f'"{file}"' for file in files.split())
+            errors, _ = self.checked(f"geo = {{ files = [{listed}], {rules} }}")
+            self.assertEqual(len(errors), 1 if expected else 0, (files, rules, errors))
+            self.assertIn(expected, "".join(errors))
+            self.assertNotIn("hunter2", "".join(errors))
 
     def test_variables(self) -> None:
         error = self.error('basic_auth = { users = "env:TXRPROXY_TEST_NOT_SET" }')
@@ -87,8 +125,12 @@ class SecretsTests(SynchronousTestCase):
         real = importlib.util.find_spec
 
         def without(name: str, *args: Any) -> Any:
-            return None if name in ("bcrypt", "jwt") else real(name, *args)
+            return None if name in ("bcrypt", "jwt", "maxminddb") else real(name, *args)
 
         self.patch(importlib.util, "find_spec", without)
         self.assertIn("needs bcrypt; install the extra", self.error(USERS))
         self.assertIn("needs jwt; install the extra", self.error(KEYS))
+        geo = 'geo = { files = ["a.mmdb"], allow = ["CH"] }'
+        self.assertIn(
+            "needs maxminddb; install the extra: pip install 'txrproxy[geo]'", self.error(geo)
+        )

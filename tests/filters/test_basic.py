@@ -32,6 +32,9 @@ class BasicTests(SynchronousTestCase):
             [b""],
             [b"Basic"],
             [b"Basic YQ"],
+            [b"Basic YTpi="],
+            [b"Basic YTo=="],
+            [b"Basic YTp="],  # bits to spare that are not 0
             [b"Basic !!!!"],
             [field(b"ab")],
             [field(b":b")],

@@ -47,6 +47,8 @@ class KeyTests(SynchronousTestCase):
         odd = request(client=b"fe80::1%eth0:")
         self.assertEqual(made(request(client=b"a:b")), b"a:b")
         self.assertEqual(made(odd), made(odd))
+        mapped = request(client=b"::ffff:192.0.2.1")
+        self.assertNotEqual(made(mapped), made(request(client=b"::ffff:192.0.2.2")))
 
     def test_together(self) -> None:
         made = key([("client_ip", ""), ("route", "")])

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -30,6 +32,24 @@ class MemoryTests(Case):
                 file.write(content)
                 file.flush()
                 self.assertRaises(ValueError, SharedMemory, file.fileno())
+
+    def test_of_other_processes(self) -> None:
+        """Their interpreter hashes otherwise; nobody would find what the others have counted."""
+        script = (
+            "import sys; from txrproxy.guards.state import SharedMemory\n"
+            "try: SharedMemory(int(sys.argv[1]))\n"
+            "except ValueError as error: print(error)"
+        )
+        fd = self.memory().fd
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(fd)],
+            pass_fds=[fd],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        self.assertIn("does not descend from", done.stdout)
 
     def test_no_such_worker(self) -> None:
         self.assertRaises(ValueError, SharedCounts, self.memory(), b"a", 2)

@@ -158,6 +158,14 @@ class RequestTests(SynchronousTestCase):
         expected = [b"X-Tag: 2", b"Remote-User: me", b"X-Tag: 1"]
         self.assertEqual(sent(block, rules=rules), PLAIN + expected + OURS)
 
+    def test_a_quote_left_open_takes_nothing_in(self) -> None:
+        """What we say behind it would be said in somebody's quotes."""
+        for earlier in (b'for="a', b'for="a\\"', b'for=a;by="b", for="'):
+            lines = sent(b"Forwarded: for=1\r\nForwarded: " + earlier, trusted=True)
+            self.assertIn(b'Forwarded: for=1, host="a";for=192.0.2.7;proto=http', lines)
+        lines = sent(b'Forwarded: for="a\\"b", for="c"', trusted=True)
+        self.assertIn(b'Forwarded: for="a\\"b", for="c", host="a";for=192.0.2.7;proto=http', lines)
+
     def test_words_of_a_trusted_proxy(self) -> None:
         block = (
             b"Via: 1.0 first\r\nForwarded: for=198.51.100.1\r\nX-Forwarded-For: 198.51.100.1\r\n"

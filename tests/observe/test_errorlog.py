@@ -179,6 +179,22 @@ class ErrorLogTests(SynchronousTestCase):
         log(event())
         self.assertEqual(len((moved / "log").read_text().splitlines()), 1)
 
+    def test_given_away(self) -> None:
+        """A file that root makes, to the user that it becomes; never one that was there."""
+        given = []
+        self.patch(errorlog.os, "fchown", lambda fd, *owner: given.append(owner))
+        path = Path(self.mktemp()).absolute()
+        log = ErrorLog(str(path), owner=(7, -1))
+        self.assertEqual(given, [(7, -1)])
+        log(event())
+        log.reopen()
+        link = Path(self.mktemp())
+        link.symlink_to(path)
+        for there in (path, link):
+            ErrorLog(str(there), owner=(7, -1))(event())
+        self.assertEqual(given, [(7, -1)])
+        self.assertEqual(len(path.read_text().splitlines()), 3)
+
     def test_stderr(self) -> None:
         log = ErrorLog("-")
         self.assertTrue(log.on_stderr)

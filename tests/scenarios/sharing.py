@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import socket
 import threading
 from collections.abc import Iterable
@@ -147,6 +148,9 @@ class Lane:
         if not piece:
             raise AssertionError("closed in the middle of a response")
         return piece
+
+    def has_answer(self) -> bool:
+        return bool(select.select([self._link], [], [], 0)[0])
 
     def ask(self, method: str = "GET") -> bytes:
         self.send(method)

@@ -3,6 +3,8 @@
 import tracemalloc
 
 from tests.scenarios.harness import MIB, Scenario, ok
+from txrproxy.transport.direct import READ
+from txrproxy.transport.downstream import MAX_PIPELINED
 
 MIXED = """
     version = 1
@@ -129,6 +131,17 @@ class PipeliningTests(Scenario):
         self.assertEqual((await client.response()).body, b"slow")
         for _ in range(5000):
             self.assertEqual((await client.response()).body, b"own")
+        client.reset()
+
+    async def test_flood_of_requests_that_are_answered_at_once_is_bounded(self):
+        _origin, proxy, client = await self.mixed()
+        client.send(get(b"/own") * 9_000)
+        (downstream,) = proxy.site.connections
+        most = 0
+        for _ in range(9_000):
+            self.assertEqual((await client.response(keep=False)).size, 3)
+            most = max(most, downstream.buffered)
+        self.assertLess(most, MAX_PIPELINED + 2 * READ)
         client.reset()
 
     async def test_bad_request_behind_good_ones_is_answered_last(self):

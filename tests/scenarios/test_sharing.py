@@ -226,6 +226,27 @@ class LimitTests(SharingScenario):
         self.proxy.wait_for("serves")
         self.assertIn(other.ask(), {b"a", b"b"})
 
+    def test_many_at_a_time(self):
+        """No more than one process would let pass, and no fewer."""
+        self.write(policy='connection_limit = { key = "client_ip", limit = 10 }')
+        self.start()
+        workers = self.pids()
+        lanes = self.connect() + [Lane(self.port) for _ in range(22)]
+        for lane in lanes[2:]:
+            self.addCleanup(lane.close)
+            lane.find(workers)
+        self.a.mood = self.b.mood = "mute"
+        served = self.a.served + self.b.served
+        for lane in lanes:
+            lane.send()
+        wait_until(lambda: sum(lane.has_answer() for lane in lanes) == len(lanes) - 10)
+        wait_until(lambda: self.a.served + self.b.served == served + 10)
+        self.a.go_on.set()
+        self.b.go_on.set()
+        answers = [lane.receive() for lane in lanes]
+        self.assertEqual(answers.count(b"429"), len(lanes) - 10)
+        self.assertEqual(self.a.served + self.b.served, served + 10)
+
     def test_a_worker_that_leaves_counts_on(self):
         """Until what it has is done; who takes its place has a place of its own to count."""
         self.write(policy='connection_limit = { key = "client_ip", limit = 1 }')

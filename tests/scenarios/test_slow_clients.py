@@ -63,3 +63,14 @@ class ReaderTests(Scenario):
     async def test_too_slow(self):
         proxy, wire = await self.read_slowly('min_write_rate = "1GiB"')
         self.assertEqual(proxy.log.reasons, [b"write_timeout"])
+
+
+class ReloadTests(Scenario):
+    async def test_rates_of_a_new_configuration(self):
+        site = (await self.proxy("http://127.0.0.1:9")).site
+        rates = 'min_body_rate = "2KiB"\nmin_write_rate = "3KiB"'
+        other = (await self.proxy("http://127.0.0.1:9", listener=rates)).site
+        site.service.become(other.service)
+        deadlines = site.service.body.seconds, site.service.write.seconds
+        asked = site.service.min_sent / deadlines[0], site.service.min_taken / deadlines[1]
+        self.assertEqual(asked, (2048, 3072))

@@ -38,7 +38,7 @@ pool = "{pool}"
 class ProcessCase(SynchronousTestCase):
     """``self.proxy`` runs ``self.config``, listening on ``self.port`` and ``self.tls_port``."""
 
-    workers: int | str = 2
+    workers = 2
 
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
@@ -49,7 +49,7 @@ class ProcessCase(SynchronousTestCase):
         self.addCleanup(self.origin.close)
         self.write()
 
-    def write(self, more: str = "", workers: int | str | None = None, **changes: Any) -> None:
+    def write(self, more: str = "", workers: int | None = None, **changes: Any) -> None:
         """Write the configuration; the proxy notices when it is told."""
         values = {"drain": "20s", "pool": "app", "origin": self.origin.port, **changes}
         count = self.workers if workers is None else workers

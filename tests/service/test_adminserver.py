@@ -346,6 +346,68 @@ class Documented(AdminCase):
         self.assertGreater(len(asked), 15)
 
 
+class DocumentedRefusals(AdminCase):
+    """Who may not ask is told so as documented, whatever operation it is, and nothing is done."""
+
+    more = f'{ADMIN}token = "file:token"\n'
+
+    if schemathesis is None:
+        skip = "schemathesis is not installed"
+
+    def test_all_operations(self) -> None:
+        from hypothesis import HealthCheck, Phase, given, settings
+        from schemathesis.specs.openapi.checks import (
+            content_type_conformance,
+            response_schema_conformance,
+            status_code_conformance,
+        )
+
+        shapes = [
+            status_code_conformance,
+            content_type_conformance,
+            response_schema_conformance,
+        ]
+        (self.folder / "token").write_text("s3cret\n")
+        self.start(env=environment())
+        right = {"Authorization": "Bearer s3cret"}
+        url = f"http://127.0.0.1:{self.admin}/api/v1/openapi.json"
+        document = schemathesis.openapi.from_url(url, headers=right)
+        rules = settings(
+            max_examples=1,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        cases: list[Any] = []
+        for found in document.get_all_operations():
+
+            @rules
+            @given(case=found.ok().as_strategy())
+            def collect(case: Any) -> None:
+                cases.append(case)
+
+            collect()
+        self.assertGreater(len(cases), 15)
+        for case in cases:
+            label = case.operation.label
+            for headers, status in (
+                ({}, 401),
+                ({"Authorization": "Bearer wrong"}, 401),
+                ({"Authorization": "Basic czNjcmV0"}, 401),
+                ({**right, "Origin": "http://evil.example"}, 403),
+                ({**right, "Sec-Fetch-Site": "cross-site"}, 403),
+                ({**right, "Host": "evil.example"}, 403),
+            ):
+                if status == 401 and case.operation.definition.raw["security"] == []:
+                    continue
+                response = case.call(headers=headers, timeout=PATIENCE)
+                self.assertEqual(response.status_code, status, (label, headers))
+                case.validate_response(response, checks=shapes)
+        self.assertEqual(self.ask("status")["reloads"], 0)
+
+
 class FakeProxy:
     """What a server needs to know before it answers."""
 

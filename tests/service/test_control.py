@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
 from typing import Any
+from unittest import mock
 
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.transport.test_channel import Reactor
@@ -15,7 +18,7 @@ from txrproxy.transport.channel import bind_to, connect_to
 
 class ControlTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.reactor = Reactor()
+        self.reactor: Any = Reactor()
         self.folder = os.path.abspath(self.mktemp())
 
     def control(self) -> Control:
@@ -59,6 +62,26 @@ class ControlTests(SynchronousTestCase):
         self.assertEqual(answers, [{"up": 1}])
         for channel in list(control._channels):
             channel.close()
+
+    def test_no_descriptor_is_left(self) -> None:
+        """Who waits is answered later, and the loop does not turn for that meanwhile."""
+        self.reactor = MemoryReactorClock()
+        control = self.control()
+        kept, control._socket = control._socket, mock.Mock()
+        self.addCleanup(kept.close)
+        control._socket.accept.side_effect = OSError(errno.EMFILE, "too many")
+        for _ in range(2):
+            control.doRead()
+            self.assertEqual(self.reactor.getReaders(), [])
+            self.reactor.advance(0.1)
+            self.assertEqual(self.reactor.getReaders(), [control])
+        control._socket.accept.side_effect = BlockingIOError
+        control.doRead()
+        self.assertEqual(self.reactor.getReaders(), [control])
+        control._socket.accept.side_effect = OSError(errno.EMFILE, "too many")
+        control.doRead()
+        control.close()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_taken(self) -> None:
         self.control()

@@ -90,6 +90,23 @@ class Counting(Case):
             found += [value for name, _, value in rows if name == metrics.ACCEPTED]
         self.assertEqual(found, [3, 2])
 
+    def test_verdicts_of_firewalls(self) -> None:
+        graph = self.serve()
+        tally = graph.firewalls._auditor.tally
+        key = (metrics.WAF_REQUESTS, ("app", "blocked"))
+        found = []
+        for number in (3, 2):
+            tally[key] += number
+            rows = self.successResultOf(self.main.call("figures"))["rows"]
+            found += [row for row in rows if row[0] == metrics.WAF_REQUESTS]
+        self.assertEqual(found, [(key[0], ["app", "blocked"], number) for number in (3, 2)])
+
+    def test_counts_of_firewalls_outlive_a_reload(self) -> None:
+        graph = self.serve()
+        graph.firewalls._auditor.tally[metrics.WAF_REMEMBERED, ("app",)] += 1
+        fresh = build(graph.config, self.clock, graph.log, old=graph)
+        self.assertEqual(list(fresh.firewalls.counted()), [(metrics.WAF_REMEMBERED, ("app",), 1)])
+
 
 class State(Case):
     def test_before_it_serves(self) -> None:

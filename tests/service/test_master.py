@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 
 from tests.service.processes import ProcessCase
-from tests.twistd import ask, connect, get, read_all, wait_until
+from tests.twistd import PATIENCE, ask, connect, get, read_all, runs, wait_until
 
 
 class DeathTests(ProcessCase):
@@ -75,17 +76,9 @@ class DeathTests(ProcessCase):
         pids = self.pids()
         self.proxy.process.kill()
         for pid in pids:
-            wait_until(lambda pid=pid: not _runs(pid))  # type: ignore[misc]
+            wait_until(lambda pid=pid: not runs(pid))  # type: ignore[misc]
         self.start()
         self.assertIn(b"hello", get(self.port))
-
-
-def _runs(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="latin-1") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 class EndTests(ProcessCase):
@@ -108,6 +101,30 @@ class EndTests(ProcessCase):
                     self.proxy.wait_for("Server Shut Down")
                     self.assertEqual(self.proxy.end(), -number)
                 self.assertEqual([x for x in self.proxy.lines if "Traceback" in x], [])
+
+    def test_all_processes_at_once(self) -> None:
+        """As a terminal does it, or a service manager: what runs is finished, as ever."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with socket.create_server(("127.0.0.1", 0)) as origin:
+                origin.settimeout(PATIENCE)
+                self.write(origin=origin.getsockname()[1], drain="300s")
+                self.start(group=True)
+                with connect(self.port) as link, connect(self.port) as idle:
+                    ask(link)
+                    served, _ = origin.accept()
+                    served.recv(4096)
+                    served.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfirst")
+                    pids = self.pids()
+                    os.killpg(self.proxy.process.pid, number)
+                    self.assertEqual(read_all(idle), b"")
+                    self.assertIs(self.proxy.process.poll(), None)
+                    served.sendall(b"last")
+                    self.assertTrue(read_all(link).endswith(b"firstlast"))
+                    served.close()
+                self.assertEqual(self.proxy.process.wait(PATIENCE), -number)
+                self.proxy.wait_for("Server Shut Down")
+            self.assertEqual([pid for pid in pids if runs(pid)], [])
+            self.assertEqual([x for x in self.proxy.lines if "Traceback" in x], [])
 
     def test_told_by_the_command(self) -> None:
         self.start()

@@ -215,6 +215,31 @@ class PlaneTests(Case):
         self.successResultOf(done)
         self.successResultOf(again)
 
+    def test_softly_and_then_not(self) -> None:
+        """A worker that leaves, in a proxy that stops: what is idle is closed after all."""
+        config = self.config()
+        self.give(config)
+        self.plane.prepare(config)
+        self.plane.commit()
+        assert self.plane.graph is not None
+        connections = next(iter(self.plane.graph.listeners.values())).connections
+
+        class Idle:
+            transport = None
+
+            def close_when_idle(self) -> None:
+                connections.remove(self)  # type: ignore[arg-type]
+
+        connections.add(Idle())  # type: ignore[arg-type]
+        done = self.plane.drain(10, softly=True)
+        self.reactor.advance(1)
+        self.assertNoResult(done)
+        again = self.plane.drain(3)
+        self.assertEqual(len(connections), 0)
+        self.reactor.advance(0.05)
+        self.successResultOf(done)
+        self.successResultOf(again)
+
     def test_drain_before_anything(self) -> None:
         self.successResultOf(self.plane.drain(1))
 

@@ -6,6 +6,7 @@ import signal
 import socket
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -55,6 +56,15 @@ class EndTests(SynchronousTestCase):
         reactor.wait()
         self.assertEqual([cause(status) for status in told], ["ended with status 3"])
         self.assertEqual(reactor.readers, set())
+
+    def test_no_descriptor_is_left(self) -> None:
+        """Whose end nobody would hear of is ended."""
+        self.patch(os, "pidfd_open", mock.Mock(side_effect=OSError(24, "too many")))
+        pid = self.child()
+        reactor = Reactor()
+        self.assertRaises(OSError, when_ended, pid, reactor, print)
+        self.assertEqual(reactor.readers, set())
+        self.assertRaises(ChildProcessError, os.waitpid, pid, 0)
 
     def test_killed(self) -> None:
         reactor, told = Reactor(), list[int]()

@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.config.samples import MINIMAL
 from tests.service.test_processes import Reactor
+from txrproxy.config.problems import ConfigErrors, Problem
 from txrproxy.config.steps import finish
 from txrproxy.service import reading
 from txrproxy.service.memory import unpacked
@@ -73,6 +74,16 @@ class ReadTests(SynchronousTestCase):
             failure = self.failureResultOf(self.read(MINIMAL), Refused)
         self.assertIn("was killed by SIGKILL", str(failure.value))
         self.nothing_is_left()
+
+    def test_gives_way(self) -> None:
+        def told(*_: object, **__: object) -> None:
+            nice = os.nice(0) - before
+            raise ConfigErrors([Problem("", 0, "", f"nice {nice}")])
+
+        before = os.nice(0)
+        with mock.patch.object(reading, "load_with_warnings", told):
+            failure = self.failureResultOf(self.read(MINIMAL), Refused)
+        self.assertIn("nice 10", str(failure.value))
 
     def test_a_fault_of_ours(self) -> None:
         with mock.patch.object(reading, "load_with_warnings", lambda *a, **k: 1 / 0):

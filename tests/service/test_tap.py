@@ -56,6 +56,18 @@ class OptionsTests(TapCase):
         self.assertEqual(list(self.options().loaded.listeners), ["http"])
         self.assertEqual(self.stderr.getvalue(), "")
 
+    def test_user(self) -> None:
+        """Whom root becomes; nobody else becomes anybody."""
+        for euid, twistd, user in (
+            (0, {"uid": 7, "gid": 8}, (7, 8)),
+            (0, {"uid": 7, "gid": None}, (7, -1)),
+            (0, {"uid": None, "gid": None}, None),
+            (1, {"uid": 7, "gid": 8}, None),
+        ):
+            self.patch(tap.os, "geteuid", lambda euid=euid: euid)
+            self.assertEqual(self.options(**twistd).user, user)
+        self.assertIsNone(self.options().user)
+
     def test_bad_config(self) -> None:
         """What ``txrproxy check`` says, without its count."""
         self.config.write_text(BAD)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import signal
 
-from tests.scenarios.reloads import MORE
-from tests.service.processes import ProcessCase
+from tests.scenarios.reloads import MORE, UpgradeScenario
 from tests.twistd import end, get, wait_until
 from txrproxy.transport.channel import Refused
 
 
-class UpgradeTests(ProcessCase):
+class UpgradeTests(UpgradeScenario):
     def test_under_load(self) -> None:
         """No request fails and no tunnel closes while versions come and go."""
         self.write(drain="2s")
@@ -28,18 +27,12 @@ class UpgradeTests(ProcessCase):
         self.assertEqual(self.proxy.process.wait(30), 0)
         newest = self.upgraded()
         self.assertEqual(self.ask("status")["pid"], newest)
-        so_far = load.count
-        wait_until(lambda: load.count > so_far + 50)
+        load.more(50)
         load.end()
         self.assertEqual(load.failures, [])
         self.assertTrue((self.folder / "state/control.sock").exists())
         end(newest)
         self.assertRaises(ConnectionRefusedError, get, self.port)
-
-    def upgraded(self) -> int:
-        pid: int = self.ask("upgrade")["pid"]
-        self.addCleanup(end, pid)
-        return pid
 
     def test_a_new_version_that_does_not_start(self) -> None:
         """It is dropped, and the old one goes on."""

@@ -28,9 +28,13 @@ class Turns:
 class Handshake:
     def __init__(self) -> None:
         self.admitted = 0
+        self.gave_way = False
 
     def admit(self) -> None:
         self.admitted += 1
+
+    def give_way(self) -> None:
+        self.gave_way = True
 
 
 class GateTests(SynchronousTestCase):
@@ -62,20 +66,25 @@ class GateTests(SynchronousTestCase):
         self.assertTrue(gate.enter(self.all[0]))
         self.assertTrue(gate.enter(self.all[0]))
 
-    def test_so_many_at_once(self) -> None:
+    def test_the_one_that_took_longest_gives_way(self) -> None:
         gate = self.gate(2, 100)
-        self.assertEqual(self.enter(gate).count(True), 2)
-        self.clock.turn()
-        self.assertEqual(sum(self.admitted()), 0)
-        gate.leave(self.all[1])
-        self.clock.turn()
-        self.assertEqual(self.admitted(), [0, 0, 1, 0, 0, 0])
-        gate.leave(self.all[3])  # one that waits
-        gate.leave(self.all[0])
-        gate.leave(self.all[2])
-        self.clock.turn()
-        self.assertEqual(self.admitted(), [0, 0, 1, 0, 1, 1])
+        self.assertEqual(self.enter(gate).count(True), 6)
+        self.assertEqual([one.gave_way for one in self.all], [True] * 4 + [False] * 2)
         self.assertEqual(repr(gate), "<Gate 2 in progress, 0 waiting>")
+        gate.leave(self.all[0])  # as one does that is told to go
+        gate.leave(self.all[4])
+        self.assertTrue(gate.enter(self.all[1]))
+        self.assertFalse(self.all[5].gave_way)
+
+    def test_one_that_waited_takes_a_place_too(self) -> None:
+        gate = self.gate(1, 1)
+        self.enter(gate)
+        gate.leave(self.all[2])  # it hung up in line
+        self.clock.turn()
+        self.assertEqual(self.admitted(), [0, 1, 0, 0, 0, 0])
+        self.assertTrue(self.all[0].gave_way)
+        self.clock.turn()
+        self.assertEqual(self.admitted(), [0, 1, 0, 1, 0, 0])
 
     def test_nobody_overtakes(self) -> None:
         gate = self.gate(100, 1)

@@ -601,40 +601,25 @@ class Handshakes(Case):
         await self.until(lambda: len(self.failures) == 3)
 
     @asynchronous
-    async def test_only_so_many_at_once(self) -> None:
+    async def test_those_that_stall_give_way(self) -> None:
         self.gate = Gate(reactor, concurrent=2)
-        clients = [self.client() for _ in range(6)]
-        await self.until(lambda: len(self.layers) == 6)
-        for client in clients:
+        stalled = [self.client() for _ in range(4)]
+        await self.until(lambda: len(self.layers) == 4)
+        for client in stalled:
             client.handshake_step()
-        # All have sent their first flight, and only two are answered.
-        answered: list[Any] = []
-
-        def look() -> None:
-            answered.extend(c for c in clients if c not in answered and c.pull())
-
-        await self.until(lambda: len(answered) == 2, look)
-        turns = iter(range(20))
-        await self.until(lambda: next(turns, None) is None, look)
-        self.assertEqual(len(answered), 2)
-        self.assertEqual(repr(self.gate), "<Gate 2 in progress, 4 waiting>")
-        # One finishes, one gives up, one that waits gives up: their places are taken.
-        await self.until(answered[0].handshake_step)
-        answered[1].socket.close()
-        waits = next(c for c in clients if c not in answered)
-        waits.reset()
-        clients.remove(waits)
-        await self.until(lambda: len(answered) == 4, look)
-        for client in answered[2:]:
-            await self.until(client.handshake_step)
-        await self.until(lambda: len(answered) == 5, look)
-        await self.until(answered[4].handshake_step)
-        await self.until(lambda: len(self.protocols) == 4)
-        self.assertEqual(repr(self.gate), "<Gate 0 in progress, 0 waiting>")
+        await self.until(lambda: len(self.failures) == 2)
+        self.assertTrue(all(failure.check(HandshakeTimeout) for failure in self.failures))
+        self.assertEqual(repr(self.gate), "<Gate 2 in progress, 0 waiting>")
+        client = self.client()
+        await self.until(lambda: len(self.layers) == 5)
+        await self.until(client.handshake_step)
+        await self.until(lambda: len(self.protocols) == 1)
+        self.assertEqual(len(self.failures), 3)
+        self.assertEqual(repr(self.gate), "<Gate 1 in progress, 0 waiting>")
 
     @asynchronous
     async def test_waiting_has_a_deadline_too(self) -> None:
-        self.gate = Gate(reactor, concurrent=0)
+        self.gate = Gate(reactor, a_turn=0)
         client = self.client()
         client.handshake_step()
         await self.until(lambda: "1 waiting" in repr(self.gate))

@@ -6,7 +6,14 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.tls.handshake import client_context
-from txrproxy.tls.opening import MAX_HELLO, Incomplete, Unreadable, server_name, speaks_http
+from txrproxy.tls.opening import (
+    MAX_HELLO,
+    MAX_RECORDS,
+    Incomplete,
+    Unreadable,
+    server_name,
+    speaks_http,
+)
 
 
 def hello(name: bytes | None = b"a.example", version: str | None = None) -> bytes:
@@ -50,11 +57,18 @@ class ServerNameTests(SynchronousTestCase):
         self.assertEqual(server_name(flight + b"more"), b"a.example")
 
     def test_in_several_records(self) -> None:
-        for size in (1, 2, 5, 100, 1000):
+        for size in (40, 100, 1000):
             flight = in_records(hello(), size)
             self.assertEqual(server_name(flight), b"a.example")
             for at in range(0, len(flight), 7):
                 self.assertRaises(Incomplete, server_name, flight[:at])
+
+    def test_in_records_without_end(self) -> None:
+        """Each piece that arrives has all of them read again: few enough, or OpenSSL has it."""
+        first = in_records(hello(), 1)
+        self.assertRaises(Incomplete, server_name, first[: 6 * MAX_RECORDS - 1])
+        for end in (6 * MAX_RECORDS, 6 * MAX_RECORDS + 1, len(first)):
+            self.assertRaises(Unreadable, server_name, first[:end])
 
     def test_without_extensions(self) -> None:
         self.assertIsNone(server_name(with_extensions(None)))

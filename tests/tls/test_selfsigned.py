@@ -69,7 +69,7 @@ class SelfSignedTests(SynchronousTestCase):
     def test_permissions(self) -> None:
         self.made()
         self.assertEqual((self.folder / KEY_FILE).stat().st_mode & 0o777, 0o600)
-        self.assertEqual((self.folder / CERT_FILE).stat().st_mode & 0o777, 0o644)
+        self.assertEqual((self.folder / CERT_FILE).stat().st_mode & 0o777, 0o600)
         self.assertEqual(len(list(self.folder.iterdir())), 2)
 
     def test_broken_is_made_anew(self) -> None:

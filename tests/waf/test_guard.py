@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.waf.test_pool import Reactor
+from txrproxy import metrics
 from txrproxy.errors import WAF_BLOCKED, WAF_UNAVAILABLE
 from txrproxy.http.fields import Fields, make_line
 from txrproxy.transport.deadlines import Deadlines
@@ -16,6 +18,7 @@ from txrproxy.waf.audit import Masking
 from txrproxy.waf.guard import Auditor, Sheet, firewall, to_error_log
 from txrproxy.waf.memo import FRESH, Verdicts
 from txrproxy.waf.pool import Engines
+from txrproxy.waf.verdict import Tally
 
 BLOCKED = json.dumps(
     {"blocked": True, "score": 5, "matches": [{"id": 1, "variable": "ARGS:a", "value": "x"}]}
@@ -65,6 +68,7 @@ class GuardTests(SynchronousTestCase):
         self.engines.start()
         self.reactor.processes[0].say(b"ready", b"[1]")
         self.written: list[str] = []
+        self.tally: Tally = Counter()
         self.memo: Verdicts | None = Verdicts(100_000)
 
     def serve(
@@ -75,7 +79,7 @@ class GuardTests(SynchronousTestCase):
         closed: bool = True,
     ) -> Any:
         """Serve an exchange, and give the verdict if there is to be one."""
-        auditor = Auditor(Masking([]), self.written.append, lambda: 0.0)
+        auditor = Auditor(Masking([]), self.written.append, lambda: 0.0, self.tally)
         sheet = Sheet(self.engines, 7, self.memo)
         firewall(sheet, auditor, blocks, closed, 1000, "off", passed)(exchange)
         if verdict is not None:
@@ -192,6 +196,33 @@ class GuardTests(SynchronousTestCase):
         for _ in range(4):
             self.assertEqual(self.serve(Exchange()), "passed")
         self.assertEqual(self.asked, 4)
+
+    # What is counted.
+
+    def counted(self, metric: str) -> dict[tuple[str, ...], int]:
+        return {labels: n for (name, labels), n in self.tally.items() if name == metric}
+
+    def test_verdicts(self) -> None:
+        self.memo = None
+        for verdict, blocks in ((b"", True), (BELOW, True), (BLOCKED, True), (BLOCKED, False)):
+            self.serve(Exchange(), verdict, blocks)
+        results = ("clear", "passed", "blocked", "detected")
+        expected = {("shop", result): 1 for result in results}
+        self.assertEqual(self.counted(metrics.WAF_REQUESTS), expected)
+
+    def test_remembered_verdicts(self) -> None:
+        for _ in range(5):
+            self.serve(Exchange(), BLOCKED if self.asked < 2 else None)
+        self.assertEqual(self.counted(metrics.WAF_REQUESTS), {("shop", "blocked"): 5})
+        self.assertEqual(self.counted(metrics.WAF_REMEMBERED), {("shop",): 3})
+
+    def test_failures(self) -> None:
+        for _ in range(3):
+            self.serve(Exchange(), None)
+        self.reactor.processes[0].end()
+        found = self.counted(metrics.WAF_FAILURES)
+        self.assertEqual(found, {("shop", "queue_full"): 1, ("shop", "died"): 1})
+        self.assertEqual(self.counted(metrics.WAF_REQUESTS), {("shop", "unavailable"): 2})
 
     def test_error_log(self) -> None:
         logged: list[dict[str, Any]] = []

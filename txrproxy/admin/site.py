@@ -2,7 +2,8 @@
 
 Whoever asks is judged first (:mod:`txrproxy.admin.guard`), on every path, so that strangers learn
 nothing of what there is. All that a request may make this hold is bounded: :data:`MAX_BODY` bytes
-of a body, :data:`MAX_CONNECTIONS` connections, a minute of silence.
+of a body, :data:`MAX_CONNECTIONS` connections, a minute of silence. When there are so many, the one
+that has been open longest without a whole request gives way, so that probes are always answered.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class AdminSite(Site):
         # Not by way of Twisted's choice between HTTP/1.1 and HTTP/2.
         vars(self)["protocol"] = _Channel
         self.guard = guard
-        self._open: set[Any] = set()
+        self._open: dict[Any, None] = {}  # in order
 
     def startFactory(self) -> None:
         """Without what the base does: it would open a log of its own."""
@@ -62,10 +63,14 @@ class AdminSite(Site):
 
     def buildProtocol(self, addr: Any) -> Any:
         if len(self._open) >= MAX_CONNECTIONS:
-            return None
+            longest = next((channel for channel in self._open if not channel.working), None)
+            if longest is None:
+                return None
+            del self._open[longest]
+            longest.transport.abortConnection()
         channel: Any = super().buildProtocol(addr)
         channel.others = self._open
-        self._open.add(channel)
+        self._open[channel] = None
         return channel
 
     def close_connections(self) -> None:
@@ -77,10 +82,15 @@ class AdminSite(Site):
 class _Channel(HTTPChannel):
     """HTTP/1.1 alone."""
 
-    others: set[Any]
+    others: dict[Any, None]
+    working = False  # a whole request has not been answered
+
+    def requestDone(self, request: Any) -> None:
+        self.working = False
+        super().requestDone(request)
 
     def connectionLost(self, reason: Any = None) -> None:
-        self.others.discard(self)
+        self.others.pop(self, None)
         super().connectionLost(reason)
 
 
@@ -89,6 +99,11 @@ class _Request(Request):
 
     received = 0
     _hung_up = False
+
+    def process(self) -> None:
+        channel: Any = self.channel
+        channel.working = True
+        super().process()
 
     def gotLength(self, length: int | None) -> None:
         super().gotLength(None if length is None else min(length, MAX_BODY))

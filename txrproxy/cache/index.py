@@ -37,6 +37,8 @@ CREATE TABLE state (complete INTEGER NOT NULL, clean INTEGER NOT NULL);
 INSERT INTO state VALUES (0, 1);
 """
 
+_CACHE = 8192  # KiB of pages that SQLite keeps
+_CHECKPOINT = 256  # pages that are written ahead
 _BESIDE = 512  # bytes that an entry takes in the index and in its folder
 _COST = f"((size + 4095) / 4096 * 4096 + {_BESIDE})"
 
@@ -93,8 +95,7 @@ class Index:
         try:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = OFF")
-            db.execute("PRAGMA wal_autocheckpoint = 256")
-            db.execute("PRAGMA cache_size = -8192")
+            self._tune(_CACHE, _CHECKPOINT)
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if not version:
                 db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
@@ -126,8 +127,28 @@ class Index:
         self._db.close()
 
     def set_complete(self) -> None:
+        self._db.execute("CREATE INDEX IF NOT EXISTS by_url ON entries (url)")
         self._db.execute("UPDATE state SET complete = 1")
+        self._tune(_CACHE, _CHECKPOINT)
         self.complete = self.clean = True
+
+    def make_anew(self) -> None:
+        """Many rows will come: what nobody asks for before they are complete is made at the end."""
+        self._db.execute("DROP INDEX IF EXISTS by_url")
+        self._tune(8 * _CACHE, 16 * _CHECKPOINT)
+
+    def _tune(self, cache: int, checkpoint: int) -> None:
+        self._db.execute(f"PRAGMA cache_size = -{cache}")
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {checkpoint}")
+
+    def begin(self) -> None:
+        """What is done from now on is one transaction, until :meth:`commit`."""
+        if not self._db.in_transaction:
+            self._db.execute("BEGIN")
+
+    def commit(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("COMMIT")
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -142,7 +163,7 @@ class Index:
             with suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
+        self.commit()  # what ran inside may have done so
 
     # Rows.
 

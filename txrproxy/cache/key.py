@@ -152,7 +152,8 @@ def _cookies(values: Sequence[bytes], names: Sequence[bytes]) -> list[bytes]:
     found: dict[bytes, list[bytes]] = {name: [] for name in names}
     for value in values:
         for pair in value.split(b";"):
-            name, _, content = pair.strip(b" \t").partition(b"=")
+            name, _, content = pair.partition(b"=")
+            name = name.strip(b" \t")  # as most who read cookies do
             if name in found:
                 found[name].append(b"=" + content)
     return [b";".join(found[name]) or b"-" for name in names]
@@ -202,6 +203,7 @@ _VERBATIM = frozenset(
 _WEIGHTED = frozenset({b"accept", b"accept-charset", b"accept-encoding", b"accept-language"})
 _IN_ANY_ORDER = frozenset({b"accept-charset", b"accept-encoding"})
 _weight = re.compile(rb"[ \t]*q[ \t]*=[ \t]*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*", re.I)
+_is_weight = re.compile(rb"[ \t]*q[ \t]*(?:=|\Z)", re.I).match
 
 
 def normal_field(name: bytes, values: Sequence[bytes]) -> bytes:
@@ -232,6 +234,6 @@ def _weighted(member: bytes, name: bytes) -> bytes | None:
         digits = match[1].rstrip(b"0").rstrip(b".") if b"." in match[1] else match[1]
         weight = b"" if digits == b"1" else b";q=" + digits
         parameters = parameters[:-1]
-    if parameters and name != b"accept":
+    if parameters and (name != b"accept" or any(map(_is_weight, parameters))):
         return None
     return b"".join([choice, *(b";" + parameter.strip(b" \t") for parameter in parameters), weight])

@@ -44,6 +44,7 @@ from txrproxy.cache.walk import Walk
 _logger = Logger()
 
 _BATCH = 64  # rows looked at in one go
+_STEPS = 32  # of a walk in one transaction
 _CHANCES = 1024  # second chances in one go, so that room is found even if everything was used
 BLINDLY = 32  # the part of the bound that may be stored before it is known how much there is
 
@@ -79,6 +80,7 @@ class Owner:
         self._reserved = 0
         self._index: Index | None = None
         self._walk: Walk | None = None
+        self._steps = 0  # of walks
         self._blindly = 0  # bytes reserved before the files were counted
 
     # Beginning and end.
@@ -128,9 +130,22 @@ class Owner:
         """Go on with the walk; False when there is nothing to go on with."""
         if self._walk is None:
             return False
-        with self._guarded() as index, index.together():
-            going_on = self._walk.step()
-            if self._walk.over:
+        with self._guarded() as index:
+            if index.complete:
+                with index.together():
+                    going_on = self._walk.step()
+            else:
+                # Should this process end now, the next one begins anew: nothing is lost with what
+                # is not committed, and pages that change again and again are written once.
+                index.begin()
+                going_on = False
+                try:
+                    going_on = self._walk.step()
+                finally:
+                    self._steps += 1
+                    if not going_on or not self._steps % _STEPS:
+                        index.commit()
+            if self._walk is not None and self._walk.over:
                 self._walk = None
         return going_on
 

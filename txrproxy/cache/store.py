@@ -417,6 +417,9 @@ class Store:
         if known is None:
             return None
         old = copy.stored
+        while old.renewed is not None:  # another validation began with the same, and ended before
+            old = old.renewed
+        old.renewed = known
         if copy.body is not None:
             there = self.memory.recalled(old)
             if there is None or there.stored is old:

@@ -25,7 +25,7 @@ class Stored:
 
     ``derived`` belongs to the policy, which works out once what follows from all of this. It is no
     part of the record: a store neither keeps nor copies it. ``hot`` belongs to who
-    sends it often, and keeps what it has made of it.
+    sends it often, and keeps what it has made of it. ``renewed`` is what a validation made of it.
     """
 
     __slots__ = (
@@ -35,6 +35,7 @@ class Stored:
         "invalidated",
         "key",
         "length",
+        "renewed",
         "requested",
         "responded",
         "tags",
@@ -69,6 +70,7 @@ class Stored:
         self.invalidated = invalidated
         self.derived: Any = None
         self.hot: Any = None
+        self.renewed: Stored | None = None
 
     def __repr__(self) -> str:
         return f"<Stored {self.head.status} {self.url.decode('latin-1')}>"

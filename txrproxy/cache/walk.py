@@ -100,6 +100,7 @@ class Walk:
         )
         started = time.monotonic()
         if not known:
+            index.make_anew()
             yield from self._count()
         count = yield from self._compare(started)
         index.set_complete()

@@ -264,17 +264,23 @@ class Writer:
         spool = fill.on_written is not None and not fill.spooled
         fill.spooled |= spool
 
-        def done(fd: int, error: BaseException | None) -> None:
+        def write() -> tuple[int, bool]:
+            return file.write(pieces, spool), file.failed
+
+        def done(result: tuple[int, bool], error: BaseException | None) -> None:
             self.queued -= size
             if error is not None:
                 fill.abort()
                 self._failed(error)
                 return
+            fd, failed = result
+            if failed:
+                return  # given up by one before it: this one is not there to be read back
             fill.written += size
             if fill.on_written is not None:
                 fill.on_written(fill.written, fd)
 
-        self._threads.submit(lambda: file.write(pieces, spool), done)
+        self._threads.submit(write, done)
         return True
 
     def finish(

@@ -11,6 +11,7 @@ from typing import Any
 from txrproxy.commands.asking import add_file
 from txrproxy.config import waf
 from txrproxy.config.certificates import served_names
+from txrproxy.config.effective import MASK, is_hidden
 from txrproxy.config.problems import ConfigErrors, Finding, Problem
 from txrproxy.config.schema import Config, Match, Route
 from txrproxy.config.toml import load_with_warnings
@@ -131,7 +132,10 @@ def _conditions(match: Match) -> str:
         *(_any_of(key, getattr(match, key)) for key in ("host", "path") if getattr(match, key)),
         *([f"path ~ {match.path_regex}"] if match.path_regex is not None else []),
         *(_any_of(key, getattr(match, key)) for key in ("method", "client") if getattr(match, key)),
-        *(_any_of(f"header {name}", values) for name, values in match.header.items()),
+        *(
+            _any_of(f"header {name}", [MASK] if is_hidden(name) else values)
+            for name, values in match.header.items()
+        ),
         *(_any_of(f"query {name}", values) for name, values in match.query.items()),
         *(
             _any_of(f"client_cert {kind}", getattr(match.client_cert, kind))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from urllib.parse import urlsplit
 
 import re2
 
@@ -96,6 +97,8 @@ def warnings(config: Config) -> Iterator[Finding]:
     yield from _client_certificates(config)
     yield from _ways_around(config)
     for name, policy in config.policies.items():
+        if policy.geo is not None and not policy.geo.allow and not policy.geo.deny:
+            yield Finding(("policies", name, "geo"), "without effect: allow and deny are empty")
         if policy.jwt is not None and not policy.jwt.audience:
             yield Finding(
                 ("policies", name, "jwt", "audience"),
@@ -233,6 +236,8 @@ def _pool(path: KeyPath, pool: Pool) -> Iterator[Finding]:
 
 def _guards(path: KeyPath, policy: Policy) -> Iterator[Finding]:
     """What policies promise to backends must not be set by anything else."""
+    if policy.geo is not None and not policy.geo.files:
+        yield Finding((*path, "geo", "files"), "found an empty list, expected a database")
     if policy.cors is not None:
         if not policy.cors.origins:
             yield Finding((*path, "cors", "origins"), "found an empty list, expected an origin")
@@ -242,6 +247,14 @@ def _guards(path: KeyPath, policy: Policy) -> Iterator[Finding]:
                 'found true with the origin "*", expected origins by name: any page at all could '
                 "act for whoever is logged in",
             )
+    asked: list[tuple[KeyPath, object]] = []
+    if policy.forward_auth is not None:
+        asked.append(((*path, "forward_auth", "url"), policy.forward_auth.url))
+    if policy.jwt is not None:
+        asked.append(((*path, "jwt", "keys"), policy.jwt.keys))
+    for where, url in asked:
+        if isinstance(url, str) and "@" in urlsplit(url).netloc:
+            yield Finding(where, "a user name and password have no place in it")
     promised: list[tuple[KeyPath, str]] = []
     if policy.basic_auth is not None:
         promised.append(((*path, "basic_auth", "user_field"), policy.basic_auth.user_field))

@@ -27,6 +27,11 @@ _HIDDEN = re.compile(r"auth|cookie|token|secret|key|password|credential|signatur
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
+def is_hidden(name: str) -> bool:
+    """Whether the value of a header field is likely to be a secret."""
+    return _HIDDEN.search(name) is not None
+
+
 def effective(config: Config, *, defaults: bool = True) -> dict[str, Any]:
     """The tables of a configuration, as plain values; without ``defaults`` what differs from them.
 
@@ -63,9 +68,7 @@ def _plain(kind: Any, value: Any, defaults: bool) -> Any:
     if isinstance(value, dict):
         name, item = get_args(kind)
         return {
-            str(key): MASK
-            if name is FieldName and _HIDDEN.search(key)
-            else _plain(item, one, defaults)
+            str(key): MASK if name is FieldName and is_hidden(key) else _plain(item, one, defaults)
             for key, one in value.items()
         }
     if isinstance(value, tuple):

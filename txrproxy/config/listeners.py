@@ -110,6 +110,7 @@ class ListenerBuilder:
                 resolve,
                 self._reactor,
                 self._wall,
+                name=name,
                 protocols=listener.protocols,
                 profile=tls.profile,
                 session_tickets=tls.session_tickets,
@@ -121,7 +122,7 @@ class ListenerBuilder:
             raise ConfigErrors([Problem("", 0, f"listeners.{name}.tls", str(error))]) from error
 
     def _inherited(self, name: Any, listener: schema.Listener) -> ListenerTls | None:
-        """It follows its files by itself; and with it stay the keys of session tickets."""
+        """It follows its files by itself."""
         old = self._old
         if old is None or old.config.base != self._config.base:
             return None

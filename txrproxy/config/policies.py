@@ -19,9 +19,9 @@ from txrproxy.balance.pool import Pool
 from txrproxy.config import schema
 from txrproxy.config.forms.addresses import backend_url
 from txrproxy.config.problems import ConfigErrors, Problem
-from txrproxy.config.values import LimitKey, Secret
+from txrproxy.config.values import FilePath, LimitKey, Secret
 from txrproxy.filters import cors, htpasswd
-from txrproxy.filters.access import Access
+from txrproxy.filters.access import Access, Places
 from txrproxy.filters.concurrency import ConcurrencyLimit
 from txrproxy.filters.cors import Cors
 from txrproxy.filters.keys import Key, key
@@ -30,13 +30,14 @@ from txrproxy.filters.tokens import BadKeys, Rules, parse_keys
 from txrproxy.guards import limits
 from txrproxy.guards.bearers import FetchedKeys, FixedKeys, Tokens, jwt
 from txrproxy.guards.forward import forward_auth
+from txrproxy.guards.geo import MAX_DATABASE, BadDatabase, Database, places
 from txrproxy.guards.passwords import Passwords, basic_auth
 from txrproxy.guards.state import LocalState, State
 from txrproxy.guards.subrequest import Server, server
 from txrproxy.guards.watched import Watched
 from txrproxy.http.fields import fold
 from txrproxy.routing.plan import Serve
-from txrproxy.tls.pem import BadPem
+from txrproxy.tls.pem import MAX_FILE, BadPem
 from txrproxy.wiring import Unusable, Wiring, close
 
 FOLLOWED = 10.0  # seconds between two looks at a file of users
@@ -128,7 +129,8 @@ class Policies:
             for name in reversed(list(dict.fromkeys(names))):
                 policy = self._config.policies[name]
                 if kind == "access":
-                    settings = (policy.allow, policy.deny) if policy.allow or policy.deny else None
+                    given = (policy.allow, policy.deny, policy.geo)
+                    settings = given if any(given) else None
                 else:
                     settings = getattr(policy, kind)
                 if settings is None:
@@ -153,7 +155,12 @@ class Policies:
     # Each gives a filter that still wants to know what comes next.
 
     def _access(self, name: str, settings: Any) -> Filter:
-        rules = Access(*settings)
+        allow, deny, geo = settings
+
+        def changed() -> None:
+            rules.forget()
+
+        rules = Access(allow, deny, self._places(name, geo, changed) if geo else None)
         return lambda next: limits.access(rules, next)
 
     def _connection_limit(self, name: str, settings: schema.ConnectionLimit) -> Filter:
@@ -206,7 +213,7 @@ class Policies:
             )
             tokens.keys = FixedKeys(lambda: keys.value)
         else:
-            asked, _ = self._server(f"{place}.keys", settings.keys, 10.0, MAX_KEY_SET)
+            asked, _ = self._server(f"{place}.keys", settings.keys, settings.ca, 10.0, MAX_KEY_SET)
             tokens.keys = FetchedKeys(
                 asked, settings.keys, settings.refresh, self._wiring.reactor, tokens.forget
             )
@@ -215,7 +222,7 @@ class Policies:
 
     def _forward_auth(self, name: str, settings: schema.ForwardAuth) -> Filter:
         place = f"policies.{name}.forward_auth.url"
-        asked, pool = self._server(place, settings.url, settings.timeout, 64 * 1024)
+        asked, pool = self._server(place, settings.url, settings.ca, settings.timeout, 64 * 1024)
         copy, send = (
             tuple(field.lower().encode() for field in fields)
             for fields in (settings.copy, settings.send)
@@ -223,6 +230,22 @@ class Policies:
         return lambda next: forward_auth(asked, pool, copy, send, next)
 
     # What they are made of.
+
+    def _places(self, name: str, geo: schema.Geo, changed: Callable[[], None]) -> Places:
+        place = f"policies.{name}.geo.files"
+        _import(place, "maxminddb", "geo")
+        databases = [
+            self._watched(
+                f"{place}[{index}]",
+                Secret("file", file),
+                Database,
+                FOLLOWED,
+                changed,
+                MAX_DATABASE,
+            )
+            for index, file in enumerate(geo.files)
+        ]
+        return places(lambda: [one.value for one in databases], geo.allow, geo.deny)
 
     def _in_thread(self, call: Callable[[], Any]) -> Deferred[Any]:
         """Of the reactor that all of it was built for."""
@@ -236,6 +259,7 @@ class Policies:
         parse: Callable[[bytes], T],
         interval: float,
         changed: Callable[[], None] = lambda: None,
+        limit: int = MAX_FILE,
     ) -> Watched[T]:
         try:
             watched = Watched(
@@ -245,18 +269,22 @@ class Policies:
                 interval,
                 self._wiring.reactor,
                 changed=changed,
+                limit=limit,
             )
-        except (BadPem, htpasswd.BadUsers, BadKeys) as error:
+        except (BadPem, htpasswd.BadUsers, BadKeys, BadDatabase) as error:
             raise ConfigErrors([Problem("", 0, place, str(error))]) from error
         self._running.append(watched)
         return watched
 
-    def _server(self, place: str, url: str, timeout: float, limit: int) -> tuple[Server, Pool]:
+    def _server(
+        self, place: str, url: str, ca: FilePath, timeout: float, limit: int
+    ) -> tuple[Server, Pool]:
         """A server that is asked by URL, with connections of its own."""
         parts = urlsplit(url)
         authority = parts.netloc
         settings = schema.Pool(
-            backends=(schema.Backend(url=backend_url(f"{parts.scheme}://{authority}")),)
+            backends=(schema.Backend(url=backend_url(f"{parts.scheme}://{authority}")),),
+            tls=schema.BackendTls(ca=ca),
         )
         try:
             pool = self._wiring.pool(place, settings)
@@ -314,10 +342,10 @@ def _encoded(values: Iterable[str]) -> list[bytes]:
     return [value.encode("ascii") for value in values]
 
 
-def _import(place: str, module: str) -> None:
+def _import(place: str, module: str, extra: str = "auth") -> None:
     try:
         __import__(module)
     except ImportError:
         raise ConfigErrors(
-            [Problem("", 0, place, f"needs {module}; install the extra: txrproxy[auth]")]
+            [Problem("", 0, place, f"needs {module}; install the extra: txrproxy[{extra}]")]
         ) from None

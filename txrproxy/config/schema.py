@@ -44,6 +44,7 @@ from txrproxy.config.values import (
     OptionalPath,
     OptionalSecret,
     PathPattern,
+    Place,
     Positive,
     Rate,
     RedirectHttps,
@@ -86,6 +87,9 @@ class Server:
         'processes that serve traffic: "auto" is one for each CPU, 0 serves in the main process',
     )
     cpu_affinity: bool = option(False, "keep each worker on a CPU of its own")
+    worker_timeout: Seconds = option(
+        seconds("30s"), "a worker that hangs for so long is killed, and replaced; 0 leaves it"
+    )
     drain_timeout: Seconds = option(
         seconds("30s"), "how long old exchanges may take to finish after a reload or a stop"
     )
@@ -110,7 +114,7 @@ class Server:
 
 @frozen(kw_only=True)
 class AccessLog:
-    """One line for each exchange."""
+    """One line for each exchange; docs/logs.md has every field, and all ways to end."""
 
     path: FilePath = option("-", 'a file, reopened on a signal; "-" is standard output')
     format: Literal["json", "combined", "off"] = option(
@@ -413,6 +417,25 @@ class Cache:
 
 
 @frozen(kw_only=True)
+class Geo:
+    """Where clients come from, by databases in MaxMind's format. Needs the extra `txrproxy[geo]`.
+
+    An address that no database knows comes from "unknown"; so does a client of a Unix socket.
+    """
+
+    files: tuple[FilePath, ...] = required(
+        "databases of countries, of autonomous systems, or of both; followed when they change",
+        example='["GeoLite2-Country.mmdb", "GeoLite2-ASN.mmdb"]',
+    )
+    allow: tuple[Place, ...] = option(
+        (), "places; when not empty, everyone else gets 403", example='["CH", "AS64500"]'
+    )
+    deny: tuple[Place, ...] = option(
+        (), "places from where clients get 403", example='["AS64496", "unknown"]'
+    )
+
+
+@frozen(kw_only=True)
 class RateLimit:
     """Requests of one client in a time; beyond it 429 with Retry-After.
 
@@ -520,6 +543,7 @@ class ForwardAuth:
         "fields of the client's request that it gets",
     )
     timeout: Timeout = option(timeout("5s"), "for its whole answer")
+    ca: FilePath = option("system", 'for https: "system", or a PEM file of authorities')
 
 
 @frozen(kw_only=True)
@@ -565,6 +589,7 @@ class Jwt:
     )
     realm: FieldValue = option("restricted", "what a client is told that has no good token")
     refresh: Timeout = option(timeout("5m"), "how often the keys are looked at again")
+    ca: FilePath = option("system", 'for an https URL: "system", or a PEM file of authorities')
 
 
 @frozen(kw_only=True)
@@ -650,6 +675,11 @@ class Policy:
     )
     deny: tuple[Cidr, ...] = option(
         (), "client networks that get 403", example='["203.0.113.0/24"]'
+    )
+    geo: Geo | None = option(
+        None,
+        "client countries and network operators",
+        example='{ files = ["GeoLite2-Country.mmdb"], allow = ["CH", "LI"] }',
     )
     body_limit: Size = option(size("10MiB"), "of a request body; 413 beyond it")
     rate_limit: RateLimit | None = option(

@@ -30,6 +30,7 @@ from txrproxy.config.check import errors, warnings
 from txrproxy.config.locate import locate
 from txrproxy.config.logfiles import log_errors
 from txrproxy.config.mend import mended, without_echoes
+from txrproxy.config.permissions import open_to_all, permission_errors, permission_warnings
 from txrproxy.config.problems import ConfigErrors, Finding, KeyPath, Problem, quote, spell
 from txrproxy.config.schema import Config
 from txrproxy.config.secrets import secret_errors, secret_warnings
@@ -118,8 +119,11 @@ class _Reader:
     problems: list[Problem] = attrs.Factory(list)
     files: dict[str, int] = attrs.Factory(dict)  # names in the order of reading
     incomplete: bool = False  # a file could not be read
+    open_to_all: list[Problem] = attrs.Factory(list)  # files that everybody can write
 
     def read(self, path: Path, name: str) -> _File | None:
+        if why := open_to_all(path):
+            self.open_to_all.append(Problem(name, 0, "", why))
         try:
             text = path.read_bytes().decode("utf-8-sig")
         except OSError as error:
@@ -232,6 +236,8 @@ class _Reader:
         further: Further | None = None,
     ) -> tuple[Config, tuple[Problem, ...]]:
         """Structures and checks the tree, or raises all problems."""
+        if files:
+            self.problems += self.open_to_all
         if self.problems and not self.tree:
             raise ConfigErrors(self.problems)
         odd: list[Finding] = []
@@ -248,6 +254,7 @@ class _Reader:
                 *(refusals(config) if available else ()),
                 *(
                     (
+                        *permission_errors(config),
                         *file_errors(config),
                         *secret_errors(config),
                         *rule_errors(config),
@@ -260,7 +267,11 @@ class _Reader:
             self.problems += map(self._locate, without_echoes(more, unfit))
             odd += warnings(config)
             if files:
-                odd += [*file_warnings(config, time.time()), *secret_warnings(config)]
+                odd += [
+                    *file_warnings(config, time.time()),
+                    *secret_warnings(config),
+                    *permission_warnings(config),
+                ]
         doubtful = tuple(self._sorted(map(self._locate, without_echoes(odd, unfit))))
         if self.problems or config is None:
             raise ConfigErrors(self._sorted(self.problems), doubtful)

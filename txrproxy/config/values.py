@@ -37,6 +37,7 @@ RequestTarget = NewType("RequestTarget", str)  # a path, perhaps with a query
 CacheKeyPart = NewType("CacheKeyPart", str)
 CorsOrigin = NewType("CorsOrigin", str)  # lower case
 AddressBits = NewType("AddressBits", int)  # of an IPv6 address
+Place = NewType("Place", str)  # a country, an autonomous system, or "unknown"
 TokenPlace = NewType("TokenPlace", str)  # "bearer" or "cookie:NAME"
 
 Cidr = ipaddress.IPv4Network | ipaddress.IPv6Network

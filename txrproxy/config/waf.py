@@ -157,6 +157,8 @@ class Firewalls:
         )
         write = self._open_audit(old) if sets else to_error_log
         self._auditor = Auditor(masking, write, self.wall)
+        if old is not None:
+            self._auditor.tally = old._auditor.tally
         if not sets:
             return
         try:
@@ -213,6 +215,13 @@ class Firewalls:
             responses=waf.responses,
             next=serve,
         )
+
+    def counted(self) -> Iterator[tuple[str, tuple[str, ...], int]]:
+        """What has been counted since the last time: metrics, labels, numbers."""
+        tally = self._auditor.tally
+        while tally:
+            (name, labels), number = tally.popitem()
+            yield name, labels, number
 
     def start(self) -> None:
         if self.engines is not None:

@@ -12,6 +12,7 @@ from contextlib import closing
 from typing import Any
 
 from txrproxy.balance.pool import Pool
+from txrproxy.config.effective import MASK, is_hidden
 from txrproxy.config.forms.numbers import write_seconds, write_size
 from txrproxy.config.graph import Graph
 from txrproxy.config.routes import cache_keys, cache_rules
@@ -83,6 +84,8 @@ def _explain(
     if route is not None:
         found["plan"] = _plan(config, route)
         found["policies"] = list(_policies(config, route, outcome.filters))
+        if found["to_backend"]:
+            found["to_backend"] = _masked(config, route, found["to_backend"])
         found["cache"] = _cache(config, route, outcome, now)
     if outcome.pool:
         pool = next(p for p in rehearsal.graph.pools.values() if p.name.decode() == outcome.pool)
@@ -99,6 +102,16 @@ def _explain(
 
 def _text(data: bytes) -> str:
     return data.decode("latin-1")
+
+
+def _masked(config: Config, route: Route, head: str) -> str:
+    """A request head without what the configuration, as opposed to the client, makes a secret."""
+    for name in route.use:
+        changes = config.policies[name].request_headers
+        for field, value in (*changes.set.items(), *changes.add.items()):
+            if is_hidden(field):
+                head = head.replace(f"{field}: {value}\r\n", f"{field}: {MASK}\r\n")
+    return head
 
 
 def _request(outcome: Outcome) -> Explanation:
@@ -129,7 +142,12 @@ def _routes(graph: Graph, outcome: Outcome) -> Iterator[Explanation]:
 
 
 def _refusal(refusal: Refusal | None) -> Explanation | None:
-    return None if refusal is None else {**refusal._asdict(), "text": str(refusal)}
+    if refusal is None:
+        return None
+    kind, _, name = refusal.condition.partition(" ")
+    if kind == "header" and is_hidden(name):
+        refusal = refusal._replace(wanted=MASK)
+    return {**refusal._asdict(), "text": str(refusal)}
 
 
 def _plan(config: Config, route: Route) -> Explanation:
@@ -223,8 +241,10 @@ def _settings(one: Filter) -> str:
     settings = one.settings
     match one.kind:
         case "access":
-            allow, deny = settings
+            allow, deny, geo = settings
             parts = [("allow", allow), ("deny", deny)]
+            if geo is not None:
+                parts += [("allow", geo.allow), ("deny", geo.deny)]
             return ", ".join(f"{word} {' '.join(map(str, of))}" for word, of in parts if of)
         case "rate_limit":
             return f"{settings.rate} by {settings.key}, burst {settings.burst}"
@@ -243,8 +263,8 @@ def _changes(policy: Policy) -> Iterator[tuple[str, str]]:
     yield "body_limit", write_size(policy.body_limit)
     for kind in ("request_headers", "response_headers"):
         changes = getattr(policy, kind)
-        parts = [f"set {n}: {v}" for n, v in changes.set.items()]
-        parts += [f"add {n}: {v}" for n, v in changes.add.items()]
+        parts = [f"set {n}: {MASK if is_hidden(n) else v}" for n, v in changes.set.items()]
+        parts += [f"add {n}: {MASK if is_hidden(n) else v}" for n, v in changes.add.items()]
         parts += [f"remove {name}" for name in changes.remove]
         if parts:
             yield kind, ", ".join(parts)

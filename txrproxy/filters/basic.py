@@ -14,16 +14,20 @@ LONGEST = 4096  # bytes of a field value that is looked at
 def credentials(values: Sequence[bytes]) -> tuple[bytes, bytes] | None:
     """User name and password of the Authorization lines; None where they do not hold just that.
 
-    Control characters have no place in either (RFC 7617 section 2).
+    Control characters have no place in either (RFC 7617 section 2). Each pair has one spelling
+    (RFC 4648 section 3.5): what decoders differ about, another could read as somebody else.
     """
     if len(values) != 1 or len(values[0]) > LONGEST:
         return None
     scheme, _, token = values[0].partition(b" ")
     if scheme.lower() != b"basic":
         return None
+    token = token.strip(b" ")
     try:
-        pair = base64.b64decode(token.strip(b" "), validate=True)
+        pair = base64.b64decode(token, validate=True)
     except binascii.Error:
+        return None
+    if base64.b64encode(pair) != token:
         return None
     name, colon, password = pair.partition(b":")
     if not colon or not name or not is_field_value(pair) or b"\t" in pair:

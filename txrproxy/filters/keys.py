@@ -7,15 +7,13 @@ round a limit: its address stands in. A key has a bounded size, whatever it was 
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from txrproxy.filters.bounded import Bounded
+from txrproxy.filters.address import number
 from txrproxy.http.cookies import cookie_values
 
 LONGEST = 64  # bytes of a key; a longer one is represented by its digest
-REMEMBERED = 4096  # IPv6 addresses
 
 
 class Plan(Protocol):
@@ -84,23 +82,17 @@ def _part(kind: str, name: str, address: Key) -> Key:
 
 
 def _address(ipv6_prefix: int) -> Key:
-    known: Bounded[bytes] = Bounded(REMEMBERED)
     shift = 128 - ipv6_prefix
 
     def address(request: Request) -> bytes:
         client = request.client
         if b":" not in client:
             return client
-        found = known.get(client)
-        if found is None:
-            try:
-                number = int(ipaddress.IPv6Address(client.decode("ascii", "replace")))
-            except ValueError:
-                found = client
-            else:
-                found = b"%x/" % (number >> shift)
-            known.put(client, found)
-        return found
+        try:
+            found, v6 = number(client)
+        except ValueError:
+            return client
+        return b"%x/" % (found >> shift) if v6 else client
 
     return address
 

@@ -1,8 +1,8 @@
 """Where limits keep their numbers: in one process, or in memory that several workers share.
 
-The master makes a :class:`SharedMemory`, which workers have from the fork or by its descriptor;
-each has one :class:`SharedState` with a place of its own, and gives it to every ``build``. There is
-no lock: nobody ever waits for a worker that was stopped in the middle of something.
+The master makes a :class:`SharedMemory`, which workers have from the fork; each has one
+:class:`SharedState` with a place of its own, and gives it to every ``build``. There is no lock:
+nobody ever waits for a worker that was stopped in the middle of something.
 
 - A rate is a number for each key. Two workers that read the same number, and both write, count one
   request instead of two. Between reading and writing lies half a microsecond, so that happens to a
@@ -13,8 +13,10 @@ no lock: nobody ever waits for a worker that was stopped in the middle of someth
   and only places that were ever used are added up.
 
 All policies share one table of fixed size with open addressing. A key is there as a keyed hash of
-64 bits, so nobody can choose keys that meet. A new key takes a free place among the few where it
-may be; if there is none, that of the rate which runs out first.
+64 bits, so nobody can choose keys that meet. It is the interpreter's own (SipHash, PEP 456), over a
+secret and the key: forked processes agree on it, and it costs a tenth of what ``hashlib`` takes. A
+new key takes a free place among the few where it may be; if there is none, that of the rate which
+runs out first.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import sys
 from typing import Protocol
 
 from txrproxy.filters.bounded import Bounded
@@ -29,11 +32,12 @@ from txrproxy.filters.concurrency import Counts, LocalCounts
 from txrproxy.filters.rate import KEYS, Table
 
 SLOTS = 1 << 17  # of each of the two tables: 4 MiB, and half a MiB for each worker
-PROBES = 8
+PROBES = 8  # places where a key may be
 
 _MAGIC = b"txrproxy-limits1"
 _SECRET = slice(16, 48)
-_HEADER = 72  # magic, secret, slots, workers, how many of those were ever there
+_HEADER = 80  # magic, secret, slots, workers, how many of those were ever there, a hash
+_BITS = 2**64 - 1
 
 
 class State(Protocol):
@@ -57,7 +61,7 @@ class LocalState:
 
 
 class SharedMemory:
-    """The tables, in a file that is nowhere; ``fd`` is to be inherited."""
+    """The tables, in a file that is nowhere; ``fd`` is to be inherited by a fork."""
 
     def __init__(self, fd: int) -> None:
         """Open what :meth:`create` has made. Raises ValueError for anything else."""
@@ -68,10 +72,12 @@ class SharedMemory:
         view = memoryview(mmap.mmap(fd, size))
         numbers = view[48:_HEADER].cast("Q")
         self.slots, self.workers = slots, workers = numbers[0], numbers[1]
-        self.used = numbers[2:]
+        self.used = numbers[2:3]
+        self._secret = secret = bytes(view[_SECRET])
         if view[:16] != _MAGIC or size != _size(slots, workers):
             raise ValueError("not the memory of limits")
-        self.secret = bytes(view[_SECRET])
+        if numbers[3] != hash(secret) & _BITS:
+            raise ValueError("the memory of processes that this one does not descend from")
         rates, keys, counts, end = (
             _HEADER + slots * offset for offset in (8, 16, 24, 24 + 4 * workers)
         )
@@ -87,9 +93,14 @@ class SharedMemory:
         os.ftruncate(fd, _size(slots, workers))
         with mmap.mmap(fd, _HEADER) as header:
             header[:16] = _MAGIC
-            header[_SECRET] = os.urandom(32)
-            header[48:64] = slots.to_bytes(8, "little") + workers.to_bytes(8, "little")
+            header[_SECRET] = secret = os.urandom(32)
+            for at, number in ((48, slots), (56, workers), (72, hash(secret) & _BITS)):
+                header[at : at + 8] = number.to_bytes(8, sys.byteorder)
         return cls(fd)
+
+    def prefix(self, name: bytes) -> bytes:
+        """What comes before the keys of a limit when they are hashed."""
+        return self._secret + hashlib.blake2b(name, digest_size=16).digest()
 
     def forget(self, worker: int) -> None:
         """A worker begins: what one in its place held before is given back."""
@@ -103,76 +114,70 @@ def _size(slots: int, workers: int) -> int:
     return _HEADER + slots * (24 + 4 * workers)
 
 
-class _Hashed:
-    """The keys of one limit, as 64 bits."""
-
-    __slots__ = ("_mask", "_memory", "_name", "_secret")
-
-    def __init__(self, memory: SharedMemory, name: bytes) -> None:
-        self._memory = memory
-        self._mask = memory.slots - 1
-        self._secret = memory.secret
-        self._name = hashlib.blake2b(name, digest_size=16).digest()
-
-    def _hash(self, key: bytes) -> int:
-        digest = hashlib.blake2b(key, digest_size=8, key=self._secret, person=self._name).digest()
-        return int.from_bytes(digest, "little") | 1  # 0 is a place that is free
-
-
-class SharedTable(_Hashed):
+class SharedTable:
     """The rates of one limit."""
 
-    __slots__ = ("_hashes", "_last", "_place", "_values")
+    __slots__ = ("_hashes", "_last", "_mask", "_place", "_prefix", "_values")
 
     def __init__(self, memory: SharedMemory, name: bytes) -> None:
-        super().__init__(memory, name)
+        self._prefix = memory.prefix(name)
         self._hashes = memory.rate_keys
         self._values = memory.rates
+        self._mask = memory.slots - 1
         self._last = b""  # the key that was found last, and where: it is put next
         self._place = -1
 
     def get(self, key: bytes) -> float | None:
-        hashed = self._hash(key)
-        hashes, mask = self._hashes, self._mask
-        for probe in range(hashed >> 8, (hashed >> 8) + PROBES):
-            place = probe & mask
-            if hashes[place] == hashed:
-                self._last, self._place = key, place
-                return self._values[place]
-        self._last, self._place = b"", -1
-        return None
+        hashed = hash(self._prefix + key) & _BITS | 1
+        hashes = self._hashes
+        place = hashed >> 8 & self._mask
+        found = hashes[place]
+        if found != hashed:
+            # A place never becomes free again: where the first is free, the key is nowhere.
+            start = place & -PROBES
+            row = hashes[start : start + PROBES].tolist() if found else ()
+            if hashed not in row:
+                self._last, self._place = b"", -1
+                return None
+            place = start + row.index(hashed)
+        self._last, self._place = key, place
+        return self._values[place]
 
     def put(self, key: bytes, value: float) -> None:
         if key == self._last and self._place >= 0:
             self._values[self._place] = value
             return
-        hashed = self._hash(key)
-        hashes, values, mask = self._hashes, self._values, self._mask
-        best, least = -1, float("inf")
-        for probe in range(hashed >> 8, (hashed >> 8) + PROBES):
-            place = probe & mask
-            if hashes[place] in (0, hashed):
-                best = place
-                break
-            if values[place] <= least:
-                best, least = place, values[place]
-        values[best] = value
-        hashes[best] = hashed
+        hashed = hash(self._prefix + key) & _BITS | 1
+        hashes = self._hashes
+        place = hashed >> 8 & self._mask
+        if hashes[place] not in (0, hashed):
+            start = place & -PROBES
+            row = hashes[start : start + PROBES].tolist()
+            if hashed in row:
+                place = start + row.index(hashed)
+            elif 0 in row:
+                place = start + row.index(0)
+            else:
+                rates = self._values[start : start + PROBES].tolist()
+                place = start + rates.index(min(rates))
+        self._values[place] = value
+        hashes[place] = hashed
 
 
-class SharedCounts(_Hashed):
+class SharedCounts:
     """The requests in progress of one limit, of all workers; ``worker`` is the number of this one.
 
     Where it has counted a key is remembered, so that it is taken back there, whatever the place has
     become meanwhile. A key for which there is no place counts in this worker alone.
     """
 
-    __slots__ = ("_cells", "_hashes", "_mine", "_own", "_rows", "_used")
+    __slots__ = ("_cells", "_hashes", "_mask", "_mine", "_own", "_prefix", "_rows", "_used")
 
     def __init__(self, memory: SharedMemory, name: bytes, worker: int) -> None:
-        super().__init__(memory, name)
         if not 0 <= worker < memory.workers:
             raise ValueError(f"worker {worker} of {memory.workers}")
+        self._prefix = memory.prefix(name)
+        self._mask = memory.slots - 1
         self._hashes = memory.count_keys
         self._cells = memory.counts
         self._used = memory.used
@@ -196,6 +201,9 @@ class SharedCounts(_Hashed):
             self._cells[self._own + mine[0]] = max(0, self._cells[self._own + mine[0]] + change)
         if mine[1] <= 0:
             del self._mine[key]
+
+    def _hash(self, key: bytes) -> int:
+        return hash(self._prefix + key) & _BITS | 1
 
     def _total(self, place: int) -> int:
         cells = self._cells

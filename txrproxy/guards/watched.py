@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txrproxy.config.values import Secret
-from txrproxy.tls.pem import Resolve, read_secret, source_of
+from txrproxy.tls.pem import MAX_FILE, Resolve, read_secret, source_of
 
 _logger = Logger()
 
@@ -30,6 +30,7 @@ class Watched(Generic[T]):
 
     ``interval`` is in seconds, ``clock`` an ``IReactorTime``. ``in_thread`` runs a function
     elsewhere and returns a Deferred of its result. ``changed`` is called when there is a new value.
+    A file of more than ``limit`` bytes is not read.
     The first look is taken at once, and raises what reading (:class:`~txrproxy.tls.pem.BadPem`) and
     ``parse`` raise.
     """
@@ -44,6 +45,7 @@ class Watched(Generic[T]):
         *,
         changed: Callable[[], None] = lambda: None,
         in_thread: Callable[..., Deferred[Any]] = deferToThread,
+        limit: int = MAX_FILE,
     ) -> None:
         self._secret = secret
         self._resolve = resolve
@@ -52,10 +54,11 @@ class Watched(Generic[T]):
         self._clock = clock
         self._changed = changed
         self._in_thread = in_thread
+        self._limit = limit
         self._call: Any = None
         self._running = False
         self._seen = self._signature()
-        self.value: T = parse(read_secret(secret, resolve))
+        self.value: T = parse(read_secret(secret, resolve, limit))
 
     @property
     def source(self) -> str:
@@ -96,7 +99,8 @@ class Watched(Generic[T]):
         if signature == seen:
             return seen, None, ""
         try:
-            return signature, self._parse(read_secret(self._secret, self._resolve)), ""
+            content = read_secret(self._secret, self._resolve, self._limit)
+            return signature, self._parse(content), ""
         except Exception as error:
             return signature, None, str(error)
 

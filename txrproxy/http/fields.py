@@ -32,6 +32,7 @@ _CONTROLS = bytes(c for c in range(256) if (c < 0x20 and c != 0x09) or c == 0x7F
 _quoted = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL).match
 _plain = re.compile(rb'[^",]++').match
 _unquoted = re.compile(rb"[^,]++").match
+_all_closed = re.compile(rb'(?:[^"]++|"(?:[^"\\]|\\.)*+")*+', re.DOTALL).fullmatch
 
 _FOLDED = bytes(c if not (0x20 < c < 0x7F) or chr(c).isalnum() else ord("-") for c in range(256))
 
@@ -299,6 +300,11 @@ def split_members(value: bytes) -> list[bytes]:
         start = at = at + 1
     members.append(value[start:].strip(b" \t"))
     return members
+
+
+def is_closed(value: bytes) -> bool:
+    """Whether every quote in a list is closed, so that what is written behind it is not in one."""
+    return b'"' not in value or _all_closed(value) is not None
 
 
 def connection_options(fields: Fields) -> frozenset[bytes]:

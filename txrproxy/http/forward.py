@@ -25,6 +25,7 @@ from txrproxy.http.fields import (
     allowed_trailers,
     fold,
     is_client_certificate,
+    is_closed,
     is_field_value,
     is_token,
     make_line,
@@ -208,7 +209,8 @@ class RequestRules:
         """The list that a trusted proxy began, open for one member more."""
         if not self.trusted:
             return b""
-        return b"".join(value + b", " for value in fields.all(name) if value)
+        # In a quote that is left open, what follows would be no word of ours.
+        return b"".join(value + b", " for value in fields.all(name) if value and is_closed(value))
 
     def trailers(self, trailers: Fields, facts: RequestFacts) -> Fields:
         """The trailers to send on: what could not pass as a header field does not pass here."""

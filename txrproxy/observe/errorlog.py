@@ -56,12 +56,19 @@ class ErrorLog:
     """An observer for ``path`` (``-`` is standard error). Raises OSError if it can not be opened.
 
     ``level`` is the least severe level that is written, by its name in ``LogLevel``; ``format`` is
-    "text" or "json".
+    "text" or "json". ``owner`` is the user and group to whom root gives a file that it makes, so
+    that they can open it again.
     """
 
-    def __init__(self, path: str, level: str = "info", format: str = "text") -> None:
+    def __init__(
+        self,
+        path: str,
+        level: str = "info",
+        format: str = "text",
+        owner: tuple[int, int] | None = None,
+    ) -> None:
         self.path = path
-        self._fd = STDERR if path == "-" else _open(path)
+        self._fd = STDERR if path == "-" else _open(path, owner)
         self._format = _FORMATS[format]
         self._severe = LogLevelFilterPredicate()
         self.level = level
@@ -115,8 +122,18 @@ class ErrorLog:
             pass  # a full disk or a terminal that is gone: there is nowhere left to say so
 
 
-def _open(path: str) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY, 0o640)
+def _open(path: str, owner: tuple[int, int] | None = None) -> int:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY
+    if owner is not None:
+        try:
+            # Never one that was there: a link could make root give away any file.
+            made = os.open(path, flags | os.O_EXCL, 0o640)
+        except FileExistsError:
+            pass
+        else:
+            os.fchown(made, *owner)
+            return made
+    return os.open(path, flags, 0o640)
 
 
 def _time(event: LogEvent) -> str:

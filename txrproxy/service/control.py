@@ -21,11 +21,16 @@ NAME = SOCKET
 PID = "txrproxy.pid"
 
 _BACKLOG = 16
+_PAUSE = 0.1  # seconds without accepting after descriptors ran out
 _logger = Logger()
 
 
 class Taken(Exception):
     """Another proxy runs with this folder."""
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 class Control:
@@ -40,6 +45,7 @@ class Control:
         self._reactor = reactor
         self._topics: dict[str, Callable[[Body], Any]] = {}
         self._channels: set[Channel] = set()
+        self._resume: Any = None
         os.makedirs(folder, mode=0o700, exist_ok=True)
         if not succeed and is_taken(folder):
             raise Taken
@@ -64,7 +70,7 @@ class Control:
         """Begin to answer; for scripts, a file beside the socket has our process id."""
         self._reactor.addReader(self)
         try:
-            with open(self._pid_file, "w", encoding="utf-8") as file:
+            with open(self._pid_file, "w", encoding="utf-8", opener=_private) as file:
                 file.write(f"{os.getpid()}\n")
         except OSError as error:
             _logger.warn("{path}: {why}", path=self._pid_file, why=error.strerror)
@@ -72,6 +78,8 @@ class Control:
     def close(self) -> None:
         """Answer no more; answers that are on their way get there."""
         self._reactor.removeReader(self)
+        if self._resume is not None and self._resume.active():
+            self._resume.cancel()
         self._socket.close()
         try:
             if _identity(self.path) == self._identity:  # not that of who took our place
@@ -84,7 +92,12 @@ class Control:
         """Somebody connects."""
         try:
             link, _ = self._socket.accept()
+        except BlockingIOError:
+            return
         except OSError:
+            # No descriptor is left: who waits would make the loop turn, and turn.
+            self._reactor.removeReader(self)
+            self._resume = self._reactor.callLater(_PAUSE, self._reactor.addReader, self)
             return
         channel = Channel(self._reactor, link, lambda: self._channels.discard(channel))
         self._channels.add(channel)

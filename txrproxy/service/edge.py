@@ -4,6 +4,7 @@
 
     Edge ── Listeners       the sockets, bound while the process still has its privileges
       ├──── Master          the workers, or the data plane in this process
+      │      └─ Pulse       whether they hang
       ├──── Keepers         the folders of caches, which the workers fill
       ├──── Control         `txrproxy status`, `reload`, `upgrade`, `stop`
       ├──── AdminServer     metrics, and the same over HTTP
@@ -41,6 +42,7 @@ from txrproxy.service.control import Control, Taken, was_left
 from txrproxy.service.files import needed, raise_limit
 from txrproxy.service.master import Master, worker_count
 from txrproxy.service.notify import Notifier
+from txrproxy.service.pulse import Pulse
 from txrproxy.service.reload import Reloads
 from txrproxy.service.sockets import CannotListen, Group, Listeners, systemd
 from txrproxy.service.upgrade import Successor, admin_key, predecessor, receive
@@ -84,6 +86,7 @@ class Edge(Service):
         self.listeners = Listeners(systemd())
         self.master = Master(reactor, self.listeners)
         self.keepers = Keepers(self.master, reactor)
+        self._pulse = Pulse(self.master, reactor)
         self._reactor = reactor
         self.error_log = error_log
         self.admin = AdminServer(self, reactor)
@@ -167,6 +170,7 @@ class Edge(Service):
             _logger.info("listening on {address}", address=group.where)
         self._phase = ""
         self.admin.start()
+        self._pulse.start()
         self._notifier.ready(f"serving with {len(self.master.serving)} processes")
         self._notifier.watch()
 
@@ -320,6 +324,7 @@ class Edge(Service):
     def stopService(self) -> Deferred[None]:
         super().stopService()
         self._phase = "draining"
+        self._pulse.stop()
         self.reloads.give_up()
         if self._successor is None:
             self._notifier.stopping()

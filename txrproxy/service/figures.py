@@ -56,6 +56,8 @@ class Figures:
             accepted = graph.limit.accepted
             self._counts.count(metrics.ACCEPTED, (), accepted - self._accepted)
             self._accepted = accepted
+            for name, labels, number in graph.firewalls.counted():
+                self._counts.count(name, labels, number)
         cpu = time.process_time()
         self._counts.count(metrics.CPU, (), cpu - self._cpu)
         self._cpu = cpu
@@ -94,6 +96,10 @@ def _state(graph: Graph) -> Iterator[Row]:
         yield metrics.TUNNELS, [str(name)], len(site.tunnels)
     for name, (store, _) in graph.caches.items():
         yield metrics.CACHE_MEMORY, [str(name)], store.memory.size
+    engines = graph.firewalls.engines
+    if engines is not None:
+        yield metrics.WAF_ENGINES, [], len(engines.pids)
+        yield metrics.WAF_WAITING, [], engines.waiting
     for pool in graph.pools.values():
         yield from _pool(pool)
 

@@ -27,6 +27,7 @@ from txrproxy.service.change import PATIENCE, Change
 from txrproxy.service.processes import Handle, cause, when_ended
 from txrproxy.service.sockets import Listeners, messages
 from txrproxy.service.worker import Worker, run
+from txrproxy.tls.tickets import make_all
 from txrproxy.transport.channel import (
     Body,
     Channel,
@@ -103,6 +104,11 @@ class Master:
         found = [w for w in self.workers.values() if w.ready_since is not None and not w.leaving]
         return sorted(found, key=lambda worker: worker.number)
 
+    @property
+    def processes(self) -> list[Handle]:
+        """Those of workers that have come up, the ones that are leaving as well."""
+        return [w for w in self._all if w.pid and w.ready_since is not None]
+
     # Beginning.
 
     def start(self, config: Config, count: int) -> None:
@@ -112,6 +118,7 @@ class Master:
         """
         self.config = config
         if count:
+            make_all()
             self._limits = SharedMemory.create(max(PLACES, 4 * count))
         made = [self._spawn(number) for number in range(1, count + 1)] or [self._local()]
         done = DeferredList(

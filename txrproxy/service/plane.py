@@ -269,6 +269,10 @@ class Plane:
             done.callback(None)
         elif self._draining is not None:
             self._draining.chainDeferred(done)
+            if self._soft and not softly:  # nobody goes on serving, after all
+                self._soft = False
+                self._deadline = min(self._deadline, self._reactor.seconds() + timeout)
+                self.graph.drain()
         else:
             self._draining = done
             self._deadline = self._reactor.seconds() + timeout

@@ -59,8 +59,17 @@ def kill(pid: int) -> None:
 
 
 def when_ended(pid: int, reactor: Any, ended: Callable[[int], object]) -> None:
-    """Call ``ended(status)`` when a child has ended, with its status as of waitpid(2)."""
-    reactor.addReader(_End(os.pidfd_open(pid), pid, reactor, ended))
+    """Call ``ended(status)`` when a child has ended, with its status as of waitpid(2).
+
+    Raises OSError without descriptors, and ends the child: nobody would hear of its end.
+    """
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        kill(pid)
+        os.waitpid(pid, 0)
+        raise
+    reactor.addReader(_End(pidfd, pid, reactor, ended))
 
 
 class _End:

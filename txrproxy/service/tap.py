@@ -61,6 +61,15 @@ class Options(usage.Options):
         return not (twistd.get("nodaemon", True) or twistd.get("debug"))
 
     @property
+    def user(self) -> tuple[int, int] | None:
+        """The user and group (-1: as it is) that root is given up for; None if it is not."""
+        twistd: Any = self.parent or {}
+        uid, gid = twistd.get("uid"), twistd.get("gid")
+        if os.geteuid() != 0 or uid is None:
+            return None
+        return uid, -1 if gid is None else gid
+
+    @property
     def own_error_log(self) -> bool:
         """Whether the configuration says where errors are logged, not twistd."""
         twistd: Any = self.parent or {}
@@ -103,7 +112,7 @@ def makeService(options: Options) -> IService:
     from txrproxy.service.edge import Edge
 
     config = options.loaded
-    error_log = _open_error_log(config, options.error_path) if options.own_error_log else None
+    error_log = _open_error_log(options) if options.own_error_log else None
     application: Any = _Application(error_log)
     origins = demo.service_for(config)
     if origins is not None:
@@ -115,10 +124,10 @@ def makeService(options: Options) -> IService:
     return application  # type: ignore[no-any-return]
 
 
-def _open_error_log(config: Config, path: str) -> ErrorLog:
-    error = config.log.error
+def _open_error_log(options: Options) -> ErrorLog:
+    path, error = options.error_path, options.loaded.log.error
     try:
-        return ErrorLog(path, error.level, error.format)
+        return ErrorLog(path, error.level, error.format, options.user)
     except OSError as problem:
         print(f"cannot write the error log {path}: {problem.strerror}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -51,6 +51,7 @@ class Worker:
     share     mine, of
     backends  what is known of backends; it answers "ejected" (:mod:`txrproxy.service.board`)
     deafen, drain (timeout, softly), abort, reopen, status
+    pulse     answers at once: the loop turns (:mod:`txrproxy.service.pulse`)
     cache     for the stores of caches, in both directions: :mod:`txrproxy.cache.link`
     figures, pools   for metrics and the admin API: :mod:`txrproxy.service.figures`
     """
@@ -82,6 +83,7 @@ class Worker:
             "abort": lambda _: plane.abort(),
             "reopen": lambda _: plane.reopen(),
             "status": lambda _: plane.status(),
+            "pulse": lambda _: None,
         }
         for topic, callback in topics.items():
             channel.register(topic, callback)

@@ -2,7 +2,8 @@
 
 ::
 
-    connection()        SSL of the first context, nothing shown or asked of the client yet
+    connection()        SSL of the first context, nothing shown or asked of the client yet;
+      │                 tickets by the keys of all processes (:mod:`txrproxy.tls.tickets`)
       ▼  greet          where names differ in what they ask: the context of the name, too early
       │                 for the rest, in time for its sessions
       │  ClientHello    OpenSSL settles the version, and whether an earlier session goes on
@@ -21,10 +22,10 @@ and the connection switched before its handshake begins: a session of names that
 is then one that is not known, and a full handshake follows. A connection whose name could not be
 read ahead hands out no tickets and takes none.
 
-OpenSSL seals and opens tickets with keys of the context that a connection was made from. The first
-context is therefore made once, without any certificate, and stays while certificates change: who
-has a ticket comes back with it after a renewal. It is replaced, and old tickets with it, when what
-clients have to show is another.
+OpenSSL seals and opens tickets with keys of the context that a connection was made from. That one
+belongs to no listener and stays: who has a ticket comes back with it after a renewal, and to any
+worker. When what clients have to show is another, so is the session id context, and old tickets are
+worth nothing.
 
 A connection keeps the context it was switched to, so a new table touches none that runs.
 """
@@ -52,6 +53,7 @@ from txrproxy.tls.identity import Identity, identify
 from txrproxy.tls.opening import Incomplete, Unreadable, server_name
 from txrproxy.tls.profiles import ProfileName, new_context, use
 from txrproxy.tls.store import CertificateStore, Entry, Policy, Table
+from txrproxy.tls.tickets import sealing
 
 #: What the data path speaks, by ALPN name.
 IMPLEMENTED = (b"http/1.1",)
@@ -70,9 +72,11 @@ class _Served:
     """A table, ready to serve. ``mixed``: its names differ in what they ask of clients.
 
     ``shared`` is what the first context depends on: session id context and oldest version.
+    ``sealing`` is what connections are made from.
     """
 
     table: Table
+    sealing: SSL.Context
     first: SSL.Context
     contexts: dict[Entry, SSL.Context]
     mixed: bool
@@ -83,7 +87,8 @@ class ServerContexts:
     """Makes the server side of TLS connections.
 
     ``protocols`` are the ALPN names of the configuration in order of preference; those that the
-    data path does not speak are not offered. ``staple`` gives OCSP responses, at once.
+    data path does not speak are not offered. ``staple`` gives OCSP responses, at once. Sessions are
+    those of a ``realm``, and none of any other.
 
     Raises :class:`~txrproxy.tls.pem.BadPem` for a certificate that OpenSSL does not take.
     """
@@ -96,8 +101,10 @@ class ServerContexts:
         profile: ProfileName = "intermediate",
         session_tickets: bool = True,
         staple: Staple | None = None,
+        realm: str = "",
     ) -> None:
         self.store = store
+        self._realm = realm
         self._protocols = [
             name for name in map(str.encode, protocols) if name in IMPLEMENTED
         ] or list(IMPLEMENTED)
@@ -108,7 +115,9 @@ class ServerContexts:
 
     def connection(self) -> SSL.Connection:
         """A connection on memory BIOs that is to accept a handshake."""
-        connection = SSL.Connection(self._served.first)
+        served = self._served
+        connection = SSL.Connection(served.sealing)
+        connection.set_context(served.first)
         connection.set_accept_state()
         return connection
 
@@ -172,7 +181,7 @@ class ServerContexts:
         asked = {_session_policy(entry.policy) for entry in entries}
         mixed = len(asked) > 1
         # A connection whose name is not known yet shares sessions with none.
-        first_id = _session_id(("unknown",) if mixed else asked.pop())
+        first_id = self._session_id(("unknown",) if mixed else asked.pop())
         # The version is settled before the name is known, in the first context.
         minimum = min(entry.policy.min_version for entry in entries)
         shared = (first_id, minimum)
@@ -181,7 +190,12 @@ class ServerContexts:
         else:
             first, known = self._new(*shared), {}
         contexts = {entry: known.get(entry) or self._context(entry, minimum) for entry in entries}
-        return _Served(table, first, contexts, mixed, shared)
+        made_from = sealing(self._profile, minimum) if self._session_tickets else first
+        return _Served(table, made_from, first, contexts, mixed, shared)
+
+    def _session_id(self, what: tuple[str, ...]) -> bytes:
+        """The session id context of those who share sessions: at most 32 bytes."""
+        return hashlib.sha256(repr((self._realm, *what)).encode()).digest()
 
     def _new(self, session_id: bytes, minimum: Literal["1.2", "1.3"]) -> SSL.Context:
         context = new_context(self._profile, minimum, session_tickets=self._session_tickets)
@@ -190,7 +204,7 @@ class ServerContexts:
         return context
 
     def _context(self, entry: Entry, minimum: Literal["1.2", "1.3"]) -> SSL.Context:
-        context = self._new(_session_id(_session_policy(entry.policy)), minimum)
+        context = self._new(self._session_id(_session_policy(entry.policy)), minimum)
         for certificate in entry.certificates:
             use(context, certificate)
         context.set_app_data(entry)
@@ -267,11 +281,6 @@ def _session_policy(policy: Policy) -> tuple[str, ...]:
     """What two names must have in common to share sessions."""
     authorities = sorted(hashlib.sha256(der(one)).hexdigest() for one in policy.authorities)
     return (policy.client_auth, *authorities)
-
-
-def _session_id(what: tuple[str, ...]) -> bytes:
-    """The session id context of those who share sessions: at most 32 bytes."""
-    return hashlib.sha256(repr(what).encode()).digest()
 
 
 def _trust(context: SSL.Context, authorities: Sequence[x509.Certificate]) -> None:

@@ -1,16 +1,18 @@
-"""How many handshakes run at once, and how many begin in one turn of the loop.
+"""How many handshakes begin in one turn of the loop, and how many may be unfinished.
 
 The first flight of a full handshake is half a millisecond of signing and key agreement. A burst of
 new connections would hold up every connection that is established already for as long as all of
-them take together, so only some begin in one turn, and only so many are in progress at a time. The
-others wait in the order they came, unread.
+them take together, so only some begin in one turn. The others wait in the order they came, unread.
+
+A handshake that has begun waits for its client, and costs memory alone. When too many do, the one
+that has taken longest gives way to the next: clients that stall can not keep out those that do not.
 """
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
-CONCURRENT = 1024  # handshakes in progress
+CONCURRENT = 1024  # handshakes in progress: about 60 MiB
 A_TURN = 8  # that begin in one turn of the loop: about 4 ms
 
 
@@ -19,6 +21,9 @@ class Waiting(Protocol):
 
     def admit(self) -> None:
         """A place is yours."""
+
+    def give_way(self) -> None:
+        """Your place is somebody else's: end."""
 
 
 class Gate:
@@ -30,7 +35,7 @@ class Gate:
         self._clock = clock
         self._concurrent = concurrent
         self._a_turn = a_turn
-        self._active: set[Waiting] = set()
+        self._active: dict[Waiting, None] = {}  # in order
         self._waiting: dict[Waiting, None] = {}  # in order
         self._began = 0  # in this turn, and in those before it that were not full
         self._turning = False  # that the turn ends is on its way to us
@@ -42,7 +47,7 @@ class Gate:
         """Whether a handshake may begin or go on now; else ``waiting.admit()`` follows."""
         if waiting in self._active:
             return True
-        if not self._waiting and self._free():
+        if not self._waiting and self._began < self._a_turn:
             self._begin(waiting)
             return True
         self._waiting[waiting] = None
@@ -52,16 +57,14 @@ class Gate:
     def leave(self, waiting: Waiting) -> None:
         """Its handshake is over, whether it began or not."""
         self._waiting.pop(waiting, None)
-        if waiting in self._active:
-            self._active.remove(waiting)
-            if self._waiting:
-                self._wake()
-
-    def _free(self) -> bool:
-        return self._began < self._a_turn and len(self._active) < self._concurrent
+        self._active.pop(waiting, None)
 
     def _begin(self, waiting: Waiting) -> None:
-        self._active.add(waiting)
+        if len(self._active) >= self._concurrent:
+            longest = next(iter(self._active))
+            del self._active[longest]
+            longest.give_way()
+        self._active[waiting] = None
         self._began += 1
         # Counted over several turns if need be: that a turn ends matters only when it is full.
         if self._began >= self._a_turn:
@@ -75,7 +78,7 @@ class Gate:
     def _turn(self) -> None:
         self._turning = False
         self._began = 0
-        while self._waiting and self._free():
+        while self._waiting and self._began < self._a_turn:
             waiting = next(iter(self._waiting))
             del self._waiting[waiting]
             self._begin(waiting)

@@ -336,6 +336,10 @@ class TlsLayer(Negotiated):
         """The deadline of the handshake."""
         self._fail(self._error or HandshakeTimeout("the handshake took too long"))
 
+    def give_way(self) -> None:
+        """The gate has too many that wait for their clients."""
+        self._fail(self._error or HandshakeTimeout("the handshake gave way to newer ones"))
+
     def _fail(self, error: HandshakeFailed) -> None:
         """There will be no TLS connection."""
         self._leave()

@@ -36,10 +36,11 @@ _logger = Logger()
 class ListenerTls:
     """The certificates and rules of a listener.
 
-    ``wall`` is unix time, ``reload`` in seconds. ``renew`` makes new files where that is up to us,
-    before each look at them (see :class:`~txrproxy.tls.reload.Reloader`). ``ask`` asks OCSP
-    responders, ``in_thread`` runs a function elsewhere; tests bring their own. Raises
-    :class:`~txrproxy.tls.pem.BadPem` and :class:`~txrproxy.tls.store.Disagreement`.
+    ``name`` is that of the listener, whose sessions are its own. ``wall`` is unix time, ``reload``
+    in seconds. ``renew`` makes new files where that is up to us, before each look at them (see
+    :class:`~txrproxy.tls.reload.Reloader`). ``ask`` asks OCSP responders, ``in_thread`` runs a
+    function elsewhere; tests bring their own. Raises :class:`~txrproxy.tls.pem.BadPem` and
+    :class:`~txrproxy.tls.store.Disagreement`.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class ListenerTls:
         reactor: Any,
         wall: Callable[[], float],
         *,
+        name: str = "",
         protocols: Sequence[str] = ("http/1.1",),
         profile: ProfileName = "intermediate",
         session_tickets: bool = True,
@@ -68,6 +70,7 @@ class ListenerTls:
             profile=profile,
             session_tickets=session_tickets,
             staple=self._stapler.staple,
+            realm=name,
         )
         self._reloader = Reloader(
             self.contexts, reload, reactor, changed=self._changed, in_thread=in_thread, renew=renew

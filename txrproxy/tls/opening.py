@@ -13,6 +13,7 @@ from __future__ import annotations
 
 HANDSHAKE = 22  # the content type of a TLS record; no method begins with this byte
 MAX_HELLO = 64 * 1024  # bytes of a ClientHello that are waited for
+MAX_RECORDS = 64  # of one: they are read again with every byte that comes
 
 _METHODS = tuple(
     method + b" "
@@ -72,7 +73,7 @@ def _hello(data: bytes) -> bytes:
         raise Unreadable
     message = b""
     at = 0
-    while True:
+    for _ in range(MAX_RECORDS):
         header = data[at : at + 5]
         if header[:1] not in (b"", b"\x16") or header[1:2] not in (b"", b"\x03"):
             raise Unreadable
@@ -92,6 +93,7 @@ def _hello(data: bytes) -> bytes:
         if len(part) < size:
             raise Incomplete
         at += 5 + size
+    raise Unreadable
 
 
 class _Reader:

@@ -45,19 +45,19 @@ class BadPem(Exception):
         self.why = why
 
 
-def read_file(path: Path) -> bytes:
-    """A regular file, whole. Raises :class:`BadPem`."""
+def read_file(path: Path, limit: int = MAX_FILE) -> bytes:
+    """A regular file, whole, of ``limit`` bytes at most. Raises :class:`BadPem`."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise BadPem(str(path), "not a regular file")
-            content = file.read(MAX_FILE + 1)
+            content = file.read(limit + 1)
     except IsADirectoryError:
         raise BadPem(str(path), "a folder; expected a file") from None
     except OSError as error:
         raise BadPem(str(path), f"can not be read: {error.strerror or error}") from None
-    if len(content) > MAX_FILE:
-        raise BadPem(str(path), f"larger than {MAX_FILE // 1024} KiB")
+    if len(content) > limit:
+        raise BadPem(str(path), f"larger than {limit // 1024} KiB")
     return content
 
 
@@ -68,10 +68,10 @@ def source_of(secret: Secret, resolve: Resolve) -> str:
     return f"environment variable {secret.name}"
 
 
-def read_secret(secret: Secret, resolve: Resolve) -> bytes:
+def read_secret(secret: Secret, resolve: Resolve, limit: int = MAX_FILE) -> bytes:
     """The content of a secret. Raises :class:`BadPem`."""
     if secret.kind == "file":
-        return read_file(resolve(secret.name))
+        return read_file(resolve(secret.name), limit)
     value = os.environb.get(os.fsencode(secret.name))
     if value is None:
         raise BadPem(source_of(secret, resolve), "is not set")

@@ -46,14 +46,14 @@ def self_signed(state_dir: Path, now: float, hostname: str | None = None) -> Sou
     if _is_good(source, now):
         return source
     try:
-        state_dir.mkdir(parents=True, exist_ok=True)
+        state_dir.mkdir(0o700, parents=True, exist_ok=True)
         with _alone(state_dir):
             if not _is_good(source, now):  # by now
                 name = socket.gethostname() if hostname is None else hostname
                 certificate, key = make(now, name)
                 # A stop in between leaves a pair that does not match, and is made anew.
-                _write(state_dir / KEY_FILE, key, 0o600)
-                _write(state_dir / CERT_FILE, certificate, 0o644)
+                _write(state_dir / KEY_FILE, key)
+                _write(state_dir / CERT_FILE, certificate)
     except OSError as error:
         raise BadPem(
             str(state_dir), f"the self-signed certificate can not be kept here: {error.strerror}"
@@ -117,15 +117,14 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """All or nothing, and never readable by others in between."""
+def _write(path: Path, content: bytes) -> None:
+    """All or nothing, and never readable by others."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with open(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(descriptor)
-        os.chmod(name, mode)
         os.replace(name, path)
     except OSError:
         os.unlink(name)

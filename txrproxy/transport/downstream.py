@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from attrs import define
+from attrs import define, fields
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -85,11 +85,8 @@ class Service:
             setattr(self, limit, getattr(other, limit))
 
 
-# fmt: off
-_LIMITS = (
-    "idle", "head", "body", "write", "linger", "max_head", "max_fields", "keepalive_requests",
-)
-# fmt: on
+_KINDS = {"int", "Queue[Downstream]"}
+_LIMITS = [field.name for field in fields(Service) if str(field.type) in _KINDS]
 
 
 @implementer(IProtocol, IHalfCloseableProtocol, IPushProducer)
@@ -101,6 +98,7 @@ class Downstream(RequestReader):
         "_backlog",
         "_chunked",
         "_discarded",
+        "_full",
         "_keep",
         "_paused",
         "_queue",
@@ -123,6 +121,7 @@ class Downstream(RequestReader):
         self._chunked = False
         self._keep = True
         self._paused = False  # the exchange asked for no more of the request body
+        self._full = False  # enough requests wait in the buffer
         self._writing = False  # the client has not taken all that was written
         self._backlog = 0  # bytes that it had not, when that was last looked at
         self._discarded = 0
@@ -294,8 +293,8 @@ class Downstream(RequestReader):
             self._await(self.service.body)
 
     def on_pipelined(self) -> None:
-        if not self._paused and self.buffered > MAX_PIPELINED:
-            self._paused = True
+        if not self._full and self.buffered > MAX_PIPELINED:
+            self._full = True
             self.transport.pauseProducing()
 
     def on_long_turn(self) -> None:
@@ -339,7 +338,8 @@ class Downstream(RequestReader):
             self._paused = False
             if self.state is BODY and not self._writing:
                 self._await(self.service.body)
-            self.transport.resumeProducing()
+            if not self._full:
+                self.transport.resumeProducing()
 
     def informational(self, status_line: bytes, block: ResponseBlock) -> None:
         """Send a 1xx response."""
@@ -467,6 +467,8 @@ class Downstream(RequestReader):
         self.exchange = None
         rest = bytes(self._buffer) if self._buffer is not None else b""
         self.stop()
+        if self._full:
+            self._read_on()
         return rest
 
     def _next(self, now: float | None = None) -> None:
@@ -482,6 +484,15 @@ class Downstream(RequestReader):
         self._queue = queue = self.service.idle
         queue.start(self, self.service.seconds() if now is None else now)
         self.proceed()
+        # While requests are read one after the other, what is left of them is not in the buffer.
+        if self._full and not self._looping and self.buffered <= MAX_PIPELINED:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """There is room for more requests."""
+        self._full = False
+        if not self._paused:
+            self.transport.resumeProducing()
 
     def _close(self) -> None:
         """Close in order: what was written is sent, and what still comes does not reset it."""

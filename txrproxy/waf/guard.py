@@ -12,20 +12,22 @@ request (:attr:`txrproxy.waf.rules.RuleSet.constant`), and the client's address 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from attrs import define
+from attrs import define, field
 from twisted.logger import Logger
 
+from txrproxy import metrics
 from txrproxy.errors import WAF_BLOCKED, WAF_REFUSED_RESPONSE, WAF_UNAVAILABLE
 from txrproxy.http.fields import Fields
 from txrproxy.http.head import RequestHead, ResponseHead
 from txrproxy.routing.plan import Serve
 from txrproxy.waf.audit import Masking, line
 from txrproxy.waf.memo import Verdicts
-from txrproxy.waf.pool import Done, Engines
-from txrproxy.waf.verdict import CLEAR, Verdict
+from txrproxy.waf.pool import WORDS, Done, Engines
+from txrproxy.waf.verdict import CLEAR, Tally, Verdict
 from txrproxy.waf.withheld import Decide, Withheld
 
 TEXTS = frozenset(
@@ -48,16 +50,14 @@ class Sheet:
 
 @define(eq=False)
 class Auditor:
-    """Where matches are written. ``wall`` is unix time."""
+    """Where matches are written, and verdicts counted. ``wall`` is unix time."""
 
     masking: Masking
     write: Callable[[str], object]
     wall: Callable[[], float]
+    tally: Tally = field(factory=Counter)
 
-    def note(self, exchange: Any, part: str, verdict: Verdict, blocks: bool) -> None:
-        action = "blocked" if verdict.blocked and blocks else "detected"
-        if not verdict.blocked:
-            action = "passed"
+    def note(self, exchange: Any, part: str, verdict: Verdict, action: str) -> None:
         now = self.wall()
         text = line(now, self.masking, part, action, verdict.score, verdict.matches, exchange)
         self.write(text)
@@ -87,6 +87,8 @@ def firewall(
     memo = sheet.memo
     seconds = engines.reactor.seconds
     closed = closed and blocks
+    count = auditor.tally
+    counted = {"request": metrics.WAF_REQUESTS, "response": metrics.WAF_RESPONSES}
 
     def serve(exchange: Any) -> None:
         if responses != "off":
@@ -102,7 +104,8 @@ def firewall(
             key = b"\0".join((head.method, target, version, exchange.client, block))
             known = memo.find(key, seconds())
             if known is not None:
-                if condemned(exchange, "request", known):
+                count[metrics.WAF_REMEMBERED, (exchange.plan.name.decode(),)] += 1
+                if condemned(exchange, "request", known, ""):
                     exchange.fail(WAF_BLOCKED)
                 else:
                     next(exchange)
@@ -116,9 +119,10 @@ def firewall(
         def done(verdict: Verdict | None, why: str) -> None:
             if verdict is not None and key and memo is not None:
                 memo.note(key, verdict, seconds())
+            stopped = condemned(exchange, "request", verdict, why)
             if verdict is None and closed:
                 exchange.fail(WAF_UNAVAILABLE)
-            elif condemned(exchange, "request", verdict):
+            elif stopped:
                 exchange.fail(WAF_BLOCKED)
             else:
                 exchange.go_on(next)
@@ -136,9 +140,10 @@ def firewall(
         parts = asked(b"response", exchange, b"%d" % head.status, content, head.fields)
 
         def done(verdict: Verdict | None, why: str) -> None:
+            stopped = condemned(exchange, "response", verdict, why)
             if verdict is None and closed:
                 decide(WAF_UNAVAILABLE)
-            elif condemned(exchange, "response", verdict):
+            elif stopped:
                 decide(WAF_REFUSED_RESPONSE)
             else:
                 decide(None)
@@ -150,8 +155,8 @@ def firewall(
         version = b"1.1" if head.facts.http_11 else b"1.0"
         parts = [kind, number, exchange.client, head.method, head.target.origin, version]
         parts += (exchange.request_id, about, body)
-        for field in fields.lines:
-            parts += field[:2]
+        for each in fields.lines:
+            parts += each[:2]
         return parts
 
     def ask(exchange: Any, parts: list[bytes], done: Done) -> None:
@@ -159,10 +164,21 @@ def firewall(
         if inspection.done is not None:
             exchange.at_end = (*exchange.at_end, lambda _: engines.cancel(inspection))
 
-    def condemned(exchange: Any, part: str, verdict: Verdict | None) -> bool:
-        if verdict is None or verdict is CLEAR:
-            return False
-        auditor.note(exchange, part, verdict, blocks)
-        return verdict.blocked and blocks
+    def condemned(exchange: Any, part: str, verdict: Verdict | None, why: str) -> bool:
+        """Count a verdict, and write it down if something matched; whether it ends here."""
+        route = exchange.plan.name.decode()
+        if verdict is None:
+            result = "unavailable"
+            count[metrics.WAF_FAILURES, (route, WORDS[why])] += 1
+        elif verdict is CLEAR:
+            result = "clear"
+        elif not verdict.blocked:
+            result = "passed"
+        else:
+            result = "blocked" if blocks else "detected"
+        count[counted[part], (route, result)] += 1
+        if verdict is not None and verdict is not CLEAR:
+            auditor.note(exchange, part, verdict, result)
+        return result == "blocked"
 
     return serve

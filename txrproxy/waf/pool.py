@@ -30,11 +30,13 @@ from txrproxy.waf.launch import COMMAND
 from txrproxy.waf.verdict import CLEAR, Verdict
 from txrproxy.waf.wire import BadMessage, Messages, pack
 
+# Why there is no verdict.
 OK = ""
 FULL = "the queue is full"
 LATE = "no verdict in time"
 DIED = "the engine died"
 CLOSED = "the engines are closed"
+WORDS = {FULL: "queue_full", LATE: "late", DIED: "died", CLOSED: "closed"}  # for metrics
 
 STARTUP = 60.0  # seconds to load the rules
 STEADY = 60.0  # seconds after which an engine that dies is started again at once
@@ -133,6 +135,11 @@ class Engines:
         while self._waiting:
             self._give_up(self._waiting.popitem(last=False)[0], CLOSED)
         self.tried()
+
+    @property
+    def waiting(self) -> int:
+        """Inspections that no engine has begun with."""
+        return len(self._waiting)
 
     @property
     def pids(self) -> list[int]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
+
+Tally = Counter[tuple[str, tuple[str, ...]]]
+"""What is counted of verdicts, by metric and labels, until somebody takes it."""
 
 
 class Verdict:

@@ -52,6 +52,7 @@ TAKEN: Taken = {
         "file:jwks.json": Secret("file", "jwks.json"),
         "https://login.example/jwks": "https://login.example/jwks",
     },
+    v.Place: {"CH": "CH", "AS": "AS", "AS64500": "AS64500", "unknown": "unknown"},
     v.TokenPlace: {"bearer": "bearer", "cookie:t": "cookie:t"},
 }
 
@@ -111,6 +112,7 @@ REFUSED: Refused = {
         "jwks.json": "",
         "https://": "the host is neither an address nor a name",
     },
+    v.Place: {"": "", "ch": "", "CHE": "", "AS01": "", "AS12345678901": "", "as1": "", "*": ""},
     v.TokenPlace: {"": "", "cookie:": "", "cookie": "", "bearer:x": "", "header:x": ""},
 }
 

@@ -35,7 +35,7 @@ def parse_ranges(value: bytes, length: int) -> list[tuple[int, int]] | None:
     """
     unit, equals, listed = value.partition(b"=")
     specs = [spec.strip(b" \t") for spec in listed.split(b",")]
-    if not equals or unit.strip().lower() != b"bytes" or len(specs) > MAX_RANGES:
+    if not equals or unit.lower() != b"bytes" or len(specs) > MAX_RANGES:
         return None
     ranges: list[tuple[int, int]] = []
     some = False

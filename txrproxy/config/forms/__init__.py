@@ -37,6 +37,7 @@ from txrproxy.config.values import (
     OptionalPath,
     OptionalSecret,
     PathPattern,
+    Place,
     Positive,
     Rate,
     RedirectHttps,
@@ -191,6 +192,11 @@ FORMS: dict[Any, Form] = {
         "file or URL",
         'a reference such as "file:jwks.json" or "env:JWKS", or a URL with http:// or https://',
         words.key_source,
+    ),
+    Place: Form(
+        "place",
+        'a country such as "CH" (ISO 3166), an autonomous system such as "AS64500", or "unknown"',
+        words.place,
     ),
     TokenPlace: Form('"bearer" or "cookie:NAME"', '"bearer" or "cookie:NAME"', words.token_place),
     CorsOrigin: Form(

@@ -21,6 +21,7 @@ from txrproxy.config.values import (
     OptionalPath,
     OptionalSecret,
     PathPattern,
+    Place,
     RedirectTarget,
     Regex,
     RequestKey,
@@ -32,6 +33,7 @@ from txrproxy.config.values import (
     TokenPlace,
 )
 
+_PLACE = re.compile(r"[A-Z]{2}|AS(?:0|[1-9][0-9]{0,9})|unknown")
 _SELECTOR = re.compile(r"[0-9]{1,12}-[0-9]{1,12}|[A-Za-z][A-Za-z0-9_./-]{0,100}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _PATH = re.compile(r"/[!$&'()+,\-./0-9:;=@A-Z_a-z~%*]*")
@@ -200,6 +202,13 @@ def resource_name(value: object) -> ResourceName:
     if not _RESOURCE.fullmatch(text(value)):
         raise Unfit
     return ResourceName(text(value))
+
+
+def place(value: object) -> Place:
+    written = text(value)
+    if not _PLACE.fullmatch(written):
+        raise Unfit
+    return Place(written)
 
 
 def rule_selector(value: object) -> RuleSelector:
