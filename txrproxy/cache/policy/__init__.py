@@ -23,7 +23,7 @@ No function here knows the time; all times are arguments, in seconds since the e
 """
 
 from txrproxy.cache.policy.answer import Answer, answer, not_modified, not_modified_head
-from txrproxy.cache.policy.demand import PLAIN, Demand, for_request
+from txrproxy.cache.policy.demand import PLAIN, Demand, for_request, satisfied
 from txrproxy.cache.policy.freshness import STALE_ERRORS, Reuse, Verdict, reuse
 from txrproxy.cache.policy.invalidation import invalidated_by
 from txrproxy.cache.policy.partial import joined, part_answer, part_key, storable_part, whole
@@ -68,6 +68,7 @@ __all__ = [
     "part_answer",
     "part_key",
     "reuse",
+    "satisfied",
     "select",
     "storable",
     "storable_part",

@@ -6,6 +6,8 @@ answer is remembered with them; for nearly every request it is :data:`PLAIN`.
 
 from __future__ import annotations
 
+from copy import copy
+
 from txrproxy.cache.policy.directives import Directives, delta, first_delta, parse_directives
 from txrproxy.cache.policy.rules import Rules
 from txrproxy.http.fields import Fields, fold
@@ -141,6 +143,14 @@ def for_request(head: RequestHead, rules: Rules) -> Demand:
     if method == b"POST":
         return _POST if known.stores and not known.authorized else _UNSAFE
     return known
+
+
+def satisfied(demand: Demand) -> Demand:
+    """What is left of a demand for something that a backend has said since it was made."""
+    left = copy(demand)
+    left.no_cache = False
+    left.max_age = None
+    return left
 
 
 def _of_fields(fields: Fields, obey: bool) -> Demand:
