@@ -41,9 +41,11 @@ class Later:
     def submit(self, job: Callable[[], Any], done: Any = None) -> None:
         self.jobs.append((job, done))
 
-    def run(self) -> None:
+    def run(self, most: int = -1) -> None:
+        """Run what is there, or the first ``most``."""
         inline = Inline()
-        while self.jobs:
+        while self.jobs and most:
+            most -= 1
             inline.submit(*self.jobs.pop(0))
 
     def close(self) -> None:

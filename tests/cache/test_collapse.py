@@ -302,6 +302,25 @@ class CollapseTests(StoreTestCase):
         slow.take()
         self.assertEqual(slow.data, BODY)
 
+    def test_whole_but_on_its_way_into_the_file(self) -> None:
+        """Nobody joins to read what is no longer in memory, and not yet in the file."""
+        thread = Later()
+        self.again(owner_thread=thread)
+        thread.run()
+        self.flights = self.make()
+        flight = self.flights.lead(b"key")
+        self.share(flight)
+        self.send(flight, BODY)
+        flight.end()
+        while thread.jobs:
+            if self.flights.get(b"key") is not None:
+                client = self.attach(flight)
+                if client.reader is not None:
+                    self.assertFalse(client.reader.failed)
+                    self.assertEqual(client.data, BODY)
+            thread.run(1)
+        self.assertEqual(look(self.store), BODY)
+
     def test_slowest_leaves(self) -> None:
         flight = self.flights.lead(b"key")
         slow = self.attach(flight, slow=True)

@@ -242,7 +242,10 @@ class Flight:
     @property
     def joinable(self) -> bool:
         """Whether the body can still be had from its beginning."""
-        return not (self.failed or self.broken) and (not self._base or self._spool >= 0)
+        if self.failed or self.broken:
+            return False
+        # What is dropped already may still be on its way into the file.
+        return not self._base or (self._spool >= 0 and self._base <= self._written)
 
     def leave(self, reader: Reader) -> None:
         self._readers.pop(reader, None)
