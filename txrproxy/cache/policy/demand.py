@@ -10,7 +10,7 @@ from copy import copy
 
 from txrproxy.cache.policy.directives import Directives, delta, first_delta, parse_directives
 from txrproxy.cache.policy.rules import Rules
-from txrproxy.http.fields import Fields, fold
+from txrproxy.http.fields import HOP_BY_HOP, Fields, fold
 from txrproxy.http.head import RequestHead
 
 SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PROPFIND", b"REPORT", b"SEARCH"})
@@ -32,6 +32,7 @@ OVERRIDES = frozenset(
         b"x-override-url",
     }
 )
+_NO_ALIASES = HOP_BY_HOP | {b"host", b"referer", b"user-agent"}
 # By these a backend knows who asks. The second is a trusted proxy's word for a client certificate.
 _CREDENTIALS = frozenset({b"authorization", b"x-forwarded-client-cert"})
 _HAVE_A_SAY = frozenset(
@@ -153,10 +154,15 @@ def satisfied(demand: Demand) -> Demand:
     return left
 
 
+def _has_alias(fields: Fields) -> bool:
+    """Whether there is an alias of an override; they are marked, as little else is."""
+    marked = fields.marked
+    return not marked <= _NO_ALIASES and not OVERRIDES.isdisjoint(map(fold, marked))
+
+
 def _of_fields(fields: Fields, obey: bool) -> Demand:
     said = {line[0] for line in fields.lines if line[0] in _HAVE_A_SAY}
-    # Aliases are marked.
-    if not (OVERRIDES.isdisjoint(said) and OVERRIDES.isdisjoint(map(fold, fields.marked))):
+    if not OVERRIDES.isdisjoint(said) or _has_alias(fields):
         return Demand(b"bypass", b"override", stores=False)
     if not said:
         return PLAIN
