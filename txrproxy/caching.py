@@ -40,10 +40,12 @@ from txrproxy.cache.policy import (
     forwarded,
     hit_lines,
     invalidated_by,
+    is_for_all,
     not_modified,
     not_modified_head,
     part_key,
     reuse,
+    satisfied,
     storable,
     storable_part,
     validated,
@@ -66,7 +68,7 @@ MAX_ROUNDS = 2  # how often a request waits for another's response before it goe
 MAX_COUNTED = 65536  # keys whose uses are counted, or whose responses are known to be for one only
 UNSHARED = 10.0  # seconds for which requests for what was not storable do not wait for each other
 # Why a response is not kept that says nothing of others' requests for the same.
-_OF_REQUEST = frozenset({"authorization", "cookie", "partial"})
+_OF_REQUEST = frozenset({"authorization", "cookie", "fields", "partial"})
 
 
 class Caching:
@@ -174,8 +176,9 @@ class Caching:
         scheme = (peer.trusted and believed_scheme(head.fields)) or peer.scheme
         url = absolute_url(scheme, head.authority, head.target.origin)
         demand = for_request(head, self._rules)
-        if exchange.sent and not demand.authorized:
-            # A policy tells the backend who it is, which may answer as if it had seen credentials.
+        if (exchange.sent or exchange.identity) and not demand.authorized:
+            # A policy, or the proxy itself, tells the backend who it is, which may answer as if it
+            # had seen credentials.
             demand = shallow(demand)
             demand.authorized = True
         return Asked(demand, key, url)
@@ -187,9 +190,12 @@ class Caching:
         copy: Copy | None,
         rounds: int = 0,
         newest: bool = False,
+        renewed: Stored | None = None,
     ) -> None:
         asked = self._asked(exchange, key)
         asked.rounds = rounds
+        if copy is not None and renewed is not None and _is_as_new(copy.stored, renewed):
+            asked.demand = satisfied(asked.demand)
         demand = asked.demand
         if copy is not None:
             use = reuse(copy.stored, demand, exchange.site.wall(), self._rules)
@@ -296,14 +302,15 @@ class Caching:
         ):
             self._fetch(exchange, asked, self._flights.alone(asked.group))
             return
-        if not demand.no_cache:
-            flight = self._flights.get(asked.group)
-            if flight is not None and (
-                flight.stored is None or self.accepts(exchange, asked, flight.stored)
-            ):
-                exchange.upstream = waiting = _Waiting(self, exchange, asked, flight)
-                flight.attach(waiting, now)
-                return
+        # Who wants the origin's own word waits for what it has not asked for, too: all who do so
+        # meanwhile can have the answer to one request then.
+        under_way = self._flights.get(asked.group)
+        if under_way is not None and (
+            under_way.stored is None or self.accepts(exchange, asked, under_way, under_way.stored)
+        ):
+            exchange.upstream = waiting = _Waiting(self, exchange, asked, under_way)
+            under_way.attach(waiting, now)
+            return
         flight = self._flights.lead(asked.group)
         if self._collapse and self._store.shared:
             waiting_for = _Leasing(self, exchange, asked, flight)
@@ -334,7 +341,7 @@ class Caching:
         copy = asked.copy
         assert copy is not None
         renewal = after_head(copy.stored, head, self._rules, fetch.requested, wall)
-        if renewal is not None:
+        if renewal is not None and self._is_for_all(fetch, head):
             if renewal.keep:
                 self._store.refresh(copy, renewal.stored, asked.mark)
             else:
@@ -487,8 +494,10 @@ class Caching:
             self._ask_again(fetch)
             return
         stored, keep = renewed[0]
-        if keep:
-            self._store.refresh(copy, stored, asked.mark)
+        if not self._is_for_all(fetch, head):
+            pass  # the client that asked gets it, and what is stored for others stays as it is
+        elif keep:
+            fetch.flight.renewed = self._store.refresh(copy, stored, asked.mark)
         else:
             self._store.purge(Purge("key", asked.key), _ignore)
         exchange = fetch.leave()
@@ -509,6 +518,11 @@ class Caching:
             more = b"Age: %d\r\nCache-Status: %b\r\n" % (use.age, value)
             self.play(exchange, asked.demand, copy, b"revalidated", more)
         fetch.flight.refuse()
+
+    def _is_for_all(self, fetch: Fetch, head: ResponseHead) -> bool:
+        copy = fetch.asked.copy
+        assert copy is not None
+        return is_for_all(fetch.head, fetch.asked.demand, head, copy.stored.vary, self._rules)
 
     def _ask_again(self, fetch: Fetch) -> None:
         """A 304 that speaks of nothing that we have: ask without a condition."""
@@ -553,11 +567,14 @@ class Caching:
 
     # 4: those who wait for another's response.
 
-    def accepts(self, exchange: Exchange, asked: Asked, stored: Stored) -> bool:
+    def accepts(self, exchange: Exchange, asked: Asked, flight: Flight, stored: Stored) -> bool:
         """Whether a response that is being filled answers this request, too."""
         if variant(stored.vary, exchange.head.fields) != stored.variant:
             return False
-        use = reuse(stored, asked.demand, exchange.site.wall(), self._rules)
+        demand = asked.demand
+        if flight.began > exchange.started:
+            demand = satisfied(demand)
+        use = reuse(stored, demand, exchange.site.wall(), self._rules)
         return use.verdict is Verdict.FRESH and not (
             asked.demand.conditional or asked.demand.ranged
         )
@@ -577,10 +594,17 @@ class Caching:
         reader.listener = follow
         follow.read(reader)
 
-    def again(self, exchange: Exchange, asked: Asked, failure: int | None) -> None:
+    def again(
+        self,
+        exchange: Exchange,
+        asked: Asked,
+        failure: int | None,
+        renewed: Stored | None = None,
+    ) -> None:
         """Nothing came of it: look whether the other's response is there now.
 
-        ``failure`` is what a backend said to the other, if that is a reason to use stale ones.
+        ``failure`` is what a backend said to the other, if that is a reason to use stale ones;
+        ``renewed`` what it has validated since this request came.
         """
         exchange.upstream = None
         use = asked.use
@@ -595,11 +619,13 @@ class Caching:
                 if copy is not None:
                     copy.close()
             else:
-                exchange.go_on(lambda exchange: self._found(exchange, key, copy, rounds))
+                exchange.go_on(
+                    lambda exchange: self._found(exchange, key, copy, rounds, renewed=renewed)
+                )
 
         copy = self._store.find(key, exchange.head.fields, variant, found)
         if copy is not PENDING:
-            self._found(exchange, key, copy, rounds)  # type: ignore[arg-type]
+            self._found(exchange, key, copy, rounds, renewed=renewed)  # type: ignore[arg-type]
 
     # Small things.
 
@@ -659,7 +685,9 @@ class _Waiting:
 
     def accepts(self, stored: Stored) -> bool:
         exchange = self._exchange
-        return exchange is not None and self._caching.accepts(exchange, self._asked, stored)
+        return exchange is not None and self._caching.accepts(
+            exchange, self._asked, self._flight, stored
+        )
 
     def on_shared(self, reader: Any) -> None:
         exchange, self._exchange = self._exchange, None
@@ -675,7 +703,8 @@ class _Waiting:
             if flight.stored is None and not flight.failed:
                 asked.rounds = MAX_ROUNDS  # it has waited long enough
             failure = flight.failure
-            exchange.go_on(lambda exchange: self._caching.again(exchange, asked, failure))
+            renewed = flight.renewed if flight.began > exchange.started else None
+            exchange.go_on(lambda exchange: self._caching.again(exchange, asked, failure, renewed))
 
     def on_data(self) -> None:
         """By then another is its reader's."""
@@ -728,6 +757,12 @@ def _asking(head: RequestHead, lines: list[Line]) -> RequestHead:
         head.facts,
         head.size,
     )
+
+
+def _is_as_new(stored: Stored, renewed: Stored) -> bool:
+    """Whether it was validated when ``renewed`` was, or later."""
+    same = stored.vary == renewed.vary and stored.variant == renewed.variant
+    return same and stored.responded >= renewed.responded
 
 
 def _without_length(head: ResponseHead) -> ResponseHead:

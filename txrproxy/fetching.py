@@ -95,6 +95,7 @@ class Fetch(Forwarding):
         if self.exchange is not None:
             self.exchange.upstream = self
         self.requested = self.site.wall()
+        self.flight.began = self.site.seconds()
         self.forward()
 
     # What the client's exchange asks of what it takes for its upstream connection.

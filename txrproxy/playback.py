@@ -6,6 +6,7 @@ abandoned when the client has left.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ A_TURN = 4  # pieces in one turn of the loop: others want their turn, too
 
 
 class Playback:
-    """Sends parts of a copy's body. ``later(call)`` calls in the next turn of the loop."""
+    """Sends parts of the body of a copy in a file. ``later(call)`` calls in the next turn."""
 
     def __init__(
         self,
@@ -35,6 +36,7 @@ class Playback:
         self._tail = tail
         self._later = later
         self._place = -1  # in the part at the front, relative to the body; -1 before its head
+        self._ready = 0  # bytes from there on that need not be asked for again
         self._paused = False
         self._busy = False  # sending, or waiting to be called
 
@@ -57,6 +59,7 @@ class Playback:
         """It does again."""
         self._paused = False
         if not self._busy:
+            self._ready = 0  # that may have taken long: what was in memory may be no longer
             self._send()
 
     def abandon(self) -> None:
@@ -100,37 +103,38 @@ class Playback:
             self._place = part.start
             if part.head:
                 exchange.more(part.head)
-        size = part.start + part.length - self._place
-        if copy.body is None:
-            size = min(size, copy.ready(self._place, self._is_ready))
-            if not size:
+        if not self._ready:
+            ready = copy.ready(self._place, self._is_ready)
+            if not ready:
                 return False
-            sent = exchange.more_of(copy.fd, copy.offset + self._place, size)
-            if sent:
-                self._took(sent)
-                return True
-        data = copy.read(self._place, min(size, PIECE), self._was_read)
-        if data is None:
-            return False
-        self._took(len(data))
-        exchange.more(data)
+            self._ready = ready
+        size = min(part.start + part.length - self._place, self._ready)
+        sent = exchange.more_of(copy.fd, copy.offset + self._place, size)
+        if sent:
+            self._took(sent)
+            return True
+        data = os.pread(copy.fd, min(size, PIECE), copy.offset + self._place)
+        if data:
+            self._took(len(data))
+            exchange.more(data)
+        else:
+            self._go_on(damaged=True)  # somebody has cut the file
         return True
 
     def _took(self, count: int) -> None:
         self._place += count
+        self._ready -= count
         part = self._parts[0]
         if self._place >= part.start + part.length:
             del self._parts[0]
             self._place = -1
+            self._ready = 0
 
     def _is_ready(self, count: int) -> None:
+        # It counts even where the copy would not say so if it were asked again, or there would be
+        # no end of asking: not every file system can tell what is in memory.
+        self._ready = count
         self._go_on(damaged=not count)
-
-    def _was_read(self, data: bytes) -> None:
-        if data and self._exchange is not None:
-            self._took(len(data))
-            self._exchange.more(data)
-        self._go_on(damaged=not data)
 
     def _finish(self) -> None:
         exchange, self._exchange = self._exchange, None

@@ -24,6 +24,7 @@ from txrproxy.cache.policy import (
     forwarded,
     hit,
     invalidated_by,
+    is_for_all,
     not_modified,
     not_modified_head,
     reuse,
@@ -191,10 +192,12 @@ class Play:
             renewed = validated(candidates, came, self.rules, requested, self.now)
             if not renewed:
                 return self._forward(head, head, demand, url, key, (), fwd, None)
-            for stored, keep in renewed:
-                self._replace(key, stored, keep)
             stored = renewed[0].stored
-            got = self._serve(head, stored, forwarded(fwd, 304), self._body)
+            bodies = {s.variant: body for s, body in self.kept[key]}
+            for one, keep in renewed:
+                if is_for_all(sent, demand, came, one.vary, self.rules):
+                    self._replace(key, one, keep)
+            got = self._serve(head, stored, forwarded(fwd, 304), bodies[stored.variant])
             got.reached = sent
             return got
         for gone in invalidated_by(demand, url, came):
@@ -202,7 +205,7 @@ class Play:
         if head.method == b"HEAD":
             for stored in candidates:
                 renewal = after_head(stored, came, self.rules, requested, self.now)
-                if renewal is not None:
+                if renewal is not None and is_for_all(sent, demand, came, stored.vary, self.rules):
                     self._replace(key, *renewal)
         self.decision = storable(head, demand, came, self.rules, url, self.now)
         if self.decision:
@@ -220,8 +223,7 @@ class Play:
     def _replace(self, key, stored: Stored, keep: bool) -> None:
         entries = self.kept[key]
         at = [s.variant for s, _ in entries].index(stored.variant)
-        self._body = entries[at][1]
-        entries[at] = stored, self._body
+        entries[at] = stored, entries[at][1]
         if not keep:
             del entries[at]
 

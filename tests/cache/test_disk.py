@@ -59,6 +59,7 @@ class FolderTests(SynchronousTestCase):
             self.write(b"", f"{folder}/{junk}")
         os.mkdir(self.folder.path_of(f"{folder}/sub"))
         os.symlink("/nowhere", self.folder.path_of(f"{folder}/link"))
+        os.mkfifo(self.folder.path_of(NAME[:-1] + ("0" if NAME[-1] != "0" else "1")))
         found = [name for one in FOLDERS for name, _ in self.folder.scan(one)]
         self.assertEqual(found, [NAME])
         self.assertEqual(sorted(os.listdir(self.folder.objects + folder)), [NAME[4:], "sub"])

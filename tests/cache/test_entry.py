@@ -114,6 +114,17 @@ class HeadTests(SynchronousTestCase):
         ):
             self.assertRaises(ValueError, slot_size, response(**much))
 
+    def test_a_place_for_the_body(self) -> None:
+        """A head that has grown since may take all of its slot, and no more."""
+        offset = body_offset(slot_size(response()))
+        for size in (60, 64, 500):
+            grown = response(url=b"http://example.com/key" + b"x" * size)
+            if size > 64 + 255:
+                self.assertRaises(ValueError, encode_head, grown, 7, offset)
+                continue
+            data = encode_head(grown, 7, offset)
+            self.assertEqual((len(data), decode_head(data).stored.url), (offset, grown.url))
+
     def sealed(self, record: bytes) -> bytes:
         """A file whose checksums hold, whatever it says."""
         prefix = encode_head(response(), 7)[:8] + struct.pack("<I", 512)

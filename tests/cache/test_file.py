@@ -14,6 +14,8 @@ from txrproxy.cache.file import File
 from txrproxy.cache.heads import read_head
 from txrproxy.cache.index import cost
 from txrproxy.cache.owner import NoRoom
+from txrproxy.cache.policy.storing import with_lines
+from txrproxy.http.fields import make_line
 
 BODY = os.urandom(2 * BLOCK + 17)
 
@@ -72,6 +74,34 @@ class FileTests(SynchronousTestCase):
             file.drop()
             self.assertTrue(os.path.exists(path))
             os.unlink(path)
+
+    def test_a_head_that_grew(self) -> None:
+        """The body begins where it began, however the length of the head fell out."""
+        steps = set()
+        for pad in range(300):
+            stored = response(url=b"http://a/" + b"x" * pad, length=5)
+            offset = body_offset(slot_size(stored))
+            line = make_line(b"Content-Length", b"12345678901234567890")
+            grown = stored.replaced(head=with_lines(stored.head, [*stored.head.fields.lines, line]))
+            steps.add(body_offset(slot_size(grown)) - offset)
+            file = File(self.room, offset)
+            entry, state = file.complete(grown, [b"hello"])
+            path, _ = file.hand_over()
+            fd = os.open(path, os.O_RDONLY)
+            try:
+                found = read_head(fd)
+                assert isinstance(found, Entry)
+                self.assertEqual((found.offset, os.pread(fd, 9, found.offset)), (offset, b"hello"))
+            finally:
+                os.close(fd)
+            file.published()
+            os.unlink(path)
+        self.assertEqual(steps, {0, 512})  # some do cross the step of a slot
+
+    def test_a_head_that_has_outgrown_its_room(self) -> None:
+        file, stored = self.make()
+        self.assertRaises(ValueError, file.complete, response(tags=[bytes(5000)]), [])
+        self.assertEqual((self.left(), self.room.free), ([], self.size))
 
     def test_dropped(self) -> None:
         file, stored = self.make()

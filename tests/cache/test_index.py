@@ -22,6 +22,16 @@ class IndexTests(SynchronousTestCase):
     def put(self, name: str, url: bytes | None, size: int = 10, *tags: bytes) -> None:
         self.index.put(Record(name, b"key " + name.encode(), url, size, 200, 1.0, tags=tags))
 
+    def test_private(self) -> None:
+        """It has the addresses of all that is kept, as have the files that SQLite adds."""
+        self.put("0/1/a", b"http://a/")
+        for end in ("", "-wal", "-shm"):
+            self.assertEqual(os.stat(self.path + end).st_mode & 0o777, 0o600, end)
+        self.index.close()
+        os.chmod(self.path, 0o644)
+        self.index = Index(self.path)
+        self.assertEqual(os.stat(self.path).st_mode & 0o777, 0o600)
+
     def test_rows(self) -> None:
         self.put("0/1/a", b"http://a/", 10, b"t")
         self.put("0/1/b", None, 5000)

@@ -171,7 +171,7 @@ class FillTests(Case):
             {"do": "adopt", "link": 1, "file": self.path + "/none", "reserved": 0},
         )
         assert isinstance(answer, Deferred)
-        self.assertEqual(self.successResultOf(answer)["error"][0], "OSError")
+        self.assertEqual(self.successResultOf(answer)["error"][0], "FileNotFoundError")
 
 
 class PurgeTests(Case):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 
@@ -11,12 +12,14 @@ from tests.cache.storing import (
     files,
     find,
     look,
+    make_store,
     purge,
     put,
     response,
     variant,
 )
 from txrproxy.cache.entry import BLOCK, name_of
+from txrproxy.cache.index import Index
 from txrproxy.cache.store import PENDING
 from txrproxy.http.fields import EMPTY
 
@@ -100,6 +103,23 @@ class ReadingTests(StoreTestCase):
         self.store._reader.flags = 0x1000
         self.assertEqual(look(self.store), LARGE)
         self.assertEqual(look(self.store, b"small"), b"hello")
+
+    def test_without_nowait_is_asked_once(self) -> None:
+        put(self.store, response(), LARGE)
+        self.again()
+        calls: list[int] = []
+        real = os.preadv
+
+        def preadv(fd: int, buffers: object, place: int, flags: int = 0) -> int:
+            if not flags:
+                return real(fd, buffers, place)
+            calls.append(flags)
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+        self.patch(os, "preadv", preadv)
+        for _ in range(3):
+            self.assertEqual(look(self.store), LARGE)
+        self.assertEqual(len(calls), 1)
 
     def test_large_head(self) -> None:
         """More than is read at first."""
@@ -294,6 +314,21 @@ class DamageTests(StoreTestCase):
         os.unlink(path)
         os.mkdir(path)
         self.assertIsNone(look(self.store))
+
+    def test_a_pipe(self) -> None:
+        """Nobody ever writes to it, and nobody waits for that: neither here nor in the walk."""
+        put(self.store, response(), b"hello")
+        self.forget()
+        (path,) = files(self.store)
+        os.unlink(path)
+        os.mkfifo(path)
+        self.assertIsNone(look(self.store))
+        self.assertFalse(os.path.lexists(path))
+        self.store.close()
+        os.mkfifo(path)
+        Index.delete(self.store.folder.index)
+        self.store = make_store(self.path)
+        self.assertFalse(os.path.lexists(path))
 
     def test_a_newer_file_stays(self) -> None:
         """What was published in the place of a damaged file is not removed with it."""

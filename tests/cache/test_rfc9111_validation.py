@@ -210,6 +210,35 @@ class AnswerTests(SynchronousTestCase):
             self.play.ask()
             self.assertEqual(self.play.ask().fields.all(b"set-cookie"), kept)
 
+    def test_section_3_5_what_is_said_to_one_updates_nothing_for_all(self) -> None:
+        alice = b"Authorization: Bearer alice"
+        for said, shared in (
+            (b"Cache-Control: max-age=60", False),
+            (b"X: y", False),
+            (b"Cache-Control: no-store", False),
+            (b"Cache-Control: max-age=60, public", True),
+            (b"Cache-Control: s-maxage=60", True),
+        ):
+            self.setUp()
+            self.play.origin(b'ETag: "a"', b"X-Account: alice", said)
+            got = self.play.ask(alice)
+            self.assertEqual((got.body, got.fields.all(b"x-account")), (b"0123456789", (b"alice",)))
+            [[(stored, _)]] = self.play.kept.values()
+            self.assertEqual(b"x-account" in stored.head.fields, shared, said)
+            self.assertEqual(self.play.ask().is_hit, shared, said)
+
+    def test_section_4_1_what_is_said_to_an_alias_updates_nothing(self) -> None:
+        self.play = Play()
+        lines = (b'ETag: "a"', b"Vary: Accept-Language")
+        self.play.origin(*lines, b"Cache-Control: max-age=2")
+        self.play.ask()
+        self.play.wait(3)
+        self.play.origin(*lines, b"Cache-Control: max-age=60", b"Content-Language: xx")
+        got = self.play.ask(b"Accept_Language: xx")
+        self.assertEqual(got.fields.all(b"content-language"), (b"xx",))
+        [[(stored, _)]] = self.play.kept.values()
+        self.assertNotIn(b"content-language", stored.head.fields)
+
     def test_an_update_of_tags(self) -> None:
         self.play.origin(b'ETag: "a"', b"Cache-Tag: new")
         self.play.ask()
@@ -227,10 +256,10 @@ class HeadTests(SynchronousTestCase):
         self.play.ask()
         self.play.wait(3)
 
-    def head(self, *lines: bytes, status: int = 200) -> Got:
+    def head(self, *lines: bytes, status: int = 200, asked: tuple[bytes, ...] = ()) -> Got:
         # The origin answers whole, as one that knows no preconditions.
-        self.play.play = lambda asked: (response(*lines, status=status), b"")
-        got = self.play.ask(method=b"HEAD")
+        self.play.play = lambda _: (response(*lines, status=status), b"")
+        got = self.play.ask(*asked, method=b"HEAD")
         self.play.origin(*self.stored, body=b"new")
         return got
 
@@ -245,6 +274,13 @@ class HeadTests(SynchronousTestCase):
             got = self.play.ask()
             self.assertTrue(got.is_hit, lines)
             self.assertEqual((got.fields.all(b"x"), got.body), ((b"2",), b"0123456789"))
+
+    def test_section_3_5_what_is_said_to_one_updates_nothing_for_all(self) -> None:
+        for said, stored in ((b"max-age=9", (b"1",)), (b"max-age=9, public", (b"2",))):
+            self.setUp()
+            self.head(b"X: 2", b"Cache-Control: " + said, asked=(b"Authorization: Bearer alice",))
+            [[(kept, _)]] = self.play.kept.values()
+            self.assertEqual(kept.head.fields.all(b"x"), stored)
 
     def test_section_4_3_5_another_one_makes_it_stale(self) -> None:
         for line in (b'ETag: "b"', b"Content-Length: 11", b"Last-Modified: " + date(-5)):

@@ -35,6 +35,9 @@ class StoredTests(SynchronousTestCase):
         self.assertTrue(one.same(stored(tags=[b"t"], invalidated=True)))
         self.assertFalse(one.same(one.replaced(responded=12.0)))
         self.assertFalse(one.same(stored(vary=[b"accept"], variant=b"v")))
+        # Two that came at once may be as long as each other.
+        other = parse_response_head(b'HTTP/1.1 200 OK\r\nETag: "b"')
+        self.assertFalse(one.same(one.replaced(head=other)))
 
     def test_repr_names_the_url(self) -> None:
         self.assertEqual("<Stored 200 http://example.com/>", repr(stored()))

@@ -55,5 +55,7 @@ class WireTests(SynchronousTestCase):
         full = unpack_error(pack_error(OSError(errno.ENOSPC, "No space left on device")))
         assert isinstance(full, OSError)
         self.assertEqual((full.errno, full.strerror), (errno.ENOSPC, "No space left on device"))
+        bad = unpack_error(pack_error(Corrupt("size")))
+        self.assertEqual((type(bad), str(bad)), (Corrupt, "size"))
         other = unpack_error(pack_error(KeyError("x")))
         self.assertEqual((type(other), str(other)), (OSError, "'x'"))

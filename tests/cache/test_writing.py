@@ -6,7 +6,7 @@ import errno
 import os
 
 from tests.cache.storing import Later, StoreTestCase, disk_use, files, look, put, response
-from txrproxy.cache.entry import BLOCK
+from txrproxy.cache.entry import BLOCK, Corrupt
 from txrproxy.cache.writing import RETRY
 
 LARGE = os.urandom(2 * BLOCK + 12345)
@@ -165,6 +165,35 @@ class WritingTests(StoreTestCase):
         fill.commit(told.append)
         self.assertEqual((told, files(self.store)), ([None], []))
         self.assertFalse(self.store.writer.storing)
+
+    def test_a_bad_file_costs_itself(self) -> None:
+        """It says nothing of the disk: what comes next is stored."""
+        real = self.store.owner.publish
+
+        def publish(*_: object) -> tuple[()]:
+            self.store.owner.publish = real
+            raise Corrupt("size")
+
+        self.store.owner.publish = publish
+        told: list[object] = []
+        fill = self.store.fill(response(b"bad"), 5)
+        assert fill is not None
+        fill.write(b"hello")
+        fill.commit(told.append)
+        self.assertEqual(told, [None])
+        self.assertTrue(self.store.writer.storing)
+        self.assertIsNotNone(put(self.store, response(), b"hello"))
+
+    def test_heads_of_every_length(self) -> None:
+        """A length is added to what came without one, and never moves the body."""
+        for pad in range(300):
+            stored = response(url=b"http://a/" + b"x" * pad)
+            fill = self.store.fill(stored, None)
+            assert fill is not None
+            fill.write(b"hello")
+            self.assertIsNotNone(fill.commit())
+            self.forget()
+            self.assertEqual(look(self.store), b"hello", pad)
 
     def test_short_writes(self) -> None:
         """The kernel may take less than it is given."""

@@ -137,6 +137,35 @@ class HitTests(Cached):
         self.assertIn(body[300000:600001], part.body)
         self.assertIn(body[5:7], part.body)
 
+    async def test_from_a_disk_that_can_not_say_what_is_in_memory(self):
+        client = await self.cached(memory="1KiB")
+        body = os.urandom(2_500_000)
+        await self.exchange(client, self.source, GET, ok(body, FRESH))
+        await self.settled()
+        self.store._reader.flags = 0x1000  # what no file system offers, as tmpfs RWF_NOWAIT
+        for _ in range(2):
+            self.assertEqual((await self.hit(client)).body, body)
+        part = await self.hit(client, GET[:-2] + b"Range: bytes=1000000-1100000, 5-6\r\n\r\n")
+        self.assertIn(body[1000000:1100001], part.body)
+        self.assertIn(body[5:7], part.body)
+
+    async def test_a_file_that_is_cut_while_it_is_sent(self):
+        client = await self.cached(memory="1KiB")
+        body = os.urandom(700_000)
+        await self.exchange(client, self.source, GET, ok(body, FRESH))
+        await self.settled()
+        found = self.store.find
+
+        def find(*asked):
+            copy = found(*asked)
+            os.truncate(f"/proc/self/fd/{copy.fd}", 300_000)
+            return copy
+
+        self.store.find = find
+        client.send(GET)
+        await client.closing()
+        self.assertLess(len(client.received), 400_000)
+
     async def test_tags_are_not_for_clients_and_purge(self):
         client = await self.cached()
         _, response = await self.exchange(
@@ -258,6 +287,84 @@ class CollapseTests(Cached):
         self.assertEqual(len(self.source.wires), 1)
         notes = [record.notes[b"cache"] for record in self.proxied.log.records]
         self.assertEqual(sorted(set(notes)), [b"collapsed", b"miss"])
+
+    async def waiting(self, count):
+        """So many wait for what one has asked for."""
+        flights = self.proxied.graph.caches["main"][1]._flights
+        await self.until(
+            lambda: [len(flight._waiting) for flight in flights.values()] == [count], "all to wait"
+        )
+
+    async def reloading(self, asked):
+        """One asks for the origin's own word, and ten more while that is under way."""
+        first = await self.client(self.proxied)
+        others = [await self.client(self.proxied) for _ in range(10)]
+        first.send(asked)
+        await self.source.request()
+        for each in others:
+            each.send(asked)
+        await self.waiting(10)
+        return first, others
+
+    async def test_reloads_share_what_is_asked_after_they_came(self):
+        await self.cached()
+        for value in (b"no-cache", b"max-age=0"):
+            asked = GET.replace(b" / ", b" /%b " % value)
+            asked = asked[:-2] + b"Cache-Control: %b\r\n\r\n" % value
+            first, others = await self.reloading(asked)
+            self.source.reply(ok(b"old", FRESH, b"Date: Tue, 14 Nov 2023 22:13:20 GMT"))
+            self.assertEqual((await first.response()).body, b"old")
+            await self.source.request()
+            await self.waiting(9)
+            self.source.reply(ok(b"new", FRESH))
+            for each in others:
+                self.assertEqual((await each.response()).body, b"new")
+            await self.settled()
+        notes = [record.notes[b"cache"] for record in self.proxied.log.records]
+        self.assertEqual((notes.count(b"miss"), notes.count(b"collapsed")), (4, 18))
+
+    async def test_reloads_share_a_validation(self):
+        client = await self.cached()
+        await self.exchange(client, self.source, GET, ok(b"x", FRESH, b'ETag: "a"'))
+        for more in (b"", b'If-None-Match: "a"\r\n'):
+            first, others = await self.reloading(
+                GET[:-2] + b"Cache-Control: no-cache\r\n%b\r\n" % more
+            )
+            same = b'HTTP/1.1 304 Same\r\nETag: "a"\r\n%b\r\n\r\n' % FRESH
+            self.source.reply(same)
+            expected = 304 if more else 200
+            self.assertEqual((await first.response()).status, expected)
+            await self.source.request()
+            await self.waiting(9)
+            self.source.reply(same)
+            for each in others:
+                self.assertEqual((await each.response()).status, expected)
+        notes = [record.notes[b"cache"] for record in self.proxied.log.records]
+        self.assertEqual((notes.count(b"revalidated"), notes.count(b"hit")), (4, 18))
+
+    async def test_a_validation_of_one_variant_is_none_of_another(self):
+        client = await self.cached()
+        vary, tag = b"Vary: Accept-Language", b'ETag: "a"'
+        asked = {lang: GET[:-2] + b"Accept-Language: %b\r\n" % lang for lang in (b"de", b"en")}
+        for lang, start in asked.items():
+            await self.exchange(client, self.source, start + b"\r\n", ok(lang, FRESH, vary, tag))
+        same = b"HTTP/1.1 304 Same\r\n%b\r\n%b\r\n\r\n" % (FRESH, tag)
+        first, second, third = [await self.client(self.proxied) for _ in range(3)]
+        reload = b"Cache-Control: no-cache\r\n\r\n"
+        first.send(asked[b"de"] + reload)
+        await self.source.request()
+        second.send(asked[b"de"] + reload)
+        await self.waiting(1)
+        third.send(asked[b"en"] + reload)
+        await self.waiting(2)
+        for _ in range(3):
+            self.source.reply(same)
+            if _ < 2:
+                await self.source.request()
+        for each, lang in ((first, b"de"), (second, b"de"), (third, b"en")):
+            self.assertEqual((await each.response()).body, lang)
+        notes = [record.notes[b"cache"] for record in self.proxied.log.records]
+        self.assertEqual(notes.count(b"revalidated"), 3)
 
     async def test_what_is_for_one_is_not_waited_for_again(self):
         client = await self.cached()

@@ -33,6 +33,10 @@ FIELDS = [
     b"X-HTTP-Method-Override: DELETE",
     b"X-HTTP-Method: DELETE",
     b"X-Method-Override: DELETE",
+    b"X_Host: evil.example",
+    b"X_Original_URL: /evil",
+    b"X.Rewrite.Url: /evil",
+    b"X_HTTP_Method_Override: DELETE",
     b"Via: 1.1 evil.example",
     b"Proxy: http://evil.example",
     b"Connection: close, X-Evil\r\nX-Evil: 1",
@@ -140,6 +144,32 @@ class PoisoningTests(Cached):
             GET.replace(b"GET", b"POST")[:-2] + b"Content-Length: 4\r\n\r\na=b!",
         ]
         await self.check_table(fat)
+
+    async def test_selecting_fields_that_the_backend_reads_otherwise(self):
+        """Nominated in Connection, or beside an alias that WSGI takes for it."""
+        rows = (
+            (b"accept-language", [b"Connection: close, Accept-Language", b"Accept-Language: de"]),
+            (b"accept-language", [b"Accept_Language: xx"]),
+            (b"origin", [b"Connection: Origin", b"Origin: https://app.example"]),
+            (b"x-lang", [b"Connection: X-Lang", b"X-Lang: de"]),
+            (b"x-lang", [b"X_Lang: xx"]),
+            (b"cookie", [b"Connection: Cookie", b"Cookie: theme=dark"]),
+        )
+        client = await self.cached(
+            cache=', key = ["host", "path", "query", "header:X-Lang", "cookie:theme"]'
+        )
+        for number, (name, lines) in enumerate(rows):
+            start = b"GET /%d HTTP/1.1\r\nHost: a.example\r\n" % number
+            fair = start + (lines[-1] + b"\r\n" if len(lines) > 1 else b"") + b"\r\n"
+            vary = b"Vary: Accept-Language, Origin"
+            attacker = await self.client(self.proxied)
+            attacker.send(start + b"\r\n".join([*lines, b"", b""]))
+            await self.source.request()
+            self.source.reply(ok(b"evil", FRESH, vary))
+            self.assertEqual((await attacker.response()).body, b"evil")
+            seen, mine = await self.exchange(client, self.source, fair, ok(b"fair", FRESH, vary))
+            self.assertEqual(bool(seen.all(name)), len(lines) > 1, lines)
+            self.assertEqual((await self.hit(client, fair)).body, b"fair", lines)
 
     async def test_an_error_that_a_request_provokes_is_not_stored(self):
         client = await self.cached(cache=', default_ttl = "60s"')

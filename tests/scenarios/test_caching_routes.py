@@ -6,7 +6,7 @@ from tests.scenarios.harness import GET, ok
 from tests.scenarios.test_caching import FRESH, Cached
 from tests.scenarios.test_guards_auth import BCRYPT, basic
 from tests.scenarios.test_upgrade import ASK, SWITCH
-from tests.scenarios.tls import SecureScenario
+from tests.scenarios.tls import ALICE, BOB, CLIENTS, SecureScenario, trusting
 
 TAG = b'ETag: "a"'
 POST = b"POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0\r\n\r\n"
@@ -83,6 +83,48 @@ class RouteTests(Cached):
         client = await self.cached(policy=f'basic_auth = {{ realm = "r", users = "file:{users}" }}')
         for _ in range(2):
             await self.exchange(client, self.source, get(b"/", basic()), ok(b"x", FRESH))
+
+    async def test_what_a_policy_tells_of_the_user_selects_nothing(self):
+        users = self.folder / "users"
+        users.write_text(f"alice:{BCRYPT}\nbob:{BCRYPT}\n")
+        client = await self.cached(policy=f'basic_auth = {{ realm = "r", users = "file:{users}" }}')
+        for name in (b"alice", b"bob", b"alice"):
+            seen, response = await self.exchange(
+                client,
+                self.source,
+                get(b"/", basic(name)),
+                ok(b"for " + name, FRESH + b", public", b"Vary: Remote-User"),
+            )
+            self.assertEqual(seen.get(b"remote-user"), name)
+            self.assertEqual(response.body, b"for " + name)
+
+    async def test_the_clients_address_selects_nothing(self):
+        client = await self.cached()
+        for _ in range(2):
+            reply = ok(b"x", FRESH, b"Vary: X-Forwarded-For")
+            await self.exchange(client, self.source, GET, reply)
+
+    async def test_the_host_that_is_told_selects_nothing_where_it_is_not_in_the_key(self):
+        client = await self.cached(cache=', key = ["path"]')
+        for host in (b"a.example", b"b.example"):
+            reply = ok(host, FRESH, b"Vary: X-Forwarded-Host")
+            await self.exchange(client, self.source, get(host=host), reply)
+
+    async def test_what_is_said_to_one_updates_nothing_for_all(self):
+        """RFC 9111 section 3.5, for a 304 and for a HEAD."""
+        client = await self.cached()
+        alice = (b"Authorization: Bearer alice", b"Cache-Control: no-cache")
+        await self.exchange(client, self.source, GET, ok(b"x", FRESH, TAG))
+        same = b"HTTP/1.1 304 Same\r\nX-Account: alice\r\n%b\r\n%b\r\n\r\n" % (FRESH, TAG)
+        asked = get(b"/", *alice)
+        _, mine = await self.exchange(client, self.source, asked, same)
+        self.assertEqual((mine.status, mine.get(b"x-account")), (200, b"alice"))
+        self.assertEqual((await self.hit(client)).all(b"x-account"), [])
+        client.send(get(b"/", *alice, method=b"HEAD"))
+        await self.source.request()
+        self.source.reply(ok(b"x", FRESH, TAG, b"X-Account: alice")[:-1])
+        self.assertEqual((await client.response(b"HEAD")).get(b"x-account"), b"alice")
+        self.assertEqual((await self.hit(client)).all(b"x-account"), [])
 
     async def test_sticky_cookies_are_of_the_proxy_and_of_one_client(self):
         client = await self.cached(pool='sticky = { cookie = "txr" }')
@@ -260,6 +302,27 @@ class SecureTests(Cached, SecureScenario):
             self.assertIn(b"max-age", response.get(b"strict-transport-security"))
         self.assertEqual(len(self.source.wires), 1)
 
+    async def test_a_certificate_counts_as_credentials(self):
+        ca = self.folder / "clients.pem"
+        ca.write_bytes(CLIENTS.pem)
+        asks = f'client_auth = "optional", client_ca = "{ca}"'
+        await self.cached(listener=self.tls(more=asks))
+        alice = await self.secure(self.proxied, context=trusting(certificate=ALICE))
+        bob = await self.secure(self.proxied, context=trusting(certificate=BOB))
+        anyone = await self.secure(self.proxied)
+        public = FRESH + b", public"
+        for client in (alice, bob, anyone):
+            await self.exchange(client, self.source, get(b"/silent"), ok(b"x", FRESH))
+        await self.hit(anyone, get(b"/silent"))
+        await self.hit(alice, get(b"/silent"))  # what is public is for her, too
+        await self.exchange(alice, self.source, get(b"/public"), ok(b"x", public))
+        await self.hit(bob, get(b"/public"))
+        for name in (b"Client-Cert", b"X-Client-Cert-Subject"):
+            for client in (alice, bob, anyone):
+                asked = get(b"/" + name)
+                reply = ok(b"x", public, b"Vary: " + name)
+                await self.exchange(client, self.source, asked, reply)
+
 
 class ConfiguredTests(Cached):
     async def test_default_ttl_is_not_against_what_the_origin_says(self):
@@ -274,9 +337,9 @@ class ConfiguredTests(Cached):
 
     async def test_a_cookie_that_the_origin_sets_is_not_for_others(self):
         client = await self.cached(cache=', default_ttl = "60s"')
-        for _ in range(2):
+        for more in ((), (), (FRESH,), (FRESH,)):
             _, response = await self.exchange(
-                client, self.source, GET, ok(b"x", b"Set-Cookie: session=1")
+                client, self.source, GET, ok(b"x", b"Set-Cookie: session=1", *more)
             )
             self.assertEqual(response.get(b"set-cookie"), b"session=1")
 

@@ -218,7 +218,8 @@ class CachedTests(Cached):
         lines.append(NAMED[0].replace(b"BACKEND", b"backend.internal"))
         for number, line in enumerate(lines):
             request = b"GET /%d HTTP/1.1\r\nHost: a.example\r\n\r\n" % number
-            await self.exchange(client, self.source, request, ok(b"hi", FRESH, line))
+            reply = ok(b"hi", FRESH + b", public", line)  # or no cookie is kept
+            await self.exchange(client, self.source, request, reply)
             await self.settled()
             for _ in range(2):
                 await self.hit(client, request)

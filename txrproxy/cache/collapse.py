@@ -73,6 +73,7 @@ class Flight:
         "_spool",
         "_waiting",
         "_written",
+        "began",
         "broken",
         "complete",
         "failed",
@@ -82,6 +83,7 @@ class Flight:
         "length",
         "mark",
         "reading",
+        "renewed",
         "stored",
     )
 
@@ -89,7 +91,9 @@ class Flight:
         self.key = key
         self.mark = mark
         self.lease = 0  # of the owner, where several processes fill the same folder
+        self.began = 0.0  # when the origin was asked, monotonic seconds
         self.stored: Stored | None = None
+        self.renewed: Stored | None = None  # what the origin has validated instead
         self.length = 0
         self.complete = False
         self.failed = False

@@ -30,7 +30,8 @@ DIGITS = "0123456789abcdef"
 FOLDERS = tuple(f"{a}/{b}" for a in DIGITS for b in DIGITS)
 
 _NAME = re.compile(r"[0-9a-f]{30}(\.[0-9a-f]{16})?")
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+# Somebody may have put a pipe in the place of a file: opening it is not to wait for who writes.
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
@@ -150,7 +151,7 @@ class Folder:
             for item in found:
                 if item.is_dir(follow_symlinks=False):
                     continue
-                if item.is_symlink() or not _NAME.fullmatch(item.name):
+                if not item.is_file(follow_symlinks=False) or not _NAME.fullmatch(item.name):
                     os.unlink(item.path)
                     continue
                 with suppress(FileNotFoundError):

@@ -113,6 +113,8 @@ def decode_table(table: bytes, entry: Entry) -> tuple[int, ...]:
 def slot_size(stored: Stored) -> int:
     """Bytes of a slot for this response, whatever its length turns out to be.
 
+    There is room for a Content-Length that it does not have yet.
+
     Raises ValueError for one that has more to say than there may be.
     """
     record = encode_record(stored, 0)
@@ -127,6 +129,11 @@ def body_offset(slot: int) -> int:
     return _PREFIX.size + 2 * slot
 
 
+def _slot_before(offset: int) -> int:
+    """Bytes of each of the two slots before a body at ``offset``."""
+    return (offset - _PREFIX.size) // 2
+
+
 def encode_slot(stored: Stored, checksum: int, slot: int, sequence: int) -> bytes | None:
     """One slot with its sequence number, or None if it takes more than ``slot`` bytes."""
     record = encode_record(stored, checksum)
@@ -137,17 +144,21 @@ def encode_slot(stored: Stored, checksum: int, slot: int, sequence: int) -> byte
     return (crc.to_bytes(4, "little") + rest).ljust(slot, b"\0")
 
 
-def encode_head(stored: Stored, checksum: int) -> bytes:
-    """Everything before the body, in a new file."""
-    slot = slot_size(stored)
+def encode_head(stored: Stored, checksum: int, offset: int = 0) -> bytes:
+    """Everything before the body, in a new file; the body begins at ``offset`` if that is given.
+
+    Raises ValueError where what is said of the body does not fit before that.
+    """
+    slot = _slot_before(offset) if offset else slot_size(stored)
     first = encode_slot(stored, checksum, slot, 1)
-    assert first is not None
+    if first is None:
+        raise ValueError("the head of this response has outgrown its room")
     return _PREFIX.pack(_MAGIC, slot) + first + bytes(slot)
 
 
 def slot_place(entry: Entry) -> tuple[int, int]:
     """Offset and size in bytes of the slot that is not in force."""
-    slot = (entry.offset - _PREFIX.size) // 2
+    slot = _slot_before(entry.offset)
     return _PREFIX.size + slot * (entry.sequence % 2), slot
 
 
@@ -178,7 +189,7 @@ def decode_head(data: bytes | bytearray | memoryview) -> Entry:
     if len(data) < offset:
         raise Corrupt("cut short")
     head = bytes(data[:offset])
-    slot = (offset - _PREFIX.size) // 2
+    slot = _slot_before(offset)
     # The one with the higher number, unless writing it was cut short.
     places = [_PREFIX.size, _PREFIX.size + slot]
     if _SLOT.unpack_from(head, places[1])[1] > _SLOT.unpack_from(head, places[0])[1]:

@@ -75,7 +75,7 @@ class File:
         self.write(pieces)
         try:
             checksum = body_checksum(self._sums)
-            head = encode_head(stored, checksum)
+            head = encode_head(stored, checksum, self._offset)
             table = encode_table(self._sums)
             if table:
                 _write_at(self._fd, table, self._offset + self._size)

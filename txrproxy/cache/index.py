@@ -76,11 +76,21 @@ def record_of(name: str, stored: Stored, size: int) -> Record:
     )
 
 
+def _keep_private(path: str) -> None:
+    """Make the file before SQLite does, whose others have the mode of this one."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.fchmod(fd, 0o600)
+    finally:
+        os.close(fd)
+
+
 class Index:
     """The rows in a file. Raises sqlite3.DatabaseError when that is not what it should be."""
 
     def __init__(self, path: str) -> None:
         self._path = path
+        _keep_private(path)
         self._db = db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode = WAL")

@@ -127,12 +127,19 @@ class KeyMaker:
 
 
 _OF_CLIENT = frozenset({b"x-forwarded-for", b"x-forwarded-client-cert"})
+
+
+def is_in_every_key(name: bytes) -> bool:
+    """Whether keys hold what a trusted proxy says in the field with this lower-case name."""
+    return name.startswith(b"x-forwarded-") and name not in _OF_CLIENT
+
+
 _forwarded = re.compile(rb'(?:^|[;,])[ \t]*((?:host|proto)=(?:"[^"]*"|[^;,]*))', re.I).findall
 
 
 def _told(fields: Fields) -> bytes:
     """What a proxy says of a request that may change the answer; a line each, none as a rule."""
-    names = {n for n in fields.marked if n.startswith(b"x-forwarded-")} - _OF_CLIENT
+    names = filter(is_in_every_key, fields.marked)
     lines = [b"%b%b\n" % (name, normal_field(name, fields.all(name))) for name in sorted(names)]
     told = _forwarded(b",".join(fields.all(b"forwarded")))
     if told:
@@ -190,9 +197,11 @@ _VERBATIM = frozenset(
         b"user-agent",
     }
 )
-# Lists with weights, in which order says nothing (RFC 9110 section 12.5), and which members of them
-# ignore case.
+# Lists with weights (RFC 9110 section 12.5), whose members ignore case. Between equal weights some
+# origins go by the order of what is wanted, as section 12.5.4 lets them; not so with how it is to
+# be sent.
 _WEIGHTED = frozenset({b"accept", b"accept-charset", b"accept-encoding", b"accept-language"})
+_IN_ANY_ORDER = frozenset({b"accept-charset", b"accept-encoding"})
 _weight = re.compile(rb"[ \t]*q[ \t]*=[ \t]*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*", re.I)
 _is_weight = re.compile(rb"[ \t]*q[ \t]*(?:=|\Z)", re.I).match
 
@@ -208,8 +217,9 @@ def normal_field(name: bytes, values: Sequence[bytes]) -> bytes:
         return b"=" + b", ".join(values)
     if name in _WEIGHTED and b'"' not in joined:
         weighted = [_weighted(member, name) for member in split_members(joined) if member]
+        known = dict.fromkeys(member for member in weighted if member is not None)
         if None not in weighted:
-            return b"=" + b",".join(sorted({member for member in weighted if member is not None}))
+            return b"=" + b",".join(sorted(known) if name in _IN_ANY_ORDER else known)
     return b"=" + b",".join(split_members(joined))
 
 

@@ -268,7 +268,10 @@ class Owner:
             self.release(reserved)
 
     def adopt(self, path: str, reserved: int) -> tuple[Vary, ...]:
-        """:meth:`publish` a file that another process has finished: it says itself what it is."""
+        """:meth:`publish` a file that another process has finished: it says itself what it is.
+
+        Raises :class:`Corrupt` for one that is not whole, OSError.
+        """
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
@@ -277,9 +280,9 @@ class Owner:
                 os.close(fd)
             if not isinstance(entry, Entry):
                 raise Corrupt("a marker")
-        except (OSError, Corrupt) as error:
+        except (OSError, Corrupt):
             self.release(reserved)
-            raise OSError(errno.EIO, f"a finished file can not be read: {error}") from error
+            raise
         return self.publish(path, entry.stored, entry.size, reserved)
 
     def _mark(self, index: Index, primary: str, key: bytes, lists: tuple[Vary, ...]) -> None:

@@ -1,7 +1,8 @@
 """From a key to a copy that can be sent, without ever waiting for a disk on the loop.
 
 What is in the page cache is read where it is asked for: ``preadv2`` with ``RWF_NOWAIT`` answers in
-a microsecond or says that it would have to wait, and then a thread asks again and may.
+a microsecond or says that it would have to wait, and then a thread asks again and may. A file
+system that does not offer that (tmpfs, NFS) is left to threads altogether.
 
 A body of up to :data:`INLINE` bytes comes whole and checked. A larger one stays in its file, open,
 for ``sendfile``: :meth:`Copy.ready` says how far it may be sent from an offset. That is the end of
@@ -14,6 +15,7 @@ dropped out of the kernel's memory costs a read of the disk for each.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -152,6 +154,8 @@ class FileCopy(Copy):
 
     def _is_in_memory(self, start: int, end: int) -> bool:
         probe, flags, fd, offset = self._reader.probe, self._reader.flags, self.fd, self.offset
+        if not self._reader.offered:
+            return False
         try:
             for place in (*range(start, end - 1, _PROBE), end - 1):
                 os.preadv(fd, probe, offset + place, flags)
@@ -196,6 +200,7 @@ class Reader:
         self.threads = threads
         self.damaged = damaged
         self.flags = os.RWF_NOWAIT
+        self.offered = True  # until the folder's file system says that it does not know that
         self.probe = (bytearray(1),)
         self._folder = folder
         self._buffer = bytearray(_BUFFER)
@@ -206,6 +211,8 @@ class Reader:
 
     def find(self, key: bytes, fields: Fields, variant: Variant) -> Found:
         """Now, or raise BlockingIOError where that would have to wait. On the loop."""
+        if not self.offered:
+            raise BlockingIOError
         return self._find(key, fields, variant, self._view, self.flags)
 
     def wait(self, key: bytes, fields: Fields, variant: Variant) -> Found:
@@ -273,7 +280,9 @@ class Reader:
             raise
         except OSError as error:
             if flags:
-                raise BlockingIOError from error  # not offered here, or a thread finds out what
+                if error.errno == errno.EOPNOTSUPP:
+                    self.offered = False
+                raise BlockingIOError from error  # a thread finds out what
             self.damaged(name, fd, error)
         finally:
             if not kept:

@@ -84,6 +84,7 @@ class Stored:
             and self.length == other.length
             and self.requested == other.requested
             and self.responded == other.responded
+            and self.head.fields.block == other.head.fields.block
         )
 
     def replaced(

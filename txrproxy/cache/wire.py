@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import fields
 
-from txrproxy.cache.entry import decode_record, encode_record
+from txrproxy.cache.entry import Corrupt, decode_record, encode_record
 from txrproxy.cache.index import Record
 from txrproxy.cache.owner import NoRoom, NotReady
 from txrproxy.cache.purge import Purge, Purged
@@ -20,7 +20,9 @@ from txrproxy.cache.stored import Stored
 Packed = Any
 
 _CLASSES: dict[str, Any] = {c.__name__: c for c in (Purge, Purged, Record)}
-_ERRORS: dict[str, Callable[[], Exception]] = {"NoRoom": NoRoom, "NotReady": NotReady}
+_ERRORS: dict[str, Callable[[str], Exception]] = {
+    error.__name__: error for error in (NoRoom, NotReady, Corrupt)
+}
 
 
 def pack(value: Any) -> Packed:
@@ -67,8 +69,8 @@ def pack_error(error: BaseException) -> Packed:
 
 
 def unpack_error(packed: Packed) -> Exception:
-    """The same: NoRoom, NotReady, or OSError for everything else."""
+    """The same: NoRoom, NotReady, Corrupt, or OSError for everything else."""
     name, number, text = packed["error"]
     if name in _ERRORS:
-        return _ERRORS[name]()
+        return _ERRORS[name](text)
     return OSError(number, text or os.strerror(number)) if number else OSError(text)

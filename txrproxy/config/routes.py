@@ -6,7 +6,7 @@ is bound here, so that a request only follows its plan.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -163,7 +163,7 @@ class RouteBuilder:
         caching = Caching(
             store,
             flights,
-            cache_rules(cache),
+            cache_rules(cache, [self._config.policies[name] for name in route.use]),
             cache_keys(route, cache),
             serve,
             partial(self._reactor.callLater, 0),
@@ -209,9 +209,22 @@ def field_rules(
     )
 
 
-def cache_rules(cache: schema.RouteCache) -> Rules:
-    """What a route says of how long its responses are kept."""
+def cache_rules(cache: schema.RouteCache, policies: Iterable[schema.Policy] = ()) -> Rules:
+    """What a route says of which of its responses are kept, and for how long.
+
+    ``policies`` are those of the route, which may tell backends who asks.
+    """
+    parts = [str(part).partition(":") for part in cache.key]
+    kinds = {kind for kind, _, _ in parts}
+    keyed = {name.lower().encode() for kind, _, name in parts if kind == "header"}
+    if "cookie" in kinds:
+        keyed.add(b"cookie")
+    told = promised(policies)
+    if "host" not in kinds:
+        told |= {b"x-forwarded-host"}
     return Rules(
+        keyed=frozenset(keyed),
+        told=told,
         default_ttl=cache.default_ttl,
         stale_while_revalidate=cache.stale_while_revalidate,
         stale_if_error=cache.stale_if_error,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.cache.play import request
-from txrproxy.cache.policy.demand import PLAIN, for_request
+from txrproxy.cache.policy.demand import PLAIN, for_request, satisfied
 from txrproxy.cache.policy.rules import Rules
 
 RULES = Rules()
@@ -24,6 +24,24 @@ class DemandTests(SynchronousTestCase):
             (b"Range: bytes=0-1", False),
         ):
             self.assertIs(for_request(request(line), RULES).whole, whole, line)
+
+    def test_what_stands_for_the_path_is_not_for_a_cache(self) -> None:
+        """In no spelling that a backend may take for it."""
+        for name in (b"X-Original-URL", b"X_Original_URL", b"X.Rewrite.Url", b"x_host"):
+            demand = for_request(request(name + b": x"), RULES)
+            self.assertEqual((demand.lookup, demand.detail), (False, b"override"), name)
+        for name in (b"X_Hosts", b"X_Other", b"XHost"):
+            self.assertIs(for_request(request(name + b": x"), RULES), PLAIN, name)
+
+    def test_credentials(self) -> None:
+        for line in (b"Authorization: Basic eDp5", b"X-Forwarded-Client-Cert: Hash=1"):
+            self.assertTrue(for_request(request(line), RULES).authorized, line)
+
+    def test_satisfied(self) -> None:
+        demand = for_request(request(b"Cache-Control: no-cache, max-age=0, min-fresh=5"), RULES)
+        left = satisfied(demand)
+        self.assertEqual((left.no_cache, left.max_age, left.min_fresh), (False, None, 5.0))
+        self.assertEqual((demand.no_cache, demand.max_age), (True, 0.0))
 
     def test_is_remembered_with_the_fields(self) -> None:
         head = request(b"Cache-Control: no-cache, max-age=5")

@@ -72,7 +72,7 @@ class StoringTests(SynchronousTestCase):
             ((b"Cache-Control: no-store", TAG), (RANGE,), "no-store"),
             ((b"Cache-Control: private", TAG), (RANGE,), "private"),
             ((FRESH, TAG, b"Vary: *"), (RANGE,), "vary"),
-            ((FRESH, TAG, b"Set-Cookie: a=b"), (RANGE,), ""),
+            ((FRESH, TAG, b"Set-Cookie: a=b"), (RANGE,), "set-cookie"),
             ((FRESH, TAG), (RANGE, b"Authorization: x y"), "authorization"),
             ((TAG,), (RANGE,), "not-fresh"),
         ):

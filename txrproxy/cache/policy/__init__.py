@@ -8,7 +8,8 @@ An exchange calls them in this order, and does what they say::
       FRESH, STALE                                    answer(…) with hit_lines(…)
       STALE_WHILE_REVALIDATE                          the same, and a validation beside it
       VALIDATE                                        ask, with conditional_lines(…)
-        304                                           validated(…): keep it, then answer(…)
+        304                                           validated(…): keep it if that is_for_all(…),
+                                                      then answer(…)
         an error, and now < use.until                 answer(…): stale, but there
         anything else                                 as a miss
       no stored                                       send it on; then
@@ -22,14 +23,14 @@ No function here knows the time; all times are arguments, in seconds since the e
 """
 
 from txrproxy.cache.policy.answer import Answer, answer, not_modified, not_modified_head
-from txrproxy.cache.policy.demand import PLAIN, Demand, for_request
+from txrproxy.cache.policy.demand import PLAIN, Demand, for_request, satisfied
 from txrproxy.cache.policy.freshness import STALE_ERRORS, Reuse, Verdict, reuse
 from txrproxy.cache.policy.invalidation import invalidated_by
 from txrproxy.cache.policy.partial import joined, part_answer, part_key, storable_part, whole
 from txrproxy.cache.policy.ranges import Part
 from txrproxy.cache.policy.rules import Rules
 from txrproxy.cache.policy.status import forwarded, hit, hit_lines
-from txrproxy.cache.policy.storing import CONSUMED, Decision, storable
+from txrproxy.cache.policy.storing import CONSUMED, Decision, is_for_all, storable
 from txrproxy.cache.policy.validation import (
     REPLACED,
     Refreshed,
@@ -60,12 +61,14 @@ __all__ = [
     "hit",
     "hit_lines",
     "invalidated_by",
+    "is_for_all",
     "joined",
     "not_modified",
     "not_modified_head",
     "part_answer",
     "part_key",
     "reuse",
+    "satisfied",
     "select",
     "storable",
     "storable_part",

@@ -6,35 +6,43 @@ answer is remembered with them; for nearly every request it is :data:`PLAIN`.
 
 from __future__ import annotations
 
+from copy import copy
+
 from txrproxy.cache.policy.directives import Directives, delta, first_delta, parse_directives
 from txrproxy.cache.policy.rules import Rules
-from txrproxy.http.fields import Fields
+from txrproxy.http.fields import HOP_BY_HOP, Fields, fold
 from txrproxy.http.head import RequestHead
 
 SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PROPFIND", b"REPORT", b"SEARCH"})
 
 # Only a backend can tell whether these hold (RFC 9111 section 4.3.2).
 _FOR_ORIGIN = (b"if-match", b"if-unmodified-since")
-# Frameworks let these stand for the method, the path or the host. They are in no key, so that what
-# comes back says nothing of what the key stands for.
-OVERRIDES = (
-    b"x-http-method-override",
-    b"x-http-method",
-    b"x-method-override",
-    b"x-original-url",
-    b"x-rewrite-url",
-    b"x-original-host",
-    b"x-host",
-    b"x-override-url",
+# Frameworks let these stand for the method, the path or the host, and many do not tell their
+# aliases from them (``X_Host``). They are in no key, so that what comes back says nothing of what
+# the key stands for.
+OVERRIDES = frozenset(
+    {
+        b"x-http-method-override",
+        b"x-http-method",
+        b"x-method-override",
+        b"x-original-url",
+        b"x-rewrite-url",
+        b"x-original-host",
+        b"x-host",
+        b"x-override-url",
+    }
 )
+_NO_ALIASES = HOP_BY_HOP | {b"host", b"referer", b"user-agent"}
+# By these a backend knows who asks. The second is a trusted proxy's word for a client certificate.
+_CREDENTIALS = frozenset({b"authorization", b"x-forwarded-client-cert"})
 _HAVE_A_SAY = frozenset(
     {
-        b"authorization",
         b"cache-control",
         b"if-modified-since",
         b"if-none-match",
         b"pragma",
         b"range",
+        *_CREDENTIALS,
         *_FOR_ORIGIN,
         *OVERRIDES,
     }
@@ -50,6 +58,7 @@ class Demand:
     stored. ``plain`` says that nothing but the key and Vary matters. ``no_cache`` asks for
     validation first; ``max_age``, ``min_fresh``, ``max_stale`` and ``stale_if_error`` are seconds,
     None if not given. ``only_if_cached`` is to be answered with 504 rather than sent on.
+    ``authorized`` is whether a backend is told who asks, by credentials or by the proxy itself.
     ``conditional`` and ``ranged`` say that the client asks for less than the whole; ``whole`` that
     it does not.
     """
@@ -137,12 +146,26 @@ def for_request(head: RequestHead, rules: Rules) -> Demand:
     return known
 
 
+def satisfied(demand: Demand) -> Demand:
+    """What is left of a demand for something that a backend has said since it was made."""
+    left = copy(demand)
+    left.no_cache = False
+    left.max_age = None
+    return left
+
+
+def _has_alias(fields: Fields) -> bool:
+    """Whether there is an alias of an override; they are marked, as little else is."""
+    marked = fields.marked
+    return not marked <= _NO_ALIASES and not OVERRIDES.isdisjoint(map(fold, marked))
+
+
 def _of_fields(fields: Fields, obey: bool) -> Demand:
     said = {line[0] for line in fields.lines if line[0] in _HAVE_A_SAY}
+    if not OVERRIDES.isdisjoint(said) or _has_alias(fields):
+        return Demand(b"bypass", b"override", stores=False)
     if not said:
         return PLAIN
-    if not said.isdisjoint(OVERRIDES):
-        return Demand(b"bypass", b"override", stores=False)
     directives: Directives = {}
     if obey:
         # Pragma is heard only where Cache-Control says nothing (RFC 9111 section 5.4).
@@ -158,7 +181,7 @@ def _of_fields(fields: Fields, obey: bool) -> Demand:
         demand = Demand()
     demand.no_cache = b"no-cache" in directives
     demand.only_if_cached = b"only-if-cached" in directives
-    demand.authorized = b"authorization" in said
+    demand.authorized = not said.isdisjoint(_CREDENTIALS)
     demand.conditional = b"if-none-match" in said or b"if-modified-since" in said
     demand.ranged = b"range" in said
     demand.max_age = first_delta(directives, b"max-age")

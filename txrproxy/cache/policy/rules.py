@@ -20,8 +20,9 @@ class Rules:
     instead where there is no ``default_ttl`` (0 turns it off), and ``negative`` has a time for
     single statuses. ``targeted`` are the lower-case names of targeted fields, in order of
     preference (RFC 9213). ``obey_requests`` says whether clients' Cache-Control counts; without,
-    no client can make a backend work. With ``strict_cookies`` a response that sets a cookie is
-    stored only if it is marked for shared caches (``public``, ``s-maxage`` or a targeted field).
+    no client can make a backend work. ``keyed`` are the lower-case names of the request fields that
+    are in the key, ``told`` of those in which the proxy tells a backend something of its own that
+    differs from client to client and is in no key.
     """
 
     default_ttl: float = 0.0
@@ -31,4 +32,5 @@ class Rules:
     negative: Mapping[int, float] = Factory(dict)
     heuristic: float = 0.1
     obey_requests: bool = True
-    strict_cookies: bool = False
+    keyed: frozenset[bytes] = frozenset()
+    told: frozenset[bytes] = frozenset()

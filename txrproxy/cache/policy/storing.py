@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from txrproxy.cache.key import variant
+from txrproxy.cache.key import is_in_every_key, variant
 from txrproxy.cache.policy.demand import Demand
 from txrproxy.cache.policy.directives import ResponseDirectives, response_directives
 from txrproxy.cache.policy.freshness import (
@@ -25,7 +25,17 @@ from txrproxy.cache.policy.rules import OWN_TARGET, Rules
 from txrproxy.cache.policy.validators import has_validator
 from txrproxy.cache.stored import Stored
 from txrproxy.http.date import http_date_line
-from txrproxy.http.fields import HOP_BY_HOP, Fields, Line, is_token, make_line, split_list
+from txrproxy.http.fields import (
+    HOP_BY_HOP,
+    Fields,
+    Line,
+    fold,
+    is_client_certificate,
+    is_token,
+    make_line,
+    split_list,
+)
+from txrproxy.http.forward import is_proxy_field
 from txrproxy.http.head import RequestHead, ResponseHead
 from txrproxy.http.status import PHRASES
 
@@ -125,7 +135,7 @@ def storable(
         _unsuitable(request, demand, response, directives, url)
         or _forbidden(demand, response, directives)
         or _unshared(request, response, directives, rules)
-        or ("" if vary is not None else "vary")
+        or ("vary" if vary is None else _unlike(request, vary, rules))
         or _useless(response, directives, rules, responded)
     )
     if reason or vary is None:
@@ -191,7 +201,7 @@ def _unshared(
     # 7: a cookie is for one user, unless the backend knows that the response is for many.
     if b"set-cookie" in response.fields and b"set-cookie" not in directives.withheld:
         shared = directives.public or directives.s_maxage or directives.targeted
-        if not shared and (rules.strict_cookies or directives.lifetime is None):
+        if not shared:
             return "set-cookie"
     # 8: nor is a guess enough for what may be one user's because of the cookie that came.
     if not meant and not directives.no_cache and b"cookie" in request.fields:
@@ -199,11 +209,50 @@ def _unshared(
     return ""
 
 
+def _unlike(request: RequestHead, vary: Iterable[bytes], rules: Rules) -> str:
+    # 9: the backend was told by what the response is selected, just as the request says it here
+    # (section 4.1). It was not where the proxy says something of its own; such responses differ
+    # from client to client.
+    names = rules.keyed.union(vary)
+    if any(map(_is_told, names)) or not names.isdisjoint(rules.told | HOP_BY_HOP):
+        return "vary"
+    # Nor where the client has a field removed on the way. Without those that tell of a proxy the
+    # backend is told what is in no key.
+    options = request.facts.options
+    if not names.isdisjoint(options) or any(map(is_proxy_field, options)):
+        return "fields"
+    # Nor where there is an alias besides, which many backends do not tell from the field.
+    folded = set(map(fold, names))
+    aliases = {line[0] for line in request.fields.lines if fold(line[0]) in folded} - names
+    return "fields" if aliases else ""
+
+
+def _is_told(name: bytes) -> bool:
+    """Whether the proxy tells this of itself, or drops it, as it tells or trusts the client."""
+    return (is_proxy_field(name) and not is_in_every_key(name)) or is_client_certificate(name)
+
+
+def is_for_all(
+    request: RequestHead,
+    demand: Demand,
+    response: ResponseHead,
+    vary: Iterable[bytes],
+    rules: Rules,
+) -> bool:
+    """Whether what a backend says to this request of a stored response is for others, too.
+
+    If not, nothing of it may get into what they are served (sections 3.5 and 4.1). ``vary`` are
+    the names by which the stored response was selected.
+    """
+    shared = response_directives(response.fields, rules.targeted).shared
+    return (shared or not demand.authorized) and not _unlike(request, vary, rules)
+
+
 def _useless(
     response: ResponseHead, directives: ResponseDirectives, rules: Rules, responded: float
 ) -> str:
-    # 9: it can be used again: now, or while or after it is validated. What has a validator and says
-    # nothing more is left alone: it is hardly meant for a cache, and may be one user's.
+    # 10: it can be used again: now, or while or after it is validated. What has a validator and
+    # says nothing more is left alone: it is hardly meant for a cache, and may be one user's.
     fresh = lifetime(response, directives, rules, responded)
     validated = response.status == 200 and has_validator(response.fields, responded)
     if directives.no_cache:
