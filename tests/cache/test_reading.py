@@ -227,6 +227,23 @@ class DamageTests(StoreTestCase):
         os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
         self.assert_gone()
 
+    def test_small_and_known(self) -> None:
+        """A head that was read before is not parsed again; a body is always compared."""
+        self.again(memory=0)
+        put(self.store, response(), b"hello")
+        self.assertEqual([look(self.store) for _ in range(3)], [b"hello"] * 3)
+        first, second = (find(self.store) for _ in range(2))
+        assert first is not None
+        assert second is not None
+        self.assertIs(first.stored, second.stored)
+        put(self.store, response(), b"world")
+        self.assertEqual([look(self.store) for _ in range(3)], [b"world"] * 3)
+        (path,) = files(self.store)
+        with open(path, "r+b") as file:
+            file.seek(-1, 2)
+            file.write(b"D")
+        self.assert_gone()
+
     def test_the_rest_of_a_damaged_body(self) -> None:
         """The blocks before the damage may have been sent; nothing after it is."""
         put(self.store, response(), LARGE)

@@ -40,7 +40,6 @@ from txrproxy.cache.entry import (
 from txrproxy.cache.jobs import Runs
 from txrproxy.cache.stored import Stored
 from txrproxy.http.fields import Fields
-from txrproxy.http.memo import Memo
 
 _ENTRIES = 16 * 1024 * 1024  # bytes, about, of heads that are kept parsed
 _ENTRY_WEIGHT = 2048
@@ -52,6 +51,7 @@ Variant = Callable[[Vary, Fields], bytes]
 
 _BUFFER = INLINE + 16 * 1024
 _PROBE = 256 * 1024  # one byte is asked for every so many, to see if a block is in memory
+_NAMES = 8192  # of keys that are remembered
 _KNOWN = 8192  # files whose checked blocks are remembered
 
 Checked = dict[tuple[int, int, int], bytearray]  # by inode, time of writing and checksum
@@ -206,8 +206,12 @@ class Reader:
         self._buffer = bytearray(_BUFFER)
         self._view = memoryview(self._buffer)
         self._checked: Checked = {}
+        self._names: dict[bytes, str] = {}  # of primary keys
         # The same heads are read again and again, and what is derived from one dies with it.
-        self._entries: Memo[Entry] = Memo(_ENTRIES)
+        self._recent: dict[
+            str, tuple[bytes, Entry, int]
+        ] = {}  # with its bytes, and the file's size
+        self._weight = 0  # of those
 
     def find(self, key: bytes, fields: Fields, variant: Variant) -> Found:
         """Now, or raise BlockingIOError where that would have to wait. On the loop."""
@@ -222,7 +226,13 @@ class Reader:
     def _find(
         self, key: bytes, fields: Fields, variant: Variant, buffer: memoryview, flags: int
     ) -> Found:
-        primary = primary_name(key)
+        primary = self._names.get(key)
+        if primary is None:
+            primary = primary_name(key)
+            if flags:
+                if len(self._names) >= _NAMES:
+                    self._names.clear()
+                self._names[key] = primary
         first = self._open(primary, key, (), b"", buffer, flags)
         if not isinstance(first, tuple):
             return first, ()
@@ -246,6 +256,10 @@ class Reader:
         try:
             # A short count without waiting means only that the rest is not in memory.
             count = os.preadv(fd, (buffer,), 0, flags)
+            if flags:
+                copy = self._read_again(name, key, vary, variant, count)
+                if copy is not None:
+                    return copy
             data = buffer[:count]
             if is_marker(data):
                 if flags and count < os.fstat(fd).st_size:
@@ -254,7 +268,7 @@ class Reader:
                 if marked != key or vary:
                     raise Corrupt("another's marker")
                 return varies
-            entry, data = self._entry(fd, data, flags)
+            entry, data = self._entry(fd, name, data, flags)
             stored = entry.stored
             if stored.key != key or stored.vary != vary or stored.variant != variant:
                 raise Corrupt("another's response")
@@ -271,9 +285,8 @@ class Reader:
             state = os.fstat(fd)
             if state.st_size != size:
                 raise Corrupt("size")
-            copy = FileCopy(self, name, entry, fd, self._checked_of(state, entry))
             kept = True
-            return copy
+            return FileCopy(self, name, entry, fd, self._checked_of(state, entry))
         except Corrupt as error:
             self.damaged(name, fd, error)
         except BlockingIOError:
@@ -289,7 +302,25 @@ class Reader:
                 os.close(fd)
         return None
 
-    def _entry(self, fd: int, data: memoryview, flags: int) -> tuple[Entry, memoryview]:
+    def _read_again(
+        self, name: str, key: bytes, vary: Vary, variant: bytes, count: int
+    ) -> Copy | None:
+        """The common case: ``count`` bytes in the loop's buffer have a head that is known."""
+        known = self._recent.get(name)
+        if known is None:
+            return None
+        head, entry, size = known
+        stored = entry.stored
+        if (
+            count != size
+            or not self._buffer.startswith(head)
+            or (stored.key, stored.vary, stored.variant) != (key, vary, variant)
+        ):
+            return None
+        body = bytes(self._view[entry.offset : count])
+        return Copy(stored, body) if crc32(body) == entry.checksum else None
+
+    def _entry(self, fd: int, name: str, data: memoryview, flags: int) -> tuple[Entry, memoryview]:
         """The head in ``data``, or in more of the file where that is not enough."""
         if flags and len(data) < 12:
             raise BlockingIOError
@@ -301,10 +332,17 @@ class Reader:
         if not flags:
             return decode_head(data), data  # in a thread, which has no business with the memo
         head = bytes(data[:offset])
-        entry = self._entries.get(head)
-        if entry is None:
-            entry = decode_head(head)
-            self._entries.remember(head, entry, _ENTRY_WEIGHT + 4 * offset)
+        known = self._recent.get(name)
+        if known is not None:
+            if known[0] == head:
+                return known[1], data
+            self._weight -= _ENTRY_WEIGHT + 4 * len(known[0])
+        entry = decode_head(head)
+        self._weight += _ENTRY_WEIGHT + 4 * offset
+        if self._weight > _ENTRIES:
+            self._recent.clear()
+            self._weight = _ENTRY_WEIGHT + 4 * offset
+        self._recent[name] = (head, entry, entry.size if entry.stored.length <= INLINE else -1)
         return entry, data
 
     def _checked_of(self, state: os.stat_result, entry: Entry) -> bytearray:

@@ -25,31 +25,31 @@ class Renewal:
 class Renewals:
     """Those under way, in the order in which they began."""
 
-    __slots__ = ("_under_way",)
+    __slots__ = ("under_way",)
 
     def __init__(self) -> None:
-        self._under_way: dict[tuple[bytes, Vary, bytes], list[Renewal]] = {}
+        self.under_way: dict[tuple[bytes, Vary, bytes], list[Renewal]] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self._under_way.values()))
+        return sum(map(len, self.under_way.values()))
 
     def begin(self, old: Stored, new: Stored, mark: int) -> Renewal:
         renewal = Renewal(old, new, mark)
-        self._under_way.setdefault(_place(old), []).append(renewal)
+        self.under_way.setdefault(_place(old), []).append(renewal)
         return renewal
 
     def end(self, renewal: Renewal) -> None:
         """It is in the file, or never will be."""
         place = _place(renewal.old)
-        there = self._under_way[place]
+        there = self.under_way[place]
         there.remove(renewal)
         if not there:
-            del self._under_way[place]
+            del self.under_way[place]
 
     def last_of(self, stored: Stored) -> Renewal | None:
         """The last one of what was read from a file; None if it is as it should be."""
         found = None
-        for renewal in self._under_way.get(_place(stored), ()):
+        for renewal in self.under_way.get(_place(stored), ()):
             if renewal.old.same(stored):
                 found = renewal
                 stored = renewal.new

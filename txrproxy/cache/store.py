@@ -333,6 +333,8 @@ class Store:
 
     def _as_it_is(self, stored: Stored, mark: int) -> Stored | None:
         """What validations and purges that are not done yet make of what a file says."""
+        if not self._renewals.under_way and mark == self.purges.number and not self._purging:
+            return stored
         renewal = self._renewals.last_of(stored)
         begun = 0
         if renewal is not None:
