@@ -28,6 +28,7 @@ COVERED_BY = {
     "config/routes.py": "scenarios/test_routing.py",
     "exchange.py": "scenarios/test_forwarding.py",
     "fetching.py": "scenarios/test_caching.py",
+    "waiting.py": "scenarios/test_caching_sharing.py",
     "foreign/channel.py": "test_foreign.py",
     "foreign/heads.py": "test_foreign.py",
     "foreign/request.py": "test_foreign.py",

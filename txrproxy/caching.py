@@ -63,8 +63,8 @@ from txrproxy.http.head import RequestHead, ResponseHead
 from txrproxy.http.peer import believed_scheme
 from txrproxy.playback import Following, Playback
 from txrproxy.routing.plan import Serve
+from txrproxy.waiting import MAX_ROUNDS, Leasing, Waiting
 
-MAX_ROUNDS = 2  # how often a request waits for another's response before it goes alone
 MAX_COUNTED = 65536  # keys whose uses are counted, or whose responses are known to be for one only
 UNSHARED = 10.0  # seconds for which requests for what was not storable do not wait for each other
 # Why a response is not kept that says nothing of others' requests for the same.
@@ -308,12 +308,12 @@ class Caching:
         if under_way is not None and (
             under_way.stored is None or self.accepts(exchange, asked, under_way, under_way.stored)
         ):
-            exchange.upstream = waiting = _Waiting(self, exchange, asked, under_way)
+            exchange.upstream = waiting = Waiting(self, exchange, asked, under_way)
             under_way.attach(waiting, now)
             return
         flight = self._flights.lead(asked.group)
         if self._collapse and self._store.shared:
-            waiting_for = _Leasing(self, exchange, asked, flight)
+            waiting_for = Leasing(self, exchange, asked, flight)
             exchange.upstream = waiting_for
             self._store.lease(asked.group, now, True, waiting_for.answered)
         else:
@@ -656,92 +656,6 @@ class Caching:
         if len(self._unshared) >= MAX_COUNTED:
             del self._unshared[next(iter(self._unshared))]
         self._unshared[key] = now + UNSHARED
-
-
-class _Waiting:
-    """A request that waits for what another one has asked for."""
-
-    def __init__(self, caching: Caching, exchange: Exchange, asked: Asked, flight: Flight) -> None:
-        self._caching = caching
-        self._exchange: Exchange | None = exchange
-        self._asked = asked
-        self._flight = flight
-
-    # Its exchange's side.
-
-    def pause(self) -> None:
-        """Nothing of a response has gone to it yet."""
-
-    def resume(self) -> None:
-        """The same."""
-
-    def abandon(self) -> None:
-        """Its client has left."""
-        self._exchange = None
-        self._flight.detach(self)
-        self._caching.close(self._asked)
-
-    # The flight's side.
-
-    def accepts(self, stored: Stored) -> bool:
-        exchange = self._exchange
-        return exchange is not None and self._caching.accepts(
-            exchange, self._asked, self._flight, stored
-        )
-
-    def on_shared(self, reader: Any) -> None:
-        exchange, self._exchange = self._exchange, None
-        if exchange is None:
-            reader.close()
-        else:
-            exchange.go_on(lambda exchange: self._caching.shared(exchange, self._asked, reader))
-
-    def on_alone(self) -> None:
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            asked, flight = self._asked, self._flight
-            if flight.stored is None and not flight.failed:
-                asked.rounds = MAX_ROUNDS  # it has waited long enough
-            failure = flight.failure
-            renewed = flight.renewed if flight.began > exchange.started else None
-            exchange.go_on(lambda exchange: self._caching.again(exchange, asked, failure, renewed))
-
-    def on_data(self) -> None:
-        """By then another is its reader's."""
-
-
-class _Leasing:
-    """A request that waits for leave to ask a backend, which another process may have."""
-
-    def __init__(self, caching: Caching, exchange: Exchange, asked: Asked, flight: Flight) -> None:
-        self._caching = caching
-        self._exchange: Exchange | None = exchange
-        self._asked = asked
-        self._flight = flight
-
-    def pause(self) -> None:
-        """Nothing of a response has gone to it yet."""
-
-    def resume(self) -> None:
-        """The same."""
-
-    def abandon(self) -> None:
-        """Its client has left; who else waits asks anew."""
-        self._exchange = None
-        self._flight.refuse()
-        self._caching.close(self._asked)
-
-    def answered(self, lease: int | None) -> None:
-        """The number of the lease, 0 for going on without one; None to look again."""
-        flight, exchange, self._exchange = self._flight, self._exchange, None
-        flight.lease = lease or 0
-        if exchange is None or exchange.over:
-            flight.refuse()
-        elif lease is None:
-            flight.refuse()
-            exchange.go_on(lambda exchange: self._caching.again(exchange, self._asked, None))
-        else:
-            exchange.go_on(lambda exchange: self._caching.leased(exchange, self._asked, flight))
 
 
 def _asking(head: RequestHead, lines: list[Line]) -> RequestHead:
