@@ -98,7 +98,7 @@ def markdown(tables: Mapping[str, list[Row]], date: str, facts: Mapping[str, str
     lines = ["# Benchmark: faults of backends", "", f"- date: {date}"]
     lines += [f"- {name}: {value}" for name, value in facts.items()]
     lines += [
-        f"- load: {RATE} requests a second, three backends; all share the cores",
+        f"- load: {RATE} requests a second, three backends; all share the cores; retry budget 1.0",
         "",
         "Times in ms, of all requests; share: what the troubled backend answered of the answered.",
         "",
