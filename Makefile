@@ -40,14 +40,14 @@ empty :=
 space := $(empty) $(empty)
 
 .DEFAULT_GOAL := run
-.PHONY: run test trial lint types coverage test-long fuzz bench docs lock audit clean
+.PHONY: run test trial rest lint types coverage test-long fuzz bench docs lock audit clean
 
 run: $(INSTALLED)
 	@echo "Starting txrproxy with $(CONFIG); Ctrl-C ends it"
 	@$(BIN)/twistd -n --pidfile= txrproxy --config $(CONFIG)
 
-# Trial comes last: its closing lines are those of the whole.
-test: lint types coverage trial
+# Each test once: those of what decides run under coverage.
+test: lint types coverage rest
 
 lint: $(TEST_INSTALLED)
 	$(BIN)/ruff check .
@@ -58,6 +58,9 @@ types: $(TEST_INSTALLED)
 
 trial: $(TEST_INSTALLED)
 	$(BIN)/trial -j$(JOBS) --reporter=text $(TESTS)
+
+rest: $(TEST_INSTALLED)
+	$(BIN)/trial -j$(JOBS) --reporter=text $(filter-out $(RANKS_TESTS),$(TESTS))
 
 coverage: $(TEST_INSTALLED)
 	$(BIN)/coverage run -m twisted.trial --reporter=text --temp-directory=_trial_temp.coverage $(RANKS_TESTS)
