@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,24 +69,43 @@ def permission_warnings(config: Config) -> Iterator[Finding]:
                 yield Finding(path, why)
 
 
-def _read(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
-    """The files that a table names to be read, each with its key."""
-    for field in attrs.fields(attrs.resolve_types(type(value))):
-        item = getattr(value, field.name)
-        here = (*path, field.name)
-        if "hidden" in field.metadata or (type(value), field.name) in _WRITTEN:
+_MANY, _ONE, _RULES, _INSIDE = range(4)
+
+
+@cache
+def _keys(table: Any) -> tuple[tuple[str, int], ...]:
+    """The keys of a table that may lead to files, and how."""
+    found = []
+    for field in attrs.fields(attrs.resolve_types(table)):
+        if "hidden" in field.metadata or (table, field.name) in _WRITTEN:
             continue
         if field.type == tuple[FilePath, ...]:
-            yield from (((*here, index), name) for index, name in enumerate(item))
+            how = _MANY
         elif field.type in _PATHS:
-            if item is not None and item not in _WORDS:
-                yield here, item
+            how = _ONE
         elif field.name == "rules":  # of a firewall: its own word, or files
-            for index, rules in enumerate(item):
-                if rules not in _WORDS:
-                    yield (*here, index), rules
+            how = _RULES
         else:
-            yield from _inside(item, here)
+            how = _INSIDE
+        found.append((field.name, how))
+    return tuple(found)
+
+
+def _read(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
+    """The files that a table names to be read, each with its key."""
+    for key, how in _keys(type(value)):
+        item = getattr(value, key)
+        if how == _INSIDE:
+            # Most values of most routes lead nowhere: there may be thousands.
+            if item and not isinstance(item, str | int | float):
+                yield from _inside(item, (*path, key))
+        elif how == _ONE:
+            if item is not None and item not in _WORDS:
+                yield (*path, key), item
+        else:
+            for index, name in enumerate(item):
+                if how == _MANY or name not in _WORDS:
+                    yield (*path, key, index), name
 
 
 def _inside(item: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
