@@ -93,7 +93,7 @@ def _keys(table: Any) -> tuple[tuple[str, int], ...]:
 
 def _read(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
     """The files that a table names to be read, each with its key."""
-    for key, how in _keys(type(value)):
+    for key, how in _keys(value.__class__):
         item = getattr(value, key)
         if how == _INSIDE:
             # Most values of most routes lead nowhere: there may be thousands.
