@@ -113,7 +113,7 @@ class CrashScenario(SynchronousTestCase):
                 found += self.check(store, purged)
             finally:
                 store.close()
-        self.assertGreater(found, rounds)
+        self.assertGreater(found, rounds // 4, "hardly anything was there to be looked at")
 
     def kill_one(self, path: str, chance: random.Random, seed: int, number: int) -> tuple[int, int]:
         """Returns the last number, and that of the last purge that was done."""
