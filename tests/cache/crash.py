@@ -11,6 +11,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from queue import Empty, SimpleQueue
@@ -25,6 +26,7 @@ from txrproxy.cache.reading import Copy
 from txrproxy.cache.store import Store
 
 BOUND = 6 << 20
+AHEAD = 2 << 20  # bytes that may wait to be written
 KEYS = 60
 SIZES = (0, 100, 5000, 70_000, 300_000, 1_500_000)
 
@@ -69,6 +71,9 @@ def run(path: str, seed: int, number: int) -> None:
     store.open()
     while True:
         loop.turn()
+        while store.writer.queued > AHEAD:  # else how much is stored depends on the disk's speed
+            time.sleep(0.001)
+            loop.turn()
         number += 1
         step(store, chance, number)
         print("S", number, flush=True)
@@ -113,7 +118,7 @@ class CrashScenario(SynchronousTestCase):
                 found += self.check(store, purged)
             finally:
                 store.close()
-        self.assertGreater(found, rounds // 4, "hardly anything was there to be looked at")
+        self.assertGreater(found, rounds)
 
     def kill_one(self, path: str, chance: random.Random, seed: int, number: int) -> tuple[int, int]:
         """Returns the last number, and that of the last purge that was done."""

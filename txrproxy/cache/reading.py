@@ -207,10 +207,9 @@ class Reader:
         self._view = memoryview(self._buffer)
         self._checked: Checked = {}
         self._names: dict[bytes, str] = {}  # of primary keys
-        # The same heads are read again and again, and what is derived from one dies with it.
-        self._recent: dict[
-            str, tuple[bytes, Entry, int]
-        ] = {}  # with its bytes, and the file's size
+        # The same heads are read again and again, and what is derived from one dies with it. By
+        # name: the head's bytes, what they say, and the size of a file that is read whole, or -1.
+        self._recent: dict[str, tuple[bytes, Entry, int]] = {}
         self._weight = 0  # of those
 
     def find(self, key: bytes, fields: Fields, variant: Variant) -> Found:

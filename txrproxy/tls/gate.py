@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-CONCURRENT = 1024  # handshakes in progress: about 60 MiB
+CONCURRENT = 1024  # handshakes in progress
 A_TURN = 8  # that begin in one turn of the loop: about 4 ms
 
 
