@@ -55,11 +55,15 @@ class Later:
         self.run()
 
 
-def make_store(path: str, **given: Any) -> Store:
+def unopened_store(path: str, **given: Any) -> Store:
     values: dict[str, Any] = {"max_size": 64 << 20, "max_object": 32 << 20, "memory": 1 << 20}
     values |= {"clock": Clock(), "deliver": None, "name": "cache test"}
     values |= {"owner_thread": Inline(), "reader_threads": Inline()}
-    store = Store(path, **values | given)
+    return Store(path, **values | given)
+
+
+def make_store(path: str, **given: Any) -> Store:
+    store = unopened_store(path, **given)
     opened: list[bool] = []
     store.open(lambda: opened.append(True))
     if not isinstance(given.get("owner_thread"), Later):

@@ -16,6 +16,7 @@ from tests.cache.storing import (
     put,
     response,
     temporary,
+    unopened_store,
     variant,
 )
 from txrproxy.cache.entry import BLOCK
@@ -89,6 +90,22 @@ class StoreTests(StoreTestCase):
     def vary(self) -> None:
         for language in (b"de", b"en"):
             put(self.store, response(vary=BY_LANGUAGE, variant=language), b"in " + language)
+
+    def test_finished_before_it_knows_that_it_owns(self) -> None:
+        """A last fill takes its time, and the answer comes meanwhile: nobody asks it any more."""
+        self.store.close()
+        threads = Later()
+        store = unopened_store(self.path, owner_thread=threads)
+        events: list[str] = []
+        store.open(owned=lambda: events.append("owned"))
+        self.assertTrue(store.owner.open())  # as the thread has done, but not told yet
+        fill = store.fill(response(), 5)
+        assert fill is not None
+        fill.write(b"hello")
+        store.finish(lambda: events.append("finished"), patient=True)
+        fill.commit()
+        threads.run()
+        self.assertEqual(events, ["finished"])
 
     def test_variants(self) -> None:
         self.vary()

@@ -163,6 +163,8 @@ class Store:
         Waits for what is whole to be written; what is not whole is given up, unless ``patient``.
         Responses can still be found after it, from files alone.
         """
+        if self._taking is not None:
+            self._taking.stop()  # what is asked of an owner is not begun any more
 
         def closed(*_: object) -> None:
             self.link.threads.end()
