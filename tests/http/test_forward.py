@@ -46,7 +46,7 @@ def sent(
     made = request_head(
         head.method,
         head.target.origin,
-        b"Host: backend\r\n" if rules.backend_host else b"",
+        b"Host: backend\r\n",
         rules.block(head.fields, head.facts, head.authority),
         peer,
         b"id-1",
@@ -246,17 +246,36 @@ class RequestTests(SynchronousTestCase):
     def test_version_and_no_host(self) -> None:
         head = parse(b"A: b", b"GET / HTTP/1.0")
         block = RequestRules(False).block(head.fields, head.facts, head.authority)
-        made = request_head(b"GET", b"/", b"", block, PEER, b"i").split(b"\r\n")
+        made = request_head(b"GET", b"/", b"Host: backend\r\n", block, PEER, b"i").split(b"\r\n")
         self.assertEqual(
             made[1:6],
             [
-                b"Host: ",
+                b"Host: backend",
                 b"A: b",
                 b"Via: 1.0 txrproxy",
                 b"Forwarded: for=192.0.2.7;proto=http",
                 b"X-Forwarded-For: 192.0.2.7",
             ],
         )
+
+    def test_an_empty_host_is_left_to_the_backend(self) -> None:
+        for line, block in ((b"GET / HTTP/1.1", b"Host: "), (b"GET / HTTP/1.0", b"X-Y: z")):
+            head = parse(block, line)
+            for rules, expected in (
+                (RequestRules(False), [b"Host: backend"]),
+                (RequestRules(False, backend_host=True), [b"Host: backend"]),
+                (RequestRules(False, host=b"fixed.example"), [b"Host: fixed.example"]),
+            ):
+                made = request_head(
+                    b"GET",
+                    b"/",
+                    b"Host: backend\r\n",
+                    rules.block(head.fields, head.facts, head.authority),
+                    PEER,
+                    b"i",
+                )
+                lines = [each for each in made.split(b"\r\n") if each.startswith(b"Host")]
+                self.assertEqual(lines, expected)
 
     def test_one_block_in_two_versions(self) -> None:
         """What HTTP/1.0 made of a block is not what HTTP/1.1 is answered with, and back."""
@@ -482,6 +501,37 @@ class ResponseTests(SynchronousTestCase):
             b"X-Request-Id: theirs",
         ):
             self.assertEqual(passed(line), [], line)
+
+    def test_a_length_in_one_spelling(self) -> None:
+        for value, expected in (
+            (b"0", b"0"),
+            (b"5", b"5"),
+            (b"50", b"50"),
+            (b"010", b"10"),
+            (b"000", b"0"),
+            (b"000000000000000007", b"7"),
+        ):
+            self.assertEqual(passed(b"content-length: " + value), [b"content-length: " + expected])
+        # In no other field.
+        block = b"X-Length: 010\r\nContent-Length: 010"
+        self.assertEqual(passed(block), [b"X-Length: 010", b"Content-Length: 10"])
+
+    def test_a_length_beside_a_coding(self) -> None:
+        """As answers to HEAD and 304 may have it: the length is not to be believed."""
+        block = b"Content-Length: 5\r\nTransfer-Encoding: chunked"
+        for status in (200, 304):
+            self.assertEqual(passed(block, status), [])
+
+    def test_upgrade_required(self) -> None:
+        """426 has to say to what; only of protocols that the proxy lets through."""
+        block = b"Connection: close, Upgrade\r\nUpgrade: h2c, websocket, TLS/1.2\r\nUpgrade: foo/2"
+        for status, expected in (
+            (426, [b"Connection: upgrade", b"Upgrade: websocket, foo/2"]),
+            (200, []),
+        ):
+            self.assertEqual(passed(block, status), expected)
+        self.assertEqual(passed(b"Connection: upgrade\r\nUpgrade: h2c", 426), [])
+        self.assertEqual(passed(b"X-A: 1", 426), [b"X-A: 1"])
 
     def test_hidden_and_changed(self) -> None:
         rules = ResponseRules(

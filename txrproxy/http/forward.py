@@ -29,8 +29,9 @@ from txrproxy.http.fields import (
     is_field_value,
     is_token,
     make_line,
+    split_list,
 )
-from txrproxy.http.head import RequestFacts, ResponseHead
+from txrproxy.http.head import RequestFacts, ResponseHead, is_hop_protocol
 from txrproxy.http.peer import Peer
 from txrproxy.http.public import NAMES_BACKEND, may_name_backend
 
@@ -89,15 +90,17 @@ def changes(
 
 
 # The parts of a request's fields, each completed by the peer: everything up to an open Forwarded
-# element, then an open X-Forwarded-For list, and whether the peer's scheme is to be told.
-RequestBlock = tuple[bytes, bytes, bool]
+# element, then an open X-Forwarded-For list, and whether the peer's scheme is to be told. Last,
+# whether Host is left to the backend.
+RequestBlock = tuple[bytes, bytes, bool, bool]
 
 
 class RequestRules:
     """What one route does to the fields of a request. One object each for trusted and untrusted.
 
     ``host`` is the Host sent on, None to preserve the client's; with ``backend_host`` it is each
-    backend's own, and left to :func:`request_head`. ``websocket`` lets upgrades pass.
+    backend's own, and left to :func:`request_head`. So is that of a client which names no host: an
+    empty one is what some servers refuse. ``websocket`` lets upgrades pass.
     """
 
     __slots__ = (
@@ -171,15 +174,15 @@ class RequestRules:
                 _one_less(line) if line[0] == b"max-forwards" else line[2] for line in passing
             ]
         host, rest, forwarded_for, tells_proto = frame
-        return b"%b%b%b" % (host, b"".join(passed), rest), forwarded_for, tells_proto
+        made = b"%b%b%b" % (host, b"".join(passed), rest)
+        return made, forwarded_for, tells_proto, not host
 
     def _frame(
         self, fields: Fields, passing: Sequence[Line], facts: RequestFacts, authority: bytes
     ) -> tuple[bytes, bytes, bytes, bool]:
         """What stands around the lines that pass: Host before them, the proxy's own after."""
-        host = b""
-        if not self.backend_host:
-            host = b"Host: %b\r\n" % (authority if self.host is None else self.host)
+        named = authority if self.host is None else self.host
+        host = b"Host: %b\r\n" % named if named and not self.backend_host else b""
         told = {line[0] for line in passing} | self._changes.replaced
         out = []
         if facts.body:
@@ -258,14 +261,14 @@ def request_head(
     request_id: bytes,
 ) -> bytes:
     """The head to send to a backend, ready for the wire; ``host_line`` where the block has none."""
-    fields, forwarded_for, tells_proto = block
+    fields, forwarded_for, tells_proto, hostless = block
     return b"".join(
         (
             method,
             b" ",
             target,
             b" HTTP/1.1\r\n",
-            host_line,
+            host_line if hostless else b"",
             fields,
             peer.forwarded,
             forwarded_for,
@@ -307,6 +310,26 @@ _KIN = {
 }
 
 
+_LENGTH = frozenset({b"content-length"})
+
+
+def _as_read(line: Line) -> Line:
+    """The line; a length without leading zeros, with which it is octal to some."""
+    name, value, whole, _ = line
+    if name != b"content-length":
+        return line
+    return make_line(whole[: len(name)], value.lstrip(b"0") or b"0")
+
+
+def _wanted_upgrade(head: ResponseHead) -> list[Line]:
+    """What 426 has to name (RFC 9110 section 15.5.22): protocols that may pass through here."""
+    offered = split_list(head.fields.all(b"upgrade"))
+    protocols = b", ".join(protocol for protocol in offered if not is_hop_protocol(protocol))
+    if not protocols:
+        return []
+    return [make_line(b"Connection", b"upgrade"), make_line(b"Upgrade", protocols)]
+
+
 class ResponseRules:
     """What one route does to the fields of a response: ``hide`` and the configured changes.
 
@@ -332,7 +355,8 @@ class ResponseRules:
             self._secure = ResponseRules(hide, changes, (*self._defaults, *more))
         hidden = {name.lower() for name in hide}
         hidden.update(*(_KIN[name] for name in hidden & _KIN.keys()))
-        self._dropped = HOP_BY_HOP | {b"x-request-id"} | hidden | changes.replaced
+        # The length frames the response: nobody can have it dropped, not even Connection.
+        self._dropped = (HOP_BY_HOP | {b"x-request-id"} | hidden | changes.replaced) - _LENGTH
 
     @property
     def secure(self) -> ResponseRules:
@@ -351,11 +375,20 @@ class ResponseRules:
         return known
 
     def _make(self, head: ResponseHead) -> list[Line]:
-        # The length frames the response: nobody can have it dropped, not even Connection.
-        dropped = (self._dropped | head.options) - {b"content-length"}
-        if head.status < 200 or head.status == 204:
-            dropped |= {b"content-length"}  # RFC 9110 section 8.6
+        dropped = self._dropped
+        if head.options:
+            dropped = (dropped | head.options) - _LENGTH
+        # No length where none can be (RFC 9110 section 8.6), nor beside a coding, which wins
+        # (RFC 9112 section 6.3): the two stand together only where no body follows.
+        marked = head.fields.marked
+        if head.status < 200 or head.status == 204 or b"transfer-encoding" in marked:
+            dropped |= _LENGTH
         lines = [line for line in head.fields.lines if line[0] not in dropped]
+        length = head.fields.first(b"content-length")
+        if length[:1] == b"0" and length != b"0":
+            lines = [_as_read(line) for line in lines]
+        if head.status == 426:
+            lines += _wanted_upgrade(head)
         if head.status >= 200:
             lines += self._changes.set + self._changes.add
             self._complete(lines)
