@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.web.resource import Resource
 
 from tests.scenarios.harness import EMPTY_OK, GET, Refusing, Scenario, ok
-from tests.scenarios.test_guards import from_client, get
+from tests.scenarios.test_guards import from_client, get, reloaded
 from txrproxy import caching
 from txrproxy.cache import policy as caching_policy
 from txrproxy.config.policies import Policies
@@ -89,6 +89,23 @@ class BasicTests(Base):
             self.assertEqual(response.status, 200)
             self.assertEqual(seen.get(b"Remote-User"), name)
             self.assertEqual(seen.all(b"Authorization"), [])
+
+    async def test_a_changed_file_counts_after_a_reload(self):
+        text = self.config("http://127.0.0.1:1", policy=self.policy())
+        text = text.replace('pool = "app"', "respond = { status = 200 }")
+        proxy = await self.proxy(toml=text)
+        client = await self.client(proxy)
+        for users, status in (
+            (f"alice:{BCRYPT}\nbob:{APR1}\n", 200),
+            (f"bob:{APR1}\n", 401),
+            (f"alice:{BCRYPT}\n", 200),
+        ):
+            self.file("users", users)
+            proxy.graph = reloaded(proxy.graph, text)
+            self.assertEqual((await self.ask(client, get(basic()))).status, status)
+            live = proxy.graph.policies.parts
+            proxy.graph = reloaded(proxy.graph, text)
+            self.assertEqual(proxy.graph.policies.parts, live)  # what did not change goes on
 
     async def test_forward_and_field(self):
         policy = self.policy(more=', forward = true, user_field = "X-Who"')

@@ -34,7 +34,7 @@ from txrproxy.guards.geo import MAX_DATABASE, BadDatabase, Database, places
 from txrproxy.guards.passwords import Passwords, basic_auth
 from txrproxy.guards.state import LocalState, State
 from txrproxy.guards.subrequest import Server, server
-from txrproxy.guards.watched import Watched
+from txrproxy.guards.watched import Watched, signature_of
 from txrproxy.http.fields import fold
 from txrproxy.routing.plan import Serve
 from txrproxy.tls.pem import MAX_FILE, BadPem
@@ -50,12 +50,20 @@ Watch = Callable[[str, str, Any, Serve], Serve]
 
 @define(eq=False)
 class Part:
-    """One key of one policy, live: its filter, and what goes on by itself for it."""
+    """One key of one policy, live: its filter, and what goes on by itself for it.
+
+    ``unchanged`` are asked whether files that it was made of are still the same.
+    """
 
     settings: Any
     filter: Filter
     running: list[Any]
     pools: list[Pool]
+    unchanged: list[Callable[[], bool]]
+
+    def is_current(self, settings: Any) -> bool:
+        """Whether another one with these settings would be no different."""
+        return bool(self.settings == settings) and all(ask() for ask in self.unchanged)
 
     def start(self) -> None:
         for one in self.running:
@@ -70,7 +78,8 @@ class Part:
 class Policies:
     """What the policies of one configuration keep.
 
-    What an ``old`` configuration has alike is used on, so that a reload sets no counter back.
+    What an ``old`` configuration has alike is used on, so that a reload sets no counter back. What
+    was made of a file that is another one now is made anew: after a reload, what files say counts.
     ``state`` is where limits count: in this process, unless it says otherwise.
     """
 
@@ -90,6 +99,7 @@ class Policies:
         self._old = {} if old is None or old._config.base != config.base else old.parts
         self._running: list[Any] = []  # of the part that is being made
         self._pools: list[Pool] = []
+        self._unchanged: list[Callable[[], bool]] = []
 
     def start(self) -> None:
         """Begin to follow files and URLs."""
@@ -145,10 +155,10 @@ class Policies:
         part = self.parts.get((name, kind))
         if part is None:
             part = self._old.get((name, kind))
-            if part is None or part.settings != settings:
-                self._running, self._pools = [], []
+            if part is None or not part.is_current(settings):
+                self._running, self._pools, self._unchanged = [], [], []
                 made = make(name, settings)
-                part = Part(settings, made, self._running, self._pools)
+                part = Part(settings, made, self._running, self._pools, self._unchanged)
             self.parts[name, kind] = part
         return part
 
@@ -274,6 +284,7 @@ class Policies:
         except (BadPem, htpasswd.BadUsers, BadKeys, BadDatabase) as error:
             raise ConfigErrors([Problem("", 0, place, str(error))]) from error
         self._running.append(watched)
+        self._unchanged.append(watched.is_current)
         return watched
 
     def _server(
@@ -282,6 +293,10 @@ class Policies:
         """A server that is asked by URL, with connections of its own."""
         parts = urlsplit(url)
         authority = parts.netloc
+        if ca != "system":
+            file = self._config.resolve(ca)
+            before = signature_of(file)
+            self._unchanged.append(lambda: signature_of(file) == before)
         settings = schema.Pool(
             backends=(schema.Backend(url=backend_url(f"{parts.scheme}://{authority}")),),
             tls=schema.BackendTls(ca=ca),
