@@ -319,6 +319,19 @@ class ForwardTests(Base):
         self.backend.reply(EMPTY_OK)
         self.assertEqual((await client.response()).status, 200)
 
+    async def test_the_log_has_the_user(self):
+        for more, expected in (("", b"alice"), (', user_field = "X-Who"', b"a b"), ("", None)):
+            client = await self.three(more)
+            client.send(get(b"Remote-User: root", b"X-Who: root"))
+            await self.auth.request()
+            names = b"Remote-User: alice\r\nx-who: a b\r\n" if expected else b""
+            self.auth.reply(b"HTTP/1.1 200 OK\r\n%bContent-Length: 0\r\n\r\n" % names)
+            await self.backend.request()
+            self.backend.reply(EMPTY_OK)
+            self.assertEqual((await client.response()).status, 200)
+            record = await self.running.log.record()
+            self.assertEqual(record.notes, {b"user": expected} if expected else {})
+
     async def test_copied_fields_can_not_be_forged(self):
         client = await self.three(', copy = ["Remote-User", "X_Group"]')
         forged = get(

@@ -237,7 +237,8 @@ class Policies:
             tuple(field.lower().encode() for field in fields)
             for fields in (settings.copy, settings.send)
         )
-        return lambda next: forward_auth(asked, pool, copy, send, next)
+        user_field = settings.user_field.lower().encode()
+        return lambda next: forward_auth(asked, pool, copy, send, user_field, next)
 
     # What they are made of.
 

@@ -542,6 +542,11 @@ class ForwardAuth:
         ),
         "fields of the client's request that it gets",
     )
+    user_field: FieldName = option(
+        FieldName("Remote-User"),
+        "field of its answer that names the user, for the access log",
+        example='"X-Auth-Request-User"',
+    )
     timeout: Timeout = option(timeout("5s"), "for its whole answer")
     ca: FilePath = option("system", 'for https: "system", or a PEM file of authorities')
 

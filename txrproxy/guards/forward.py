@@ -71,12 +71,17 @@ class _State:
 
 
 def forward_auth(
-    server: Server, pool: Pool, copy: Sequence[bytes], send: Sequence[bytes], next: Serve
+    server: Server,
+    pool: Pool,
+    copy: Sequence[bytes],
+    send: Sequence[bytes],
+    user_field: bytes,
+    next: Serve,
 ) -> Serve:
     """Only requests that ``server`` lets pass.
 
-    ``pool`` is the one of the server, whose addresses clients do not get to see; ``copy`` and
-    ``send`` are lower-case names.
+    ``pool`` is the one of the server, whose addresses clients do not get to see; ``copy``, ``send``
+    and ``user_field`` are lower-case names.
     """
     state = _State(server)
 
@@ -84,7 +89,9 @@ def forward_auth(
         status = answer.head.status if answer is not None else 0
         if answer is not None and 200 <= status < 300:
             state.seen("")
-            lines = [line for line in answer.head.fields.lines if line[0] in copy]
+            fields = answer.head.fields
+            lines = [line for line in fields.lines if line[0] in copy]
+            exchange.user = fields.first(user_field) or exchange.user
             exchange.sent = told(exchange.sent, lines)
             next(exchange)
         elif answer is not None and 300 <= status < 500 and status != 304 and answer.whole:

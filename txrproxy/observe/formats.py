@@ -76,7 +76,7 @@ OF_TLS = ("tls", "sni")
 """They follow ``scheme`` where there was a handshake: such as "TLSv1.3", and the name asked for."""
 
 NOTES = (
-    "user",  # who it is, by basic_auth or the subject of a JWT
+    "user",  # who it is, by basic_auth, a JWT or forward_auth
     "client_cert",  # the subject of the TLS certificate that the client has shown
     "client_cert_san",  # its alternative names
     "client_cert_fingerprint",  # its SHA-256
