@@ -52,7 +52,8 @@ Watch = Callable[[str, str, Any, Serve], Serve]
 class Part:
     """One key of one policy, live: its filter, and what goes on by itself for it.
 
-    ``unchanged`` are asked whether files that it was made of are still the same.
+    ``unchanged`` are asked whether files that it was made of are still the same. ``before`` is what
+    it does ahead of the filters of all others, if anything.
     """
 
     settings: Any
@@ -60,6 +61,7 @@ class Part:
     running: list[Any]
     pools: list[Pool]
     unchanged: list[Callable[[], bool]]
+    before: list[Filter]
 
     def is_current(self, settings: Any) -> bool:
         """Whether another one with these settings would be no different."""
@@ -100,6 +102,7 @@ class Policies:
         self._running: list[Any] = []  # of the part that is being made
         self._pools: list[Pool] = []
         self._unchanged: list[Callable[[], bool]] = []
+        self._before: list[Filter] = []
 
     def start(self) -> None:
         """Begin to follow files and URLs."""
@@ -135,6 +138,7 @@ class Policies:
             ("jwt", self._jwt),
             ("forward_auth", self._forward_auth),
         )
+        before: list[Filter] = []
         for kind, make in reversed(makers):
             for name in reversed(list(dict.fromkeys(names))):
                 policy = self._config.policies[name]
@@ -147,6 +151,9 @@ class Policies:
                     continue
                 part = self._part(name, kind, settings, make)
                 serve = part.filter(serve if watch is None else watch(kind, name, settings, serve))
+                before += part.before
+        for first in before:
+            serve = first(serve)
         return serve
 
     def _part(
@@ -156,9 +163,15 @@ class Policies:
         if part is None:
             part = self._old.get((name, kind))
             if part is None or not part.is_current(settings):
-                self._running, self._pools, self._unchanged = [], [], []
-                made = make(name, settings)
-                part = Part(settings, made, self._running, self._pools, self._unchanged)
+                self._running, self._pools, self._unchanged, self._before = [], [], [], []
+                part = Part(
+                    settings,
+                    make(name, settings),
+                    self._running,
+                    self._pools,
+                    self._unchanged,
+                    self._before,
+                )
             self.parts[name, kind] = part
         return part
 
@@ -193,6 +206,7 @@ class Policies:
             settings.credentials,
             int(settings.max_age),
         )
+        self._before.append(lambda next: limits.cors_fields(rules, next))
         return lambda next: limits.cors(rules, next)
 
     def _basic_auth(self, name: str, settings: schema.BasicAuth) -> Filter:
