@@ -6,6 +6,7 @@ of findings over the finished classes. ``errors`` refuse a configuration, ``warn
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
@@ -96,6 +97,12 @@ def warnings(config: Config) -> Iterator[Finding]:
             )
     yield from _client_certificates(config)
     yield from _ways_around(config)
+    for index, network in enumerate(config.server.trusted_proxies):
+        if not network.prefixlen:
+            yield Finding(
+                ("server", "trusted_proxies", index),
+                f"{network} is everybody: any client can pass for any other",
+            )
     for name, policy in config.policies.items():
         if policy.geo is not None and not policy.geo.allow and not policy.geo.deny:
             yield Finding(("policies", name, "geo"), "without effect: allow and deny are empty")
@@ -103,6 +110,11 @@ def warnings(config: Config) -> Iterator[Finding]:
             yield Finding(
                 ("policies", name, "jwt", "audience"),
                 "empty: tokens that were made for another service are accepted too",
+            )
+        if policy.jwt is not None and _is_open(policy.jwt.keys):
+            yield Finding(
+                ("policies", name, "jwt", "keys"),
+                "not https: who can change what is on the way decides whose tokens are good",
             )
     yield from doubts(config)
     for index, route in enumerate(config.routes):
@@ -117,6 +129,18 @@ def warnings(config: Config) -> Iterator[Finding]:
             f"never matches: route {quote(name)} before it takes everything that it would",
             first=("routes", first),
         )
+
+
+def _is_open(keys: object) -> bool:
+    """Whether they are fetched without TLS from another machine."""
+    url = urlsplit(keys if isinstance(keys, str) else "")
+    if url.scheme != "http":
+        return False
+    host = url.hostname or ""
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
 
 
 def _ways_around(config: Config) -> Iterator[Finding]:
