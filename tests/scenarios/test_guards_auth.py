@@ -12,6 +12,7 @@ import bcrypt
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.web.resource import Resource
 
 from tests.scenarios.harness import EMPTY_OK, GET, Refusing, Scenario, ok
@@ -597,6 +598,37 @@ class JwtTests(Base):
         client = await self.client(self.running)
         seen, response = await self.exchange(client, self.backend, get(bearer(token())))
         self.assertEqual(response.status, 200)
+
+    async def test_a_url_that_fails_is_logged_once(self):
+        events = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        await self.fetched(timed=True)
+        self.running.graph.start()
+        keys = self.running.graph.policies.parts["rules", "jwt"].running[0]
+        broken = b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n"
+        for reply, pause in (
+            (broken, 10),
+            (broken, 10),
+            (ok(b"nonsense"), 10),
+            (ok(KEYS.encode()), 300),
+            (broken, 0),
+        ):
+            await self.login.request()
+            self.login.reply(reply)
+            await self.until(lambda: keys._request is None, "the end of the fetch")
+            self.running.wait(pause)
+        said = [formatEvent(event) for event in events]
+        url = f"{self.login.url}/jwks"
+        self.assertEqual(
+            [line for line in said if url in line],
+            [
+                f"no keys from {url}: status 500; tokens are refused",
+                f"no keys from {url}: not JSON; tokens are refused",
+                f"{url} has keys again",
+                f"no keys from {url}: status 500; those of before still count",
+            ],
+        )
 
     async def test_without_keys_nobody_passes(self):
         client = await self.fetched()
