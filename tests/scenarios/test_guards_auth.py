@@ -320,6 +320,22 @@ class ForwardTests(Base):
         self.backend.reply(EMPTY_OK)
         self.assertEqual((await client.response()).status, 200)
 
+    async def test_what_the_client_gets_of_an_answer(self):
+        client = await self.three(', to_client = ["Set-Cookie"]')
+        for reply, own in ((ok(b"x", b"Set-Cookie: app=1"), [b"app=1"]), (b"nonsense\r\n\r\n", [])):
+            client.send(GET)
+            await self.auth.request()
+            renewed = (b"Set-Cookie: a=2; Path=/", b"Set-Cookie: b=1; Domain=127.0.0.1")
+            self.auth.reply(ok(b"", *renewed, b"X-Other: 2"))
+            seen = await self.backend.request()
+            self.assertEqual(seen.all(b"Set-Cookie"), [])
+            self.backend.reply(reply)
+            response = await client.response()
+            self.assertEqual(response.status, 200 if own else 502)
+            expected = [*own, b"a=2; Path=/", b"b=1; Domain=a.example"]
+            self.assertEqual(response.all(b"Set-Cookie"), expected)
+            self.assertEqual(response.all(b"X-Other"), [])
+
     async def test_the_log_has_the_user(self):
         for more, expected in (("", b"alice"), (', user_field = "X-Who"', b"a b"), ("", None)):
             client = await self.three(more)

@@ -6,7 +6,6 @@ of findings over the finished classes. ``errors`` refuse a configuration, ``warn
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
@@ -97,25 +96,9 @@ def warnings(config: Config) -> Iterator[Finding]:
             )
     yield from _client_certificates(config)
     yield from _ways_around(config)
-    for index, network in enumerate(config.server.trusted_proxies):
-        if not network.prefixlen:
-            yield Finding(
-                ("server", "trusted_proxies", index),
-                f"{network} is everybody: any client can pass for any other",
-            )
     for name, policy in config.policies.items():
         if policy.geo is not None and not policy.geo.allow and not policy.geo.deny:
             yield Finding(("policies", name, "geo"), "without effect: allow and deny are empty")
-        if policy.jwt is not None and not policy.jwt.audience:
-            yield Finding(
-                ("policies", name, "jwt", "audience"),
-                "empty: tokens that were made for another service are accepted too",
-            )
-        if policy.jwt is not None and _is_open(policy.jwt.keys):
-            yield Finding(
-                ("policies", name, "jwt", "keys"),
-                "not https: who can change what is on the way decides whose tokens are good",
-            )
     yield from doubts(config)
     for index, route in enumerate(config.routes):
         if not route.pool and not route.split:
@@ -129,18 +112,6 @@ def warnings(config: Config) -> Iterator[Finding]:
             f"never matches: route {quote(name)} before it takes everything that it would",
             first=("routes", first),
         )
-
-
-def _is_open(keys: object) -> bool:
-    """Whether they are fetched without TLS from another machine."""
-    url = urlsplit(keys if isinstance(keys, str) else "")
-    if url.scheme != "http":
-        return False
-    host = url.hostname or ""
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host != "localhost"
 
 
 def _ways_around(config: Config) -> Iterator[Finding]:
@@ -292,6 +263,12 @@ def _guards(path: KeyPath, policy: Policy) -> Iterator[Finding]:
     if policy.forward_auth is not None:
         for index, name in enumerate(policy.forward_auth.copy):
             promised.append(((*path, "forward_auth", "copy", index), name))
+        for index, name in enumerate(policy.forward_auth.to_client):
+            if name.lower() in _OWN_FIELDS:
+                yield Finding(
+                    (*path, "forward_auth", "to_client", index),
+                    f"found {quote(name)}, which only the proxy itself sets",
+                )
         for index, name in enumerate(policy.forward_auth.send):
             lower = name.lower().encode("ascii")
             # Beside what the proxy says of the request itself, or in its place.

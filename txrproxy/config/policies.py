@@ -29,7 +29,7 @@ from txrproxy.filters.rate import RateLimit
 from txrproxy.filters.tokens import BadKeys, Rules, parse_keys
 from txrproxy.guards import limits
 from txrproxy.guards.bearers import FetchedKeys, FixedKeys, Tokens, jwt
-from txrproxy.guards.forward import forward_auth
+from txrproxy.guards.forward import Passed, forward_auth
 from txrproxy.guards.geo import MAX_DATABASE, BadDatabase, Database, places
 from txrproxy.guards.passwords import Passwords, basic_auth
 from txrproxy.guards.state import LocalState, State
@@ -247,12 +247,12 @@ class Policies:
     def _forward_auth(self, name: str, settings: schema.ForwardAuth) -> Filter:
         place = f"policies.{name}.forward_auth.url"
         asked, pool = self._server(place, settings.url, settings.ca, settings.timeout, 64 * 1024)
-        copy, send = (
+        copy, to_client, send, (user_field,) = (
             tuple(field.lower().encode() for field in fields)
-            for fields in (settings.copy, settings.send)
+            for fields in (settings.copy, settings.to_client, settings.send, [settings.user_field])
         )
-        user_field = settings.user_field.lower().encode()
-        return lambda next: forward_auth(asked, pool, copy, send, user_field, next)
+        passed = Passed(copy, to_client, user_field)
+        return lambda next: forward_auth(asked, pool, passed, send, next)
 
     # What they are made of.
 

@@ -532,6 +532,11 @@ class ForwardAuth:
         "fields of its answer that the backend gets; a client can not set them",
         example='["Remote-User"]',
     )
+    to_client: tuple[FieldName, ...] = option(
+        (),
+        "fields of its answer that the client gets beside those of the response",
+        example='["Set-Cookie"]',
+    )
     send: tuple[FieldName, ...] = option(
         (
             FieldName("Accept"),
