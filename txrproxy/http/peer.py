@@ -138,22 +138,38 @@ def client_address(peer: bytes, fields: Fields, trusted: Sequence[Network]) -> b
     else.
     """
     client = peer
-    entries = split_list(fields.all(b"x-forwarded-for"))
-    if not entries and (values := fields.all(b"forwarded")):
-        entries = [element.get(b"for", b"") for element in _elements(values)]
+    entries = split_list(fields.all(b"x-forwarded-for")) or _nodes(fields)
     for entry in entries[: -_MAX_PROXIES - 1 : -1]:
-        text = _bare_address(entry.decode("latin-1"))
-        try:
-            address = ipaddress.ip_address(text.partition("%")[0])  # a zone names nothing here
-        except ValueError:
+        text = _address(entry)
+        if not text:
             return client
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        text = str(address)
         client = text.encode("ascii")
         if not is_trusted(text, trusted):
             return client
     return client
+
+
+def addresses_told(fields: Fields) -> bytes:
+    """What Forwarded says of addresses, as members of X-Forwarded-For; empty if it says nothing."""
+    addresses = [_address(node) or "unknown" for node in _nodes(fields)[-_MAX_PROXIES:]]
+    return ", ".join(addresses).encode("ascii")
+
+
+def _nodes(fields: Fields) -> list[bytes]:
+    values = fields.all(b"forwarded")
+    return [element.get(b"for", b"") for element in _elements(values)] if values else []
+
+
+def _address(entry: bytes) -> str:
+    """The IP text of an entry of a list; empty where it has none."""
+    text = _bare_address(entry.decode("latin-1"))
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])  # a zone names nothing here
+    except ValueError:
+        return ""
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return str(address)
 
 
 def _bare_address(entry: str) -> str:
