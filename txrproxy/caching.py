@@ -242,8 +242,13 @@ class Caching:
         note: bytes,
         more: bytes,
         made: Answer | None = None,
+        otherwise: Callable[[Exchange], None] | None = None,
     ) -> None:
-        """Send what a client asks for of a copy; ``made`` is that, where it is known."""
+        """Send what a client asks for of a copy; ``made`` is that, where it is known.
+
+        ``otherwise`` is what to do if the copy proves to be damaged before anything of it was sent;
+        without it, that is a miss.
+        """
         exchange.cache = note
         if made is None:
             boundary = os.urandom(12).hex().encode() if demand.ranged else b""
@@ -260,8 +265,34 @@ class Caching:
             )
             exchange.respond(made.head, made.length, content + made.tail, True, more)
         else:
-            exchange.respond(made.head, made.length, b"", False, more)
-            Playback(exchange, copy, made.parts, made.tail, self._later).start()
+            if otherwise is None:
+                otherwise = partial(self._found, key=copy.stored.key, copy=None)
+            then = partial(self._checked, exchange, copy, more, made, otherwise)
+            ready = copy.ready(made.parts[0].start, then)
+            if ready:
+                self._play_file(exchange, copy, more, made, ready)
+
+    def _checked(
+        self,
+        exchange: Exchange,
+        copy: Copy,
+        more: bytes,
+        made: Answer,
+        otherwise: Callable[[Exchange], None],
+        ready: int,
+    ) -> None:
+        """What is sent first of a copy had to be read from the disk; 0 if it is damaged."""
+        if exchange.over or not ready:
+            copy.close()
+            exchange.go_on(otherwise)
+        else:
+            exchange.go_on(lambda exchange: self._play_file(exchange, copy, more, made, ready))
+
+    def _play_file(
+        self, exchange: Exchange, copy: Copy, more: bytes, made: Answer, ready: int
+    ) -> None:
+        exchange.respond(made.head, made.length, b"", False, more)
+        Playback(exchange, copy, made.parts, made.tail, ready, self._later).start()
 
     # 2: when a backend has to be asked.
 
