@@ -48,12 +48,14 @@ from txrproxy.cache.policy import (
     satisfied,
     storable,
     storable_part,
+    unanswered,
     validated,
 )
 from txrproxy.cache.purge import Purge
 from txrproxy.cache.reading import Copy
 from txrproxy.cache.store import PENDING, Store
 from txrproxy.cache.stored import Stored
+from txrproxy.cache.tier import Varied
 from txrproxy.errors import ONLY_IF_CACHED, Reason
 from txrproxy.exchange import Exchange
 from txrproxy.fetching import Asked, Fetch
@@ -191,9 +193,12 @@ class Caching:
         rounds: int = 0,
         newest: bool = False,
         renewed: Stored | None = None,
+        looked: float = 0.0,
     ) -> None:
         asked = self._asked(exchange, key)
         asked.rounds = rounds
+        # What another process has stored since may not have been seen.
+        asked.looked = looked or exchange.started
         if copy is not None and renewed is not None and _is_as_new(copy.stored, renewed):
             asked.demand = satisfied(asked.demand)
         demand = asked.demand
@@ -209,9 +214,12 @@ class Caching:
                 self._hit(exchange, demand, copy, use, b"stale" if stale else b"hit")
                 return
             asked.copy, asked.use, asked.fwd = copy, use, use.fwd
+        else:
+            asked.fwd = self._reason(key)
         if demand.only_if_cached:
             self.close(asked)
-            exchange.added = (*exchange.added, self._status(asked))
+            value = unanswered(b"only-if-cached", key if self.show_key else b"")
+            exchange.added = (*exchange.added, make_line(b"Cache-Status", value))
             exchange.fail(ONLY_IF_CACHED)
         else:
             self._miss(exchange, asked)
@@ -346,7 +354,7 @@ class Caching:
         if self._collapse and self._store.shared:
             waiting_for = Leasing(self, exchange, asked, flight)
             exchange.upstream = waiting_for
-            self._store.lease(asked.group, now, True, waiting_for.answered)
+            self._store.lease(asked.group, asked.looked, True, waiting_for.answered)
         else:
             self._fetch(exchange, asked, flight)
 
@@ -413,7 +421,7 @@ class Caching:
                 flight.lease = lease
                 fetch.start()
 
-        self._store.lease(asked.group, exchange.site.seconds(), False, leased)
+        self._store.lease(asked.group, asked.looked, False, leased)
 
     # 3: what comes of it.
 
@@ -643,22 +651,30 @@ class Caching:
             self._stale(exchange, asked, failure)
             return
         self.close(asked)
-        key, rounds = asked.key, asked.rounds + 1
+        looked, fields = exchange.site.seconds(), exchange.head.fields
+        then = partial(
+            self._found, key=asked.key, rounds=asked.rounds + 1, renewed=renewed, looked=looked
+        )
 
         def found(copy: Copy | None) -> None:
             if exchange.over:
                 if copy is not None:
                     copy.close()
             else:
-                exchange.go_on(
-                    lambda exchange: self._found(exchange, key, copy, rounds, renewed=renewed)
-                )
+                exchange.go_on(partial(then, copy=copy))
 
-        copy = self._store.find(key, exchange.head.fields, variant, found)
+        copy = self._store.find(asked.key, fields, variant, found)
         if copy is not PENDING:
-            self._found(exchange, key, copy, rounds, renewed=renewed)  # type: ignore[arg-type]
+            then(exchange, copy=copy)  # type: ignore[arg-type]
 
     # Small things.
+
+    def _reason(self, key: bytes) -> bytes:
+        """Why nothing was found, as far as memory tells (RFC 9211 section 2.2)."""
+        item = self._store.memory.peek(key)
+        if type(item) is not Varied:
+            return b"uri-miss"
+        return b"vary-miss" if item.copies else b"miss"
 
     def _status(self, asked: Asked) -> Any:
         key = asked.key if self.show_key else b""
