@@ -107,6 +107,8 @@ def _ls(options: Any) -> int:
         for item in found:
             about = f"{item['status']} {item['size']:>12} {_when(item['responded'])}"
             yield f"{about} {item['url']}{' stale' if item['invalidated'] else ''}"
+        if len(found) == options.limit:
+            print(f"the first {options.limit}: say more with --limit", file=sys.stderr)
 
     return _ask(options, lines, ask="ls", prefix=_text(options.prefix), limit=options.limit)
 
@@ -132,11 +134,12 @@ def _show(options: Any) -> int:
 def _purge(options: Any) -> int:
     kind = next(k for k in ("url", "prefix", "tag", "all") if getattr(options, k))
     value = "" if kind == "all" else _text(getattr(options, kind))
-    did = "would be" if options.dry_run else "were"
     how = "marked as stale" if options.soft else "removed"
 
     def lines(result: Any) -> Iterable[str]:
-        yield f"{result['count']} responses {did} {how}, {result['size']} bytes"
+        responses, were = ("response", "was") if result["count"] == 1 else ("responses", "were")
+        did = "would be" if options.dry_run else were
+        yield f"{result['count']} {responses} {did} {how}, {result['size']} bytes"
 
     what = "preview" if options.dry_run else "purge"
     return _ask(options, lines, ask=what, kind=kind, value=value, soft=options.soft)

@@ -314,7 +314,7 @@ class SharedTests(CacheCase):
         self.assertIn("tags: all, a", said)
         status, said = self.command("purge", "--all", "--dry-run")
         self.assertEqual(status, 0)
-        self.assertRegex(said, "^1 responses would be removed")
+        self.assertRegex(said, "^1 response would be removed")
         status, said = self.command("stats", "--json")
         stats = json.loads(said)
         self.assertEqual((stats["responses"], stats["processes"], stats["storing"]), (1, 2, True))

@@ -218,6 +218,8 @@ def ask(folder: str, question: Answer) -> Any:
     """
     if not os.path.isdir(folder):
         raise NoOwner(f"{folder}: no such folder")
+    if not Folder(folder).exists():
+        raise NoOwner(f"{folder}: nothing has been stored in this folder")
     try:
         said = _ask_owner(folder, question)
     except (ConnectionRefusedError, FileNotFoundError):
