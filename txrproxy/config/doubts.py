@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from txrproxy.cache.policy.storing import is_told
 from txrproxy.config.problems import Finding, KeyPath, quote
 from txrproxy.config.schema import Config
 
@@ -19,6 +20,7 @@ def doubts(config: Config) -> Iterator[Finding]:
     yield from _unused(config)
     yield from _repeated(config)
     yield from _checks(config)
+    yield from _keys(config)
 
 
 def _unused(config: Config) -> Iterator[Finding]:
@@ -66,3 +68,17 @@ def _checks(config: Config) -> Iterator[Finding]:
                 ("pools", name, "health", "timeout"),
                 "longer than health.interval: a backend that hangs is checked less often than that",
             )
+
+
+def _keys(config: Config) -> Iterator[Finding]:
+    for index, route in enumerate(config.routes):
+        if route.cache is None:
+            continue
+        path: KeyPath = ("routes", index, "cache", "key")
+        several = not route.match.path or any(each.endswith("*") for each in route.match.path)
+        if "path" not in route.cache.key and several:
+            yield Finding(path, 'without "path": one response is used for all paths')
+        for place, part in enumerate(route.cache.key):
+            name = part.removeprefix("header:").lower().encode("latin-1")
+            if part.startswith("header:") and is_told(name):
+                yield Finding((*path, place), "the proxy sets or drops this: nothing is stored")
