@@ -319,7 +319,7 @@ class SharedTests(CacheCase):
         stats = json.loads(said)
         self.assertEqual((stats["responses"], stats["processes"], stats["storing"]), (1, 2, True))
         self.assertGreaterEqual(stats["memory_objects"], 2)
-        status, said = self.command("purge", "--url", "nothing", "--json")
+        status, said = self.command("purge", "--url", "http://nothing", "--json")
         self.assertEqual(json.loads(said), {"count": 0, "size": 0})
         self.assertEqual(self.proxy.end(), -signal.SIGTERM)
         self.assertEqual(self.stats()["responses"], 1)
