@@ -369,10 +369,10 @@ class WrittenTests(SynchronousTestCase):
         for wrong in (b"", b"http://", b"http:///b"):
             self.assertRaises(NotUrl, written_url, wrong)
 
-    @given(st.binary(max_size=20))
-    def test_any_bytes(self, text: bytes) -> None:
+    @given(st.lists(st.sampled_from((b"%c3", b"%5A", b"/", b"?", b"#", b"z", b"\xff", b" "))))
+    def test_any(self, text: list[bytes]) -> None:
         """What is spelled so once is spelled so again, and a URL begins with its prefixes."""
-        url = written_url(b"http://a/" + text)
+        url = written_url(b"http://a/" + b"".join(text))
         self.assertEqual(written_url(url), url)
         for end in range(len(url)):
             self.assertTrue(url.startswith(written_prefix(url[:end])))
