@@ -57,6 +57,10 @@ class CacheCommandTests(StoreTestCase):
         first, end = self.run_it("ls", "--limit", "1")[1].splitlines()
         self.assertEqual(first, said.splitlines()[0])
         self.assertEqual(end, "the first 1: say more with --limit")
+        for limit in ("0", "-1", "x", "100001"):
+            with self.assertRaises(SystemExit), contextlib.redirect_stderr(io.StringIO()) as out:
+                self.run_it("ls", "--limit", limit)
+            self.assertIn(f"argument --limit: '{limit}' is none of 1 to", out.getvalue())
 
     def test_show(self) -> None:
         said = self.run_it("show", "http://example.com/a")[1]
@@ -78,7 +82,7 @@ class CacheCommandTests(StoreTestCase):
         self.assertEqual(files(self.store), [])
 
     def test_stats(self) -> None:
-        self.assertRegex(self.run_it("stats")[1], r"responses +2\n")
+        self.assertRegex(self.run_it("stats")[1], r"^responses +2\nsize +\d+\n$")
 
     def test_a_folder_of_something_else(self) -> None:
         """Is not made a cache by looking at it."""

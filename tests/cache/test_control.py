@@ -59,7 +59,8 @@ class ControlTests(StoreTestCase):
         listed = self.ask(ask="ls", prefix="http://example.com/a")["result"]
         self.assertEqual([item["url"][-3:] for item in listed], ["a/1", "a/2"])
         self.assertEqual((listed[0]["tags"], listed[0]["status"]), (["a"], 200))
-        self.assertEqual(len(self.ask(ask="ls", limit=1)["result"]), 1)
+        for limit, count in ((1, 1), (0, 0), (-1, 0)):
+            self.assertEqual(len(self.ask(ask="ls", limit=limit)["result"]), count)
         (shown,) = self.ask(ask="show", url="http://example.com/b")["result"]
         self.assertIn('ETag: "a"\r\n', shown["head"])
         self.assertEqual(self.ask(ask="stats")["result"]["responses"], 3)

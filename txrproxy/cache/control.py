@@ -85,7 +85,7 @@ def answer(store: Asked, question: Answer, done: Callable[[Answer], object]) -> 
             purge = Purge(kind, value, bool(question.get("soft", False)))
             (store.purge if what == "purge" else store.preview)(purge, told)
         elif what == "ls":
-            limit = min(int(question.get("limit", 1000)), MAX_LISTED)
+            limit = min(max(int(question.get("limit", 1000)), 0), MAX_LISTED)
             prefix = written_prefix(question.get("prefix", "").encode("latin-1"))
             store.listing(prefix, limit, told)
         elif what == "show":
@@ -284,4 +284,8 @@ def _ask_files(folder: str, question: Answer) -> Answer:
         answer(store, question, answers.append)
     finally:
         store.owner.close()
-    return answers[0]
+    (said,) = answers
+    if question.get("ask") == "stats" and "result" in said:
+        # The rest is of a proxy, and of the moment.
+        said["result"] = {name: said["result"][name] for name in ("responses", "size")}
+    return said
