@@ -43,6 +43,9 @@ comma := ,
 empty :=
 space := $(empty) $(empty)
 
+# Hundreds of processes are started by the tests: let bytecode be kept, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := run
 .PHONY: run test trial rest lint types coverage half-1 half-2 test-long fuzz bench docs lock audit clean
 
