@@ -165,13 +165,13 @@ class Caching:
         exchange.replay(hot[2], hot[3], copy.body, instant)
         return True
 
-    def _late(self, exchange: Exchange, key: bytes, copy: Copy | None) -> None:
+    def _late(self, exchange: Exchange, key: bytes, copy: Copy | None, rounds: int = 0) -> None:
         """What was stored had to be read from the disk."""
         if exchange.over:
             if copy is not None:
                 copy.close()
         else:
-            exchange.go_on(lambda exchange: self._found(exchange, key, copy))
+            exchange.go_on(lambda exchange: self._found(exchange, key, copy, rounds))
 
     def _asked(self, exchange: Exchange, key: bytes) -> Asked:
         head, peer = exchange.head, exchange.downstream.peer
@@ -211,7 +211,7 @@ class Caching:
             if use.verdict is not Verdict.VALIDATE:
                 if use.verdict is Verdict.STALE_WHILE_REVALIDATE:
                     self._renew(exchange, asked, copy, use)
-                self._hit(exchange, demand, copy, use, b"stale" if stale else b"hit")
+                self._hit(exchange, asked, copy, use, b"stale" if stale else b"hit")
                 return
             asked.copy, asked.use, asked.fwd = copy, use, use.fwd
         else:
@@ -238,14 +238,14 @@ class Caching:
         if again is not PENDING:
             self._found(exchange, key, again, rounds, True)  # type: ignore[arg-type]
 
-    def _hit(self, exchange: Exchange, demand: Demand, copy: Copy, use: Reuse, note: bytes) -> None:
+    def _hit(self, exchange: Exchange, asked: Asked, copy: Copy, use: Reuse, note: bytes) -> None:
         key = copy.stored.key if self.show_key else b""
-        self.play(exchange, demand, copy, note, hit_lines(use.age, use.ttl, key))
+        self.play(exchange, asked, copy, note, hit_lines(use.age, use.ttl, key))
 
     def play(
         self,
         exchange: Exchange,
-        demand: Demand,
+        asked: Asked,
         copy: Copy,
         note: bytes,
         more: bytes,
@@ -258,6 +258,7 @@ class Caching:
         without it, that is a miss.
         """
         exchange.cache = note
+        demand = asked.demand
         if made is None:
             boundary = os.urandom(12).hex().encode() if demand.ranged else b""
             made = answer(exchange.head, demand, copy.stored, boundary)
@@ -274,7 +275,7 @@ class Caching:
             exchange.respond(made.head, made.length, content + made.tail, True, more)
         else:
             if otherwise is None:
-                otherwise = partial(self._found, key=copy.stored.key, copy=None)
+                otherwise = partial(self._damaged, asked=asked, copy=copy)
             then = partial(self._checked, exchange, copy, more, made, otherwise)
             ready = copy.ready(made.parts[0].start, then)
             if ready:
@@ -290,11 +291,28 @@ class Caching:
         ready: int,
     ) -> None:
         """What is sent first of a copy had to be read from the disk; 0 if it is damaged."""
-        if exchange.over or not ready:
+        if exchange.over:
             copy.close()
-            exchange.go_on(otherwise)
-        else:
+        elif ready:
             exchange.go_on(lambda exchange: self._play_file(exchange, copy, more, made, ready))
+        else:
+            exchange.go_on(otherwise)
+            copy.close()
+
+    def _damaged(self, exchange: Exchange, asked: Asked, copy: Copy) -> None:
+        """A miss, unless something else has come in its place: others may have noticed before."""
+        damaged, rounds = copy.file(), asked.rounds + 1
+        self.close(asked)
+
+        def found(copy: Copy | None) -> None:
+            if copy is not None and (rounds > MAX_ROUNDS or copy.file() == damaged):
+                copy.close()
+                copy = None
+            self._late(exchange, asked.key, copy, rounds)
+
+        again = self._store.find(asked.key, exchange.head.fields, variant, found)
+        if again is not PENDING:
+            found(again)  # type: ignore[arg-type]
 
     def _play_file(
         self, exchange: Exchange, copy: Copy, more: bytes, made: Answer, ready: int
@@ -555,7 +573,7 @@ class Caching:
             use = reuse(stored, asked.demand, wall, self._rules)
             value = forwarded(asked.fwd, 304, key=asked.key if self.show_key else b"")
             more = b"Age: %d\r\nCache-Status: %b\r\n" % (use.age, value)
-            self.play(exchange, asked.demand, copy, b"revalidated", more)
+            self.play(exchange, asked, copy, b"revalidated", more)
         fetch.flight.refuse()
 
     def _is_for_all(self, fetch: Fetch, head: ResponseHead) -> bool:
@@ -602,7 +620,7 @@ class Caching:
             detail=b"stale-if-error",
         )
         more = b"Age: %d\r\nCache-Status: %b\r\n" % (now.age, value)
-        self.play(exchange, asked.demand, copy, b"stale", more)
+        self.play(exchange, asked, copy, b"stale", more)
 
     # 4: those who wait for another's response.
 

@@ -126,9 +126,6 @@ class HitTests(Cached):
         for language in (b"de", b"en"):
             asked = GET[:-2] + b"Accept-Language: %b\r\n\r\n" % language
             self.assertEqual((await self.hit(client, asked)).body, language)
-        self.store.purge(Purge("all", b""), lambda *_: None)
-        _, response = await self.exchange(client, self.source, asked, ok(b"new"))
-        self.assertEqual(self.status(response), b"txrproxy; fwd=uri-miss")
 
     async def test_large_variants(self):
         """Those that are in files alone may be there or not."""

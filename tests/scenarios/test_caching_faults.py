@@ -38,6 +38,10 @@ class DamagedTests(Cached):
     async def kept(self, client, *lines, request=GET, reply=None):
         await self.exchange(client, self.source, request, reply or ok(self.BODY, *lines))
         await self.settled()
+        writer = self.store.writer
+        await self.until(
+            lambda: not (writer._open or writer._finishing or writer.queued), "it to be written"
+        )
         self.damage()
 
     async def test_it_is_a_miss(self):
@@ -98,19 +102,35 @@ class DamagedTests(Cached):
         self.assertEqual(seen.get(b"if-none-match"), None)
         self.assertEqual((response.status, response.body), (206, self.BODY[:200_000]))
 
-    async def test_whose_client_has_left(self):
-        client = await self.cached()
-        await self.kept(client, FRESH)
+    async def checking(self):
+        """A client whose response is being checked, and what lets that go on."""
         submit, held = self.store.threads.submit, []
         self.store.threads.submit = lambda *job: held.append(job)
         other = await self.client(self.proxied)
         other.send(GET)
         await self.until(lambda: held, "a check")
+        self.store.threads.submit = submit
+        return other, lambda: [submit(*job) for job in held]
+
+    async def test_who_notices_late_gets_what_came_since(self):
+        client = await self.cached()
+        await self.kept(client, FRESH)
+        other, go_on = await self.checking()
+        new = self.BODY[::-1]
+        _, response = await self.exchange(client, self.source, GET, ok(new, FRESH))
+        self.assertEqual(response.body, new)
+        await self.settled()
+        go_on()
+        self.assertEqual((await other.response()).body, new)
+        self.assertEqual((await self.hit(client)).body, new)
+
+    async def test_whose_client_has_left(self):
+        client = await self.cached()
+        await self.kept(client, FRESH)
+        other, go_on = await self.checking()
         other.reset()
         await self.until(lambda: self.proxied.log.records[1:], "the end of it")
-        self.store.threads.submit = submit
-        for job in held:
-            submit(*job)
+        go_on()
         _, response = await self.exchange(client, self.source, GET, ok(b"new", FRESH))
         self.assertEqual(response.body, b"new")
 
