@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from txrproxy.cache.control import NoOwner, Silent, ask
+from txrproxy.cache.control import MAX_LISTED, NoOwner, Silent, ask
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.toml import load
 
@@ -42,7 +42,7 @@ def add_commands(commands: Any) -> None:
 
     ls = verb("ls", _ls, "list what is stored, by URL")
     ls.add_argument("prefix", nargs="?", default="", help="only URLs that begin so")
-    ls.add_argument("--limit", type=int, default=1000, help="at most so many (1000)")
+    ls.add_argument("--limit", type=_count, default=1000, help="at most so many (1000)")
     verb("show", _show, "everything stored for a URL").add_argument("url")
     purge = verb("purge", _purge, "take responses out, or mark them as stale")
     what = purge.add_mutually_exclusive_group(required=True)
@@ -53,6 +53,12 @@ def add_commands(commands: Any) -> None:
     purge.add_argument("--soft", action="store_true", help="keep them, but ask the origin first")
     purge.add_argument("--dry-run", action="store_true", help="only say how much that is")
     verb("stats", _stats, "figures")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_LISTED:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of 1 to {MAX_LISTED}")
+    return int(text)
 
 
 def _guarded(run: Callable[[Any], int], options: Any) -> int:
@@ -107,6 +113,8 @@ def _ls(options: Any) -> int:
         for item in found:
             about = f"{item['status']} {item['size']:>12} {_when(item['responded'])}"
             yield f"{about} {item['url']}{' stale' if item['invalidated'] else ''}"
+        if len(found) == options.limit:
+            print(f"the first {options.limit}: say more with --limit", file=sys.stderr)
 
     return _ask(options, lines, ask="ls", prefix=_text(options.prefix), limit=options.limit)
 
@@ -132,11 +140,12 @@ def _show(options: Any) -> int:
 def _purge(options: Any) -> int:
     kind = next(k for k in ("url", "prefix", "tag", "all") if getattr(options, k))
     value = "" if kind == "all" else _text(getattr(options, kind))
-    did = "would be" if options.dry_run else "were"
     how = "marked as stale" if options.soft else "removed"
 
     def lines(result: Any) -> Iterable[str]:
-        yield f"{result['count']} responses {did} {how}, {result['size']} bytes"
+        responses, were = ("response", "was") if result["count"] == 1 else ("responses", "were")
+        did = "would be" if options.dry_run else were
+        yield f"{result['count']} {responses} {did} {how}, {result['size']} bytes"
 
     what = "preview" if options.dry_run else "purge"
     return _ask(options, lines, ask=what, kind=kind, value=value, soft=options.soft)

@@ -431,11 +431,13 @@ class Owner:
         return found
 
     def stats(self) -> dict[str, int | bool]:
-        """Figures by name. Sizes are bytes on disk, as far as they are known."""
+        """Figures by name. ``size`` is bytes on disk, as far as they are known; ``reserved`` are
+        those that stores may write before they ask for more."""
         with self._guarded() as index:
             return {
                 "responses": index.responses(),
-                "size": self.size,
+                "size": self.size - self._reserved,
+                "reserved": self._reserved,
                 "max_size": self.max_size,
                 "complete": index.complete,
                 **asdict(self.counts),
