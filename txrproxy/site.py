@@ -210,16 +210,19 @@ class ProxySite:
             self.lost(layer)
             error: Any = failure.value
             server.failed(layer, peer.address.decode("ascii"), error)
-            self._handshake_failed(peer, error)
+            self._handshake_failed(peer, layer, error)
 
         layer = server.wrap(made, ended)
         self.connections.add(layer)
         return layer
 
-    def _handshake_failed(self, peer: Peer, error: HandshakeFailed) -> None:
+    def _handshake_failed(self, peer: Peer, layer: TlsLayer, error: HandshakeFailed) -> None:
         if isinstance(error, HungUp):
             return  # nothing was asked of us: a port scan, a balancer's health check
-        exchange = self._unreadable(_Met(peer), peer)
+        client = Peer(peer.address, self._scheme, peer.trusted)
+        client.way = (self._name, self._scheme, b"", (layer.server_name or b"")[:MAX_NAME])
+        exchange = self._unreadable(_Met(client), client)
+        exchange.started = layer.began
         if isinstance(error, PlainHttp):
             exchange.status = PLAIN_HTTP.status
             exchange.note(PLAIN_HTTP)
