@@ -35,6 +35,7 @@ from txrproxy.routing.tree import Tree
 from txrproxy.tls.ends import HandshakeFailed, HandshakeTimeout, HungUp, PlainHttp
 from txrproxy.tls.layer import TlsLayer
 from txrproxy.tls.listener import ListenerTls
+from txrproxy.tls.profiles import VERSION_NAMES
 from txrproxy.tls.server import TlsServer
 from txrproxy.transport.deadlines import Queue
 from txrproxy.transport.downstream import Downstream, Service
@@ -197,7 +198,7 @@ class ProxySite:
         def made(layer: TlsLayer) -> Downstream:
             self.connections.discard(layer)
             connection = layer.connection
-            version = connection.get_protocol_version_name().encode("ascii")
+            version = VERSION_NAMES[connection.get_protocol_version()]
             name = connection.get_servername() or b""
             way = (self._name, self._scheme, version, name[:MAX_NAME])
             client = tls.peer(connection, peer.address, peer.trusted, self._scheme)

@@ -72,12 +72,14 @@ class _Served:
     """A table, ready to serve. ``mixed``: its names differ in what they ask of clients.
 
     ``shared`` is what the first context depends on: session id context and oldest version.
-    ``sealing`` is what connections are made from.
+    ``sealing`` is what connections are made from, ``begin`` what they are switched to at once:
+    where names ask the same of clients, the context of the default, as most need no other.
     """
 
     table: Table
     sealing: SSL.Context
     first: SSL.Context
+    begin: SSL.Context
     contexts: dict[Entry, SSL.Context]
     mixed: bool
     shared: tuple[bytes, Literal["1.2", "1.3"]]
@@ -117,7 +119,7 @@ class ServerContexts:
         """A connection on memory BIOs that is to accept a handshake."""
         served = self._served
         connection = SSL.Connection(served.sealing)
-        connection.set_context(served.first)
+        connection.set_context(served.begin)
         connection.set_accept_state()
         return connection
 
@@ -204,7 +206,9 @@ class ServerContexts:
         else:
             first, known = self._new(*shared), {}
         contexts = {entry: known.get(entry) or self._context(entry, minimum) for entry in entries}
-        return _Served(table, self._made_from(minimum, first), first, contexts, mixed, shared)
+        made_from = self._made_from(minimum, first)
+        begin = first if mixed else contexts[entries[0]]
+        return _Served(table, made_from, first, begin, contexts, mixed, shared)
 
     def _session_id(self, what: tuple[str, ...]) -> bytes:
         """The session id context of those who share sessions: at most 32 bytes."""

@@ -387,7 +387,9 @@ class TlsLayer(Negotiated):
         """The peer has ended it; the protocol is told now, as on a connection without TLS."""
         self._closing = True
         self._plain_way = False
-        stuck = direct.unsent(self._raw)
+        # With nothing to send, what the kernel has left of it is the kernel's to end.
+        silent = self._write_closed and not last
+        stuck = direct.queued(self._raw) if silent else direct.unsent(self._raw)
         self._send(last)
         self._close_notify()
         self._say_lost(error)

@@ -28,6 +28,8 @@ from txrproxy.tls.certificates import Certificate, too_weak
 from txrproxy.tls.pem import BadPem, PrivateKey
 
 VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
+#: As OpenSSL names them: asking it for the name of each connection costs more.
+VERSION_NAMES = {SSL.TLS1_2_VERSION: b"TLSv1.2", SSL.TLS1_3_VERSION: b"TLSv1.3"}
 
 ProfileName = Literal["intermediate", "modern"]
 
