@@ -12,6 +12,7 @@ body)`` tells all workers; in a worker it is ``channel.register`` and ``channel.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ from txrproxy.service.change import PATIENCE, Change
 from txrproxy.service.processes import Handle, cause, when_ended
 from txrproxy.service.sockets import Listeners, messages
 from txrproxy.service.worker import Worker, run
-from txrproxy.tls.tickets import make_all
+from txrproxy.tls.tickets import make_all, turn
 from txrproxy.transport.channel import (
     Body,
     Channel,
@@ -45,6 +46,7 @@ AT_ONCE = 5  # deaths in a row, each sooner than that, that are followed by a re
 LONGEST = 30.0  # seconds between two tries, at most
 ANSWER = 5.0  # seconds for a worker to answer what takes it no time
 PLACES = 64  # for workers in the memory of limits, at least
+TURN = 3600.0  # seconds between two looks whether the keys of tickets are old
 GRACE = 5.0  # seconds beyond the drain timeout until a worker that does not end is killed
 
 
@@ -66,6 +68,7 @@ class Master:
         self._delayed: dict[int, Any] = {}  # replacements that are waiting
         self._quick: dict[int, int] = {}  # deaths in a row that came soon, by number
         self._all: set[Handle] = set()  # those that are leaving, too
+        self._keys: list[Any] = []  # the call that turns those of tickets
         self._limits: SharedMemory | None = None  # without processes there is nothing to share
         self.register("log", _log)
         self.register("leaving", lambda worker, _: self._leaves(worker))
@@ -118,7 +121,8 @@ class Master:
         """
         self.config = config
         if count:
-            make_all()
+            make_all(time.monotonic())
+            self._turn_keys()
             self._limits = SharedMemory.create(max(PLACES, 4 * count))
         made = [self._spawn(number) for number in range(1, count + 1)] or [self._local()]
         done = DeferredList(
@@ -139,6 +143,11 @@ class Master:
             raise Refused(str(why)) from error
         self.board.commit()
         self.generation += 1
+
+    def _turn_keys(self) -> None:
+        """Forget the keys of tickets that workers forget: this process has them, too."""
+        turn(time.monotonic())
+        self._keys = [self._reactor.callLater(TURN, self._turn_keys)]
 
     def _local(self) -> Handle:
         ours, theirs = local_pair()
@@ -364,7 +373,7 @@ class Master:
             self._stopping.chainDeferred(done)
             return done
         self._stopping = Deferred()
-        for call in self._delayed.values():
+        for call in (*self._delayed.values(), *self._keys):
             call.cancel()
         self._delayed.clear()
         # A client that is told to go elsewhere must not be able to come back here: nobody drains
