@@ -108,7 +108,7 @@ class Edge(Service):
         copies = max(1, worker_count(config))
         if self._predecessor is not None:
             self._predecessor.register("wanted", self.master.board.want)
-            self.listeners.groups = receive(self._predecessor, config)
+            self.listeners.borrow(receive(self._predecessor, config))
         key = admin_key(config) if config.admin is not None else ""
         passed = self.listeners.groups.pop(key, None)
         try:
@@ -164,6 +164,7 @@ class Edge(Service):
             # Not before: until we are ready the other one goes on, and is steered.
             self._control = self._open_control(succeed=True)
             self._predecessor.send("ready", {"pid": os.getpid()})
+            self.listeners.own()
         if self._control is not None:
             self._control.start()
         for group in self.listeners.groups.values():
@@ -198,6 +199,8 @@ class Edge(Service):
         return control
 
     def _give_up(self, message: str) -> Any:
+        if self._predecessor is not None:
+            self._predecessor.send("refused", {"why": message})
         self.listeners.close()
         self.admin.close(handed_over=self._predecessor is not None)
         if self._control is not None:
