@@ -7,13 +7,15 @@ import os
 import subprocess
 from io import StringIO
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.service.processes import ProcessCase
+from tests.twistd import wait_until
 from txrproxy.cli import main
-from txrproxy.control import NotRunning, state_dir, wait_for_end
+from txrproxy.control import NotRunning, state_dir, wait_for_end, workers
 
 
 def command(*words: str) -> tuple[int, str, str]:
@@ -49,7 +51,9 @@ class RunningTests(ProcessCase):
         self.assertIn('did you mean "app"?', err)
         status, out, err = command("reload", *where, "--json")
         self.assertEqual((status, json.loads(out)["ok"]), (1, False))
-        self.assertIn("refused: ", command("status", *where)[1])
+        self.assertRegex(
+            command("status", *where)[1], r"reloads +3, then one refused at 2.*edge.toml"
+        )
 
         self.write()
         good = self.config.read_text()
@@ -77,6 +81,88 @@ class RunningTests(ProcessCase):
         self.assertEqual(command("stop", *where), (0, "stopped\n", ""))
         self.assertEqual(self.proxy.process.wait(30), 0)
         self.assertEqual(command("stop", *where)[0], 3)
+
+
+class DrainingTests(ProcessCase):
+    """Who leaves can be seen until the end."""
+
+    def status(self) -> dict[str, Any]:
+        _, out, _ = command("status", "-c", str(self.config), "--json")
+        return dict(json.loads(out))
+
+    def test_workers_that_leave(self) -> None:
+        self.start()
+        load = self.load()
+
+        def all_have_some() -> bool:
+            load.tunnel(self.port)
+            return all(row["connections"] for row in self.status()["workers"])
+
+        wait_until(all_have_some)
+        pids = self.pids()
+        self.write(workers=1)
+        self.reload()
+        status = self.status()
+        self.assertEqual([row["pid"] for row in status["workers"]], pids[:1])
+        (row,) = status["leaving"]
+        self.assertEqual((row["pid"], row["worker"]), (pids[1], 2))
+        self.assertGreater(row["connections"], 0)
+        _, out, _ = command("status", "-c", str(self.config))
+        self.assertRegex(out, rf"\n1 +{pids[0]} .* serves *\n2 +{pids[1]} .* drains *\n")
+        load.end()
+        wait_until(lambda: not self.status()["leaving"])
+
+    def test_a_proxy_that_ends(self) -> None:
+        """It answers, and changes no more; the place is free for the next one."""
+        where = ("-c", str(self.config))
+        self.start()
+        self.assertEqual(self.status()["state"], "serving")
+        load = self.load()
+        load.tunnel(self.port)
+        wait_until(lambda: any(row["connections"] for row in self.status()["workers"]))
+        for _ in range(2):  # the second one does not hurry it
+            status, _, err = command("stop", *where, "--timeout", "0.2")
+            self.assertEqual(status, 1)
+            self.assertIn("still drains", err)
+        status, out, _ = command("status", *where)
+        self.assertEqual(status, 0)
+        self.assertRegex(out, r"main process +\d+, up 0:00:\d\d, draining\n")
+        self.assertRegex(out, r"\n\d .* 1 .* drains *\n")
+        for verb in ("reload", "upgrade"):
+            self.assertEqual(
+                command(verb, *where), (1, "", "the proxy is draining, and changes no more\n")
+            )
+        first = self.proxy
+        self.start()
+        self.assertEqual(self.status()["pid"], self.proxy.process.pid)
+        load.end()
+        self.assertEqual(first.process.wait(30), 0)
+        self.assertEqual(self.status()["pid"], self.proxy.process.pid)
+        self.assertTrue((self.folder / "state/txrproxy.pid").exists())
+        self.assertEqual(command("stop", *where)[0], 0)
+        self.assertEqual(
+            [path.name for path in (self.folder / "state").iterdir() if path.suffix != ".pem"],
+            ["self-signed.key"],
+        )
+
+
+class ReportTests(SynchronousTestCase):
+    def test_a_worker_that_keeps_dying(self) -> None:
+        row = {"worker": 1, "pid": 12, "uptime": 3700.5, "connections": 7, "rss": 3 * 2**20}
+        status = {
+            "state": "serving",
+            "workers": [row, {"worker": 2, "pid": 13, "error": "it is busy"}],
+            "leaving": [],
+            "missing": [{"worker": 3, "seconds": 25.6}],
+        }
+        self.assertEqual(
+            list(workers(status))[1:],
+            [
+                ("1", "12", "1:01:40", "7", "3 MiB", "serves"),
+                ("2", "13", "", "", "", "it is busy"),
+                ("3", "", "", "", "", "died; a new one in 26 s"),
+            ],
+        )
 
 
 class NotRunningTests(SynchronousTestCase):

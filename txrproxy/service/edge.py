@@ -54,6 +54,8 @@ _INHERITED = (
     5.0  # seconds that the workers of a proxy that was killed may need to let go of sockets
 )
 
+DRAINING = "draining"
+
 
 class CannotStart(SystemExit, Exception):
     """The proxy can not run; the text says why. The process ends with status 1.
@@ -98,7 +100,7 @@ class Edge(Service):
         self.reloads = Reloads(self, reactor, self._notifier, file, standard_error)
         self._lock = DeferredLock()
         self._began = time.monotonic()
-        self._phase = "starting"  # or "draining"; empty while it serves
+        self._phase = "starting"  # or DRAINING; empty while it serves
         self._handlers: dict[int, Any] = {}  # what signals did before
 
     # Starting.
@@ -195,7 +197,7 @@ class Edge(Service):
         control.register("stop", self._told_to_stop)
         control.register("pools", lambda _: {"pools": self.master.board.report()})
         control.register("backend", self._told_of_backend)
-        control.register("upgrade", lambda _: self._lock.run(self._upgrade))
+        control.register("upgrade", lambda _: self._lock.run(self._unless_draining, self._upgrade))
         return control
 
     def _give_up(self, message: str) -> Any:
@@ -248,7 +250,12 @@ class Edge(Service):
 
         Fails with :class:`Refused`, and then nothing has changed.
         """
-        return self._lock.run(self.reloads.run)
+        return self._lock.run(self._unless_draining, self.reloads.run)
+
+    def _unless_draining(self, change: Callable[[], Deferred[Body]]) -> Deferred[Body]:
+        if self._phase == DRAINING:
+            return fail(Refused("the proxy is draining, and changes no more"))
+        return change()
 
     def _upgrade(self) -> Deferred[Body]:
         """Start this program anew, as it lies on the disk by now, and let it go on."""
@@ -302,15 +309,16 @@ class Edge(Service):
     def status(self) -> Deferred[Body]:
         """How the proxy is, for ``txrproxy status``."""
 
-        def told(workers: list[Body]) -> Body:
+        def told(workers: Body) -> Body:
             return {
                 "version": __version__,
                 "pid": os.getpid(),
+                "state": self._phase or "serving",
                 "uptime": round(time.monotonic() - self._began, 1),
                 "config": self._file,
                 "listeners": [group.where for group in self.listeners.groups.values()],
                 "admin": self.admin.where or None,
-                "workers": workers,
+                **workers,
                 "restarts": self.master.restarts,
                 "reloads": self.master.generation - 1,
                 "last_reload": self.reloads.last,
@@ -321,12 +329,13 @@ class Edge(Service):
     # Ending.
 
     def _told_to_stop(self, _: Body) -> Body:
-        self._reactor.callLater(0, self._reactor.stop)
+        if self._phase != DRAINING:
+            self._reactor.callLater(0, self._reactor.stop)
         return {"pid": os.getpid()}
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
-        self._phase = "draining"
+        self._phase = DRAINING
         self._pulse.stop()
         self.reloads.give_up()
         if self._successor is None:
@@ -336,8 +345,7 @@ class Edge(Service):
         for number in (signal.SIGINT, signal.SIGTERM):
             self._on_signal(number, self._at_once)
         if self._control is not None:
-            self._control.close()
-            self._control = None
+            self._control.retire()
         if self._successor is not None:
             self.keepers.close()  # for the other one to take them
         stopped = self.master.stop(self._successor is not None)
@@ -349,6 +357,9 @@ class Edge(Service):
         self.master.abort()
 
     def _stopped(self, result: Any) -> Any:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
         self.admin.close()
         self._notifier.close()
         for number, before in self._handlers.items():
