@@ -9,7 +9,7 @@ import json
 import os
 
 from tests.cache.storing import StoreTestCase, files, make_store, put, response
-from txrproxy.cache_cli import add_commands
+from txrproxy.cache_cli import _size, add_commands
 
 CONFIG = """\
 version = 1
@@ -53,7 +53,8 @@ class CacheCommandTests(StoreTestCase):
             r"200 +\d+ 1970-01-01T00:00:11Z http://example.com/b stale\n$",
         )
         self.assertEqual(self.run_it("ls", "http://example.com/c"), (0, ""))
-        self.assertEqual(len(self.run_it("ls", "--limit", "1")[1].splitlines()), 1)
+        said = self.run_it("ls", "--limit", "1", "--json")[1]
+        self.assertEqual(len(json.loads(said)), 1)
 
     def test_show(self) -> None:
         said = self.run_it("show", "http://example.com/a")[1]
@@ -67,7 +68,7 @@ class CacheCommandTests(StoreTestCase):
         status, said = self.run_it("purge", "--tag", "t", "--dry-run")
         self.assertRegex(said, r"^1 responses would be removed, \d+ bytes\n$")
         status, said = self.run_it("purge", "--prefix", "http://", "--soft")
-        self.assertRegex(said, r"^2 responses were marked as stale, \d+ bytes\n$")
+        self.assertRegex(said, r"^2 responses were marked as stale, [\d.]+ KiB\n$")
         status, said = self.run_it("purge", "--url", "http://example.com/a")
         self.assertRegex(said, r"^1 responses were removed, ")
         status, said = self.run_it("purge", "--all", "--json")
@@ -75,7 +76,22 @@ class CacheCommandTests(StoreTestCase):
         self.assertEqual(files(self.store), [])
 
     def test_stats(self) -> None:
-        self.assertRegex(self.run_it("stats")[1], r"responses +2\n")
+        said = self.run_it("stats")[1]
+        self.assertRegex(said, r"responses +2\n")
+        self.assertRegex(said, r"size +13.5 KiB\n")
+        self.assertRegex(said, r"max_size +unknown: no proxy runs\n")
+        self.assertRegex(said, r"complete +yes\n")
+
+    def test_sizes(self) -> None:
+        for count, text in ((0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB")):
+            self.assertEqual(_size(count), text)
+        self.assertEqual(_size(5 * 2**40), "5.0 TiB")
+
+    def test_there_is_more(self) -> None:
+        """What the limit leaves out is not kept from who asks."""
+        said = self.run_it("ls", "--limit", "1")[1].splitlines()
+        self.assertEqual((len(said), said[0]), (2, "the first 1; --limit N for more"))
+        self.assertEqual(len(self.run_it("ls", "--limit", "2")[1].splitlines()), 2)
 
     def test_an_owner_that_does_not_answer(self) -> None:
         store = make_store(self.path)

@@ -417,6 +417,9 @@ class LifeTests(Case):
             self.assertEqual((preview.count, listed[0].tags, shown[0].length), (1, (b"t",), 5))
             self.assertEqual((stats["responses"], stats["memory_objects"]), (1, 2))
             self.assertEqual((stats["processes"], stats["storing"]), (2, True))
+            # What was granted ahead is no part of what is stored.
+            self.assertEqual(stats["size"], 4608)
+            self.assertGreaterEqual(stats["reserved"], 2**20)
 
 
 def _none(*_: Any) -> bytes:
