@@ -155,9 +155,9 @@ class NotifyTests(NotifyCase):
         sender, message = self.next()
         self.assertTrue(message.startswith(b"RELOADING=1\nMONOTONIC_USEC="))
         self.assertEqual(sender, self.pid)
-        self.expect(b"READY=1")
+        self.expect(b"READY=1\nSTATUS=serving with 2 processes")
         self.proxy.signal(signal.SIGTERM)
-        self.expect(b"STOPPING=1")
+        self.expect(b"STOPPING=1\nSTATUS=draining")
         self.proxy.end()
 
     def test_a_refused_reload(self) -> None:
@@ -166,7 +166,7 @@ class NotifyTests(NotifyCase):
         self.write(pool="nobody")
         self.proxy.signal(signal.SIGHUP)
         self.assertTrue(self.next()[1].startswith(b"RELOADING=1\n"))
-        self.expect(b"READY=1")
+        self.expect(b"READY=1\nSTATUS=serving with 2 processes")
 
     def test_upgrade(self) -> None:
         """Only the main process is listened to, so it is the old one that names the new one."""
@@ -186,7 +186,7 @@ class NotifyTests(NotifyCase):
             [b"READY=1\nSTATUS=serving with 2 processes", b"WATCHDOG=1"],
         )
         os.kill(new, signal.SIGTERM)
-        self.expect(b"STOPPING=1")
+        self.expect(b"STOPPING=1\nSTATUS=draining")
 
 
 class WatchdogTests(NotifyCase):

@@ -174,7 +174,7 @@ class Edge(Service):
         self._phase = ""
         self.admin.start()
         self._pulse.start()
-        self._notifier.ready(f"serving with {len(self.master.serving)} processes")
+        self._notifier.ready(len(self.master.serving))
         self._notifier.watch()
 
     def _open_control(self, succeed: bool = False) -> Control | None:

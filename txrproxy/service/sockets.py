@@ -143,6 +143,9 @@ class Listeners:
                 beside = sockets[0] if sockets else None
                 # One that joins others gets its part of the connections as soon as it listens.
                 sockets.append(listen(address, backlog if fresh else None, beside))
+            if fresh and address.kind == "unix":
+                # As a TCP port is: who may enter its folder may connect, whatever the umask.
+                os.chmod(address.name, 0o666)
 
     def _of_systemd(self, address: Bind) -> list[socket.socket]:
         passed = self._passed.get(address.name)
