@@ -14,15 +14,18 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from tests.service import confined as confined_by
 from tests.service.processes import ProcessCase
 from tests.twistd import (
     PATIENCE,
     TREE,
     ask,
+    command,
     connect,
     end,
     environment,
     get,
+    port_in,
     read_all,
     wait_until,
 )
@@ -112,6 +115,44 @@ class CommandTests(ProcessCase):
         process.terminate()
         self.assertEqual(process.wait(PATIENCE), -signal.SIGTERM)
         self.assertNotIn("Traceback", log.read_text())
+
+    def test_within_the_system_calls_of_the_unit(self) -> None:
+        """All that a proxy does in its life; a call that is not allowed kills whoever makes it."""
+        unit = str(UNITS / "txrproxy.service")
+
+        def confined(*words: str) -> list[str]:
+            return [sys.executable, confined_by.__file__, unit, *words]
+
+        probe = subprocess.run(
+            confined(sys.executable, "-c", ""), capture_output=True, text=True, check=False
+        )
+        if probe.returncode == confined_by.UNSUPPORTED:
+            raise SkipTest(f"no such filters here: {probe.stderr.strip()}")
+        self.assertEqual(probe.returncode, 0)
+        log = self.folder / "stderr"
+        with log.open("wb") as stderr:
+            process = subprocess.Popen(
+                confined(*command("-n", "--pidfile=", "txrproxy", "--config", str(self.config))),
+                env=environment(),
+                cwd=self.folder,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+            )
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        wait_until((self.folder / "state/control.sock").exists)
+        self.port = port_in(log)
+        wait_until(lambda: log.read_text().count("listening on") == 2)
+        self.assertIn(b"200 OK", get(self.port))
+        self.ask("reload")
+        new = self.ask("upgrade")["pid"]
+        self.addCleanup(end, new)
+        self.assertEqual(process.wait(PATIENCE), 0)
+        os.kill(self.pids()[0], signal.SIGTERM)
+        wait_until(lambda: "leaves" in log.read_text() and len(self.pids()) == 2)
+        self.assertIn(b"200 OK", get(self.port))
+        end(new)
+        self.assertNotIn("SIGSYS", log.read_text())
 
     def test_time_to_drain(self) -> None:
         """systemd waits longer than the proxy may need by default."""
