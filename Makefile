@@ -35,12 +35,19 @@ RANKS := errors.py metrics.py config/values.py config/forms/* config/schema.py h
     cache/stored.py cache/key.py cache/entry.py cache/policy/*
 RANKS_TESTS := $(wildcard $(addprefix tests/,test_errors.py test_metrics.py config http routing balance filters \
     cache/test_stored.py cache/test_key.py cache/test_entry.py cache/test_rfc9111_*.py cache/policy))
+# Measured in two halves of the same length, at the same time.
+half-1 := tests/config tests/routing
+half-2 := $(filter-out $(half-1),$(RANKS_TESTS))
+
 comma := ,
 empty :=
 space := $(empty) $(empty)
 
+# Hundreds of processes are started by the tests: let bytecode be kept, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := run
-.PHONY: run test trial rest lint types coverage test-long fuzz bench docs lock audit clean
+.PHONY: run test trial rest lint types coverage half-1 half-2 test-long fuzz bench docs lock audit clean
 
 run: $(INSTALLED)
 	@echo "Starting txrproxy with $(CONFIG); Ctrl-C ends it"
@@ -63,9 +70,14 @@ rest: $(TEST_INSTALLED)
 	$(BIN)/trial -j$(JOBS) --reporter=text $(filter-out $(RANKS_TESTS),$(TESTS))
 
 coverage: $(TEST_INSTALLED)
-	$(BIN)/coverage run -m twisted.trial --reporter=text --temp-directory=_trial_temp.coverage $(RANKS_TESTS)
+	@$(BIN)/coverage erase
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync half-1 half-2
+	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --show-missing --precision=2 --fail-under=100 \
 	    --include='$(subst $(space),$(comma),$(addprefix txrproxy/,$(RANKS)))'
+
+half-1 half-2: $(TEST_INSTALLED)
+	$(BIN)/coverage run --parallel-mode -m twisted.trial --reporter=text --temp-directory=_trial_temp.$@ $($@)
 
 test-long: $(TEST_INSTALLED)
 	$(BIN)/trial --reporter=text tests/long

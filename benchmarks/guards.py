@@ -36,7 +36,7 @@ Serve = Callable[[Any], None]
 class Exchange:
     """As much of one as a filter that lets it pass asks for."""
 
-    __slots__ = ("added", "at_end", "client", "head", "plan", "sent", "started")
+    __slots__ = ("added", "at_end", "client", "head", "plan", "sent", "started", "user")
 
     def __init__(self, client: bytes, started: float, head: Any = None) -> None:
         self.client = client
@@ -46,6 +46,7 @@ class Exchange:
         self.added: tuple[Any, ...] = ()
         self.sent: tuple[Any, ...] = ()
         self.at_end: tuple[Any, ...] = ()
+        self.user = b""
 
 
 def passed(exchange: Any) -> None:

@@ -93,7 +93,8 @@ def proxy(folder: Path, source: Path, ports: Sequence[int] = (PORT,)) -> Iterato
     """txrproxy of a source tree, with ``edge.toml`` of the folder, when the ports accept."""
     words = ["-n", "--pidfile=", "txrproxy", "--config", str(folder / "edge.toml")]
     command = [sys.executable, "-c", TWISTD, *words]
-    env = {"PYTHONPATH": str(source)}
+    # With bytecode kept, as any installation has it: compiling everything anew is not what starts.
+    env = {"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": ""}
     with running(command, ports=ports, core=SUBJECT_CORE, folder=folder, env=env) as pid:
         yield pid
 

@@ -112,7 +112,7 @@ class CommandLine(SynchronousTestCase):
             self.assertIn(" ".join(line.split()), lines)
         for line in (
             "2 canary path /c/* -> split app 66.7%, next 33.3%",
-            "3 moved path /old/* -> 308 /new/{path}",
+            "3 moved path /old/* -> redirect 308 /new/{path}",
             "4 down path /down -> respond 503",
             "5 docs path /docs/* -> resource pkg.mod:site",
             "6 rest everything -> pool app",

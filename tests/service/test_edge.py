@@ -227,7 +227,7 @@ class RefusalTests(EdgeCase):
         done = run("--pidfile", "pid", "txrproxy", "-c", "edge.toml", cwd=self.folder)
         self.assertEqual(done.returncode, 1)
         self.assertIn(f"cannot listen on 127.0.0.1:{port}: address", done.stderr)
-        self.assertFalse((self.folder / "pid").exists())
+        wait_until(lambda: not (self.folder / "pid").exists())  # twistd does that after it has told
         self.assertIn("choose another port", (self.folder / "twistd.log").read_text())
 
     def test_access_log(self) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 from txrproxy.commands.asking import add_file
 from txrproxy.config import waf
 from txrproxy.config.certificates import served_names
-from txrproxy.config.effective import MASK, is_hidden
+from txrproxy.config.effective import MASK, does, is_hidden
 from txrproxy.config.problems import ConfigErrors, Finding, Problem
-from txrproxy.config.schema import Config, Match, Route
+from txrproxy.config.schema import Config, Match
 from txrproxy.config.toml import load_with_warnings
 from txrproxy.table import columns
 
@@ -123,7 +123,7 @@ def _routes(config: Config) -> Iterator[tuple[str, ...]]:
         uses = [f"use {', '.join(route.use)}"] if route.use else []
         if route.cache is not None:
             uses.append(f"cache {route.cache.store}")
-        conditions, target = _conditions(route.match), _target(route)
+        conditions, target = _conditions(route.match), does(route)
         yield f"{number}", route.name, conditions, "->", target, "; ".join(uses)
 
 
@@ -148,17 +148,3 @@ def _conditions(match: Match) -> str:
 
 def _any_of(key: str, values: Iterable[object]) -> str:
     return f"{key} {' | '.join(map(str, values))}"
-
-
-def _target(route: Route) -> str:
-    if route.pool is not None:
-        return f"pool {route.pool}"
-    if route.split:
-        total = sum(route.split.values())
-        shares = (f"{name} {100 * weight / total:.3g}%" for name, weight in route.split.items())
-        return f"split {', '.join(shares)}"
-    if route.redirect is not None:
-        return f"{route.redirect.status} {route.redirect.to}"
-    if route.respond is not None:
-        return f"respond {route.respond.status}"
-    return f"resource {route.resource}"

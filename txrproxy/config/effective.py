@@ -16,7 +16,7 @@ import attrs
 
 from txrproxy.config.available import default_of
 from txrproxy.config.forms import FORMS
-from txrproxy.config.schema import ClientCert, Config, Match
+from txrproxy.config.schema import ClientCert, Config, Match, Route
 from txrproxy.config.structure import is_table
 from txrproxy.config.values import FieldName, Secret
 
@@ -30,6 +30,21 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 def is_hidden(name: str) -> bool:
     """Whether the value of a header field is likely to be a secret."""
     return _HIDDEN.search(name) is not None
+
+
+def does(route: Route) -> str:
+    """What a route does with a request, in a few words."""
+    if route.pool is not None:
+        return f"pool {route.pool}"
+    if route.split:
+        total = sum(route.split.values())
+        shares = (f"{name} {100 * weight / total:.3g}%" for name, weight in route.split.items())
+        return f"split {', '.join(shares)}"
+    if route.redirect is not None:
+        return f"redirect {route.redirect.status} {route.redirect.to}"
+    if route.respond is not None:
+        return f"respond {route.respond.status}"
+    return f"resource {route.resource}"
 
 
 def effective(config: Config, *, defaults: bool = True) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 
@@ -85,10 +85,19 @@ def _keys(table: Any) -> tuple[tuple[str, int], ...]:
             how = _ONE
         elif field.name == "rules":  # of a firewall: its own word, or files
             how = _RULES
-        else:
+        elif _leads(field.type):
             how = _INSIDE
+        else:
+            continue  # as most keys of a route: there may be thousands
         found.append((field.name, how))
     return tuple(found)
+
+
+def _leads(kind: Any) -> bool:
+    """Whether a value of a type may lead to files."""
+    if attrs.has(kind):
+        return kind is Secret or bool(_keys(kind))
+    return any(map(_leads, get_args(kind)))
 
 
 def _read(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
@@ -96,9 +105,7 @@ def _read(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
     for key, how in _keys(value.__class__):
         item = getattr(value, key)
         if how == _INSIDE:
-            # Most values of most routes lead nowhere: there may be thousands.
-            if item and not isinstance(item, str | int | float):
-                yield from _inside(item, (*path, key))
+            yield from _inside(item, (*path, key))
         elif how == _ONE:
             if item is not None and item not in _WORDS:
                 yield (*path, key), item

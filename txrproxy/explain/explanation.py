@@ -12,7 +12,7 @@ from contextlib import closing
 from typing import Any
 
 from txrproxy.balance.pool import Pool
-from txrproxy.config.effective import MASK, is_hidden
+from txrproxy.config.effective import MASK, does, is_hidden
 from txrproxy.config.forms.numbers import write_seconds, write_size
 from txrproxy.config.graph import Graph
 from txrproxy.config.routes import cache_keys, cache_rules
@@ -153,7 +153,7 @@ def _refusal(refusal: Refusal | None) -> Explanation | None:
 def _plan(config: Config, route: Route) -> Explanation:
     """What is settled for a route before bytes flow."""
     pools = [str(name) for name in ([route.pool] if route.pool else route.split)]
-    found: Explanation = {"does": _does(route)}
+    found: Explanation = {"does": does(route)}
     if pools:
         timeouts = config.pools[Name(pools[0])].timeouts
         over = route.timeouts
@@ -176,20 +176,6 @@ def _plan(config: Config, route: Route) -> Explanation:
     if limits:
         found["body_limit"] = write_size(min(limits))
     return found
-
-
-def _does(route: Route) -> str:
-    if route.pool is not None:
-        return f"pool {route.pool}"
-    if route.split:
-        total = sum(route.split.values())
-        shares = (f"{name} {100 * weight / total:.3g}%" for name, weight in route.split.items())
-        return f"split {', '.join(shares)}"
-    if route.redirect is not None:
-        return f"redirect {route.redirect.status} {route.redirect.to}"
-    if route.respond is not None:
-        return f"respond {route.respond.status}"
-    return f"resource {route.resource}"
 
 
 # Policies.

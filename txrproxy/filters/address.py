@@ -10,17 +10,28 @@ from socket import AF_INET, AF_INET6, inet_pton
 
 _MAPPED = 0xFFFF  # ::ffff:0:0/96, RFC 4291 section 2.5.5.2
 
+_from_bytes = int.from_bytes
+_last: tuple[bytes, tuple[int, bool]] = (b"none yet", (0, False))
+
 
 def number(client: bytes) -> tuple[int, bool]:
     """The number, and whether it is one of IPv6; IPv6 that maps IPv4 counts as that.
 
-    Raises ValueError for what is no address.
+    The last answer is kept: the filters of one request ask one after the other. Raises ValueError
+    for what is no address.
     """
+    global _last
+    asked, found = _last
+    if asked is client:
+        return found
     try:
         if b":" not in client:
-            return int.from_bytes(inet_pton(AF_INET, client.decode("ascii")), "big"), False
-        text = client.partition(b"%")[0].decode("ascii")
-        found = int.from_bytes(inet_pton(AF_INET6, text), "big")
+            found = _from_bytes(inet_pton(AF_INET, client.decode())), False
+        else:
+            address = client.partition(b"%")[0] if b"%" in client else client
+            v6 = _from_bytes(inet_pton(AF_INET6, address.decode()))
+            found = (v6 & 0xFFFFFFFF, False) if v6 >> 32 == _MAPPED else (v6, True)
     except OSError:
         raise ValueError(client) from None
-    return (found & 0xFFFFFFFF, False) if found >> 32 == _MAPPED else (found, True)
+    _last = client, found
+    return found

@@ -84,6 +84,7 @@ def _part(kind: str, name: str, address: Key) -> Key:
 
 def _address(ipv6_prefix: int) -> Key:
     shift = 128 - ipv6_prefix
+    size = 1 + (ipv6_prefix + 7) // 8  # a zero begins it, which text does not
 
     def address(request: Request) -> bytes:
         client = request.client
@@ -93,7 +94,7 @@ def _address(ipv6_prefix: int) -> Key:
             found, v6 = number(client)
         except ValueError:
             return client
-        return b"%x/" % (found >> shift) if v6 else client
+        return (found >> shift).to_bytes(size) if v6 else client
 
     return address
 

@@ -117,51 +117,43 @@ def _size(slots: int, workers: int) -> int:
 class SharedTable:
     """The rates of one limit."""
 
-    __slots__ = ("_hashes", "_last", "_mask", "_place", "_prefix", "_values")
+    __slots__ = ("_hashed", "_hashes", "_key", "_mask", "_place", "_prefix", "_values")
 
     def __init__(self, memory: SharedMemory, name: bytes) -> None:
         self._prefix = memory.prefix(name)
         self._hashes = memory.rate_keys
         self._values = memory.rates
         self._mask = memory.slots - 1
-        self._last = b""  # the key that was found last, and where: it is put next
-        self._place = -1
+        # The key that was asked for last, and where it is, or will be: it is put next.
+        self._key: bytes | None = None
+        self._hashed = self._place = 0
 
     def get(self, key: bytes) -> float | None:
         hashed = hash(self._prefix + key) & _BITS | 1
-        hashes = self._hashes
         place = hashed >> 8 & self._mask
-        found = hashes[place]
-        if found != hashed:
-            # A place never becomes free again: where the first is free, the key is nowhere.
-            start = place & -PROBES
-            row = hashes[start : start + PROBES].tolist() if found else ()
-            if hashed not in row:
-                self._last, self._place = b"", -1
-                return None
-            place = start + row.index(hashed)
-        self._last, self._place = key, place
-        return self._values[place]
+        found = self._hashes[place]
+        if found != hashed and found:
+            place = self._among(hashed, place & -PROBES)
+            found = self._hashes[place]
+        self._key, self._hashed, self._place = key, hashed, place
+        return self._values[place] if found == hashed else None
 
     def put(self, key: bytes, value: float) -> None:
-        if key == self._last and self._place >= 0:
-            self._values[self._place] = value
-            return
-        hashed = hash(self._prefix + key) & _BITS | 1
-        hashes = self._hashes
-        place = hashed >> 8 & self._mask
-        if hashes[place] not in (0, hashed):
-            start = place & -PROBES
-            row = hashes[start : start + PROBES].tolist()
-            if hashed in row:
-                place = start + row.index(hashed)
-            elif 0 in row:
-                place = start + row.index(0)
-            else:
-                rates = self._values[start : start + PROBES].tolist()
-                place = start + rates.index(min(rates))
+        if key != self._key:
+            self.get(key)
+        place = self._place
         self._values[place] = value
-        hashes[place] = hashed
+        self._hashes[place] = self._hashed
+
+    def _among(self, hashed: int, start: int) -> int:
+        """Where a key is among the few places from ``start`` on, or where it may go."""
+        row = self._hashes[start : start + PROBES].tolist()
+        if hashed in row:
+            return start + row.index(hashed)
+        if 0 in row:
+            return start + row.index(0)
+        rates = self._values[start : start + PROBES].tolist()
+        return start + rates.index(min(rates))
 
 
 class SharedCounts:
