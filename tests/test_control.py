@@ -182,6 +182,14 @@ class NotRunningTests(SynchronousTestCase):
             self.file.write_text(text)
             self.assertEqual(state_dir(str(self.file)), str(self.folder / folder))
 
+    def test_state_dir_of_an_included_file(self) -> None:
+        (self.folder / "server.toml").write_text("[server]\nstate_dir = 'run'\n")
+        self.file.write_text("include = ['*.toml', 'gone']\n")
+        self.assertEqual(state_dir(str(self.file)), str(self.folder / "run"))
+        for more, folder in (("server.state_dir = 'own'", "own"), ("server = 5", "state")):
+            self.file.write_text(f"include = ['*.toml', 'gone']\n{more}\n")
+            self.assertEqual(state_dir(str(self.file)), str(self.folder / folder))
+
     def test_no_toml(self) -> None:
         self.file.write_text("[")
         self.assertRaises(NotRunning, state_dir, str(self.file))

@@ -25,9 +25,14 @@ def state_dir(config: str) -> str:
     """``server.state_dir`` of a file, which may have other faults. Raises :class:`NotRunning`."""
     try:
         tree = tomllib.loads(Path(config).read_text("utf-8-sig"))
+        server = tree.get("server")
+        if "include" in tree and not (isinstance(server, dict) and "state_dir" in server):
+            # Not at the top: it costs as much as all else that a short command does.
+            from txrproxy.config.toml import unchecked
+
+            server = unchecked(config).get("server")
     except (OSError, ValueError) as error:
         raise NotRunning(f"{config}: {error}; name the folder with --state-dir") from error
-    server = tree.get("server")
     written = server.get("state_dir") if isinstance(server, dict) else None
     folder = written if isinstance(written, str) else Server().state_dir
     return str(Path(os.path.realpath(Path(config).parent)) / folder)
