@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from io import StringIO
 from pathlib import Path
@@ -13,7 +14,7 @@ from unittest import mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.service.processes import ProcessCase
-from tests.twistd import wait_until
+from tests.twistd import get, wait_until
 from txrproxy.cli import main
 from txrproxy.control import NotRunning, state_dir, wait_for_end, workers
 
@@ -144,6 +145,54 @@ class DrainingTests(ProcessCase):
             [path.name for path in (self.folder / "state").iterdir() if path.suffix != ".pem"],
             ["self-signed.key"],
         )
+
+
+class DelayTests(ProcessCase):
+    """``server.drain_delay``: everybody is served until load balancers have noticed."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.write_delay("60s")
+
+    def write_delay(self, delay: str) -> None:
+        # Within the table that the sample has.
+        self.write('[admin]\nlisten = "127.0.0.1:0"\n', drain=f'20s"\ndrain_delay = "{delay}')
+
+    def told_to_end(self) -> None:
+        self.start()
+        admin = int(self.proxy.wait_for(r"admin server on .*:(\d+)")[1])
+        self.assertIn(b"200 OK", get(admin, "/readyz"))
+        self.proxy.signal(signal.SIGTERM)
+        self.proxy.wait_for("then draining")
+        self.assertIn(b"503 Service Unavailable", get(admin, "/readyz"))
+        self.assertIn(b"draining", get(admin, "/readyz"))
+
+    def test_served_meanwhile(self) -> None:
+        self.told_to_end()
+        for port in (self.port, self.port):
+            self.assertIn(b"200 OK", get(port))
+        _, out, _ = command("status", "-c", str(self.config))
+        self.assertIn(", draining\n", out)
+        os.kill(self.pids()[0], signal.SIGKILL)  # and replaced
+        wait_until(lambda: len(self.pids()) == 2)
+        self.assertIn(b"200 OK", get(self.port))
+        self.proxy.signal(signal.SIGTERM)
+        self.proxy.wait_for("ending at once")
+        self.assertEqual(self.proxy.process.wait(30), -signal.SIGTERM)
+
+    def test_it_ends(self) -> None:
+        self.write_delay("0.5s")
+        self.start()
+        self.proxy.signal(signal.SIGTERM)
+        self.proxy.wait_for("then draining")
+        self.assertEqual(self.proxy.process.wait(30), -signal.SIGTERM)
+
+    def test_an_upgrade_waits_for_nobody(self) -> None:
+        self.start()
+        new = self.ask("upgrade")["pid"]
+        self.addCleanup(os.kill, new, signal.SIGKILL)
+        self.assertEqual(self.proxy.process.wait(30), 0)
+        self.assertIn(b"200 OK", get(self.port))
 
 
 class ReportTests(SynchronousTestCase):

@@ -29,6 +29,7 @@ from twisted.internet.defer import (
     Deferred,
     DeferredLock,
     fail,
+    succeed,
 )
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -101,6 +102,8 @@ class Edge(Service):
         self._lock = DeferredLock()
         self._began = time.monotonic()
         self._phase = "starting"  # or DRAINING; empty while it serves
+        self._delay: Any = None  # until draining begins
+        self._end_delay: Deferred[None]
         self._handlers: dict[int, Any] = {}  # what signals did before
 
     # Starting.
@@ -348,12 +351,28 @@ class Edge(Service):
             self._control.retire()
         if self._successor is not None:
             self.keepers.close()  # for the other one to take them
-        stopped = self.master.stop(self._successor is not None)
+        stopped = self._serve_on().addCallback(
+            lambda _: self.master.stop(self._successor is not None)
+        )
         stopped.addBoth(lambda _: self.keepers.close())
         return stopped.addBoth(self._stopped)
 
+    def _serve_on(self) -> Deferred[None]:
+        """Until who watches ``/readyz`` has noticed; fires at once if another process serves."""
+        seconds = self.config.server.drain_delay
+        if self._successor is not None or not seconds:
+            return succeed(None)
+        _logger.info("serving for {seconds} s yet, then draining", seconds=seconds)
+        over: Deferred[None] = Deferred()
+        self._delay = self._reactor.callLater(seconds, over.callback, None)
+        self._end_delay = over
+        return over
+
     def _at_once(self) -> None:
         _logger.warn("ending at once")
+        if self._delay is not None and self._delay.active():
+            self._delay.cancel()
+            self._end_delay.callback(None)
         self.master.abort()
 
     def _stopped(self, result: Any) -> Any:
