@@ -332,16 +332,27 @@ class Master:
         """Open access logs again."""
         self.broadcast("reopen")
 
-    def status(self) -> Deferred[list[Body]]:
-        """What each worker is doing."""
+    def status(self) -> Deferred[Body]:
+        """What each worker is doing: those that serve, and those that are ``leaving``.
 
-        def told(answers: Sequence[tuple[Handle, Body]]) -> list[Body]:
-            return [
+        Of those that are ``missing``, in how many seconds there is another one.
+        """
+        now = self._reactor.seconds()
+        missing = [
+            {"worker": number, "seconds": round(call.getTime() - now, 1)}
+            for number, call in sorted(self._delayed.items())
+        ]
+        leaving = sorted((w for w in self._all if w.leaving), key=lambda w: (w.number, w.pid))
+
+        def told(answers: Sequence[tuple[Handle, Body]]) -> Body:
+            rows = [
                 {"worker": worker.number, "pid": worker.pid or os.getpid(), **body}
                 for worker, body in answers
             ]
+            first = len(rows) - len(leaving)
+            return {"workers": rows[:first], "leaving": rows[first:], "missing": missing}
 
-        return self.ask("status").addCallback(told)
+        return self._ask([*self.serving, *leaving], "status").addCallback(told)
 
     def ask(
         self, topic: str, body: Body | None = None, timeout: float = ANSWER
@@ -350,7 +361,11 @@ class Master:
 
         Of one that does not answer in time, or refuses, it is ``{"error": why}``.
         """
-        workers = self.serving
+        return self._ask(self.serving, topic, body, timeout)
+
+    def _ask(
+        self, workers: list[Handle], topic: str, body: Body | None = None, timeout: float = ANSWER
+    ) -> Deferred[list[tuple[Handle, Body]]]:
         calls = [w.channel.call(topic, body).addTimeout(timeout, self._reactor) for w in workers]
         done: Deferred[Any] = DeferredList(calls, consumeErrors=True)
 
