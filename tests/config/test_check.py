@@ -51,6 +51,10 @@ ERRORS = [
         "is answered yet",
     ),
     (
+        '[caches.b]\n[caches.c]\npath = "./cache"',
+        ':11: caches.c.path: "./cache" is the folder of another cache; first at :9',
+    ),
+    (
         "[pools.b]\nbackends = []",
         ":10: pools.b.backends: found an empty list, expected at least one backend",
     ),

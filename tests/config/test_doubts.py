@@ -80,6 +80,25 @@ class DoubtsTests(SynchronousTestCase):
             ],
         )
 
+    def test_keys_of_a_cache(self) -> None:
+        told = "[1]: the proxy sets or drops this: nothing is stored"
+        one = ': without "path": one response is used for all paths'
+        for key, match, expected in (
+            ('"host", "path"', "", []),
+            ('"host"', "", [one]),
+            ("", 'path = "/a/*"', [one]),
+            ('"query"', 'path = ["/a", "/b*"]', [one]),
+            ('"query"', 'path = "/a"', []),
+            ('"path", "header:Accept-Language"', "", []),
+            ('"path", "header:X-Forwarded-For"', "", [told]),
+            ('"path", "header:Client-Cert"', "", [told]),
+            ('"path", "header:TE"', "", [told]),
+        ):
+            cache = f'cache = {{ store = "b", key = [{key}] }}\n[caches.b]\n'
+            text = FEW + f"match = {{ {match} }}\n" + cache
+            head = ":10: routes[0].cache.key"
+            self.assertEqual(self.warnings(text), [head + each for each in expected], key)
+
     def test_beside_errors_and_no_echoes_of_them(self) -> None:
         for wrong, expected in (
             ("[listeners.b]\nbind = 7\n", [":11: policies.b: no route uses this policy"]),

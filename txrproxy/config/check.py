@@ -6,6 +6,7 @@ of findings over the finished classes. ``errors`` refuse a configuration, ``warn
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
@@ -67,6 +68,7 @@ def errors(config: Config) -> Iterator[Finding]:
             yield from _own_fields((*path, "remove"), enumerate(changes.remove), own)
         yield from _own_fields(("policies", name, "hide"), enumerate(policy.hide), frozenset())
         yield from _guards(("policies", name), policy)
+    yield from _caches(config)
     yield from _routes(config)
     for index, test in enumerate(config.tests):
         path = ("tests", index, "expect")
@@ -288,6 +290,17 @@ def _guards(path: KeyPath, policy: Policy) -> Iterator[Finding]:
             yield Finding(where, f"found {quote(field)}, which only the proxy itself sets")
         elif field.lower() in changed:
             yield Finding(where, f"{quote(field)} is set by request_headers as well")
+
+
+def _caches(config: Config) -> Iterator[Finding]:
+    """Two caches in one folder would be one, of the size that was said last."""
+    folders: dict[str, KeyPath] = {}
+    for name, cache in config.caches.items():
+        path: KeyPath = ("caches", name, "path")
+        first = folders.setdefault(os.path.normpath(config.resolve(cache.path)), path)
+        if first != path:
+            what = f"{quote(cache.path)} is the folder of another cache"
+            yield Finding(path, what, first=first)
 
 
 def _routes(config: Config) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from txrproxy.cache.policy.storing import is_told
 from txrproxy.config.problems import Finding, KeyPath, quote
 from txrproxy.config.schema import Config
 
@@ -22,6 +23,7 @@ def doubts(config: Config) -> Iterator[Finding]:
     yield from _repeated(config)
     yield from _checks(config)
     yield from _trust(config)
+    yield from _keys(config)
 
 
 def _unused(config: Config) -> Iterator[Finding]:
@@ -101,3 +103,17 @@ def _is_open(keys: object) -> bool:
         return not ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host != "localhost"
+
+
+def _keys(config: Config) -> Iterator[Finding]:
+    for index, route in enumerate(config.routes):
+        if route.cache is None:
+            continue
+        path: KeyPath = ("routes", index, "cache", "key")
+        several = not route.match.path or any(each.endswith("*") for each in route.match.path)
+        if "path" not in route.cache.key and several:
+            yield Finding(path, 'without "path": one response is used for all paths')
+        for place, part in enumerate(route.cache.key):
+            name = part.removeprefix("header:").lower().encode("latin-1")
+            if part.startswith("header:") and is_told(name):
+                yield Finding((*path, place), "the proxy sets or drops this: nothing is stored")

@@ -93,6 +93,11 @@ class Server:
     drain_timeout: Seconds = option(
         seconds("30s"), "how long old exchanges may take to finish after a reload or a stop"
     )
+    drain_delay: Seconds = option(
+        seconds("0s"),
+        "before a stop drains: /readyz says 503 and everybody is still served, so that load "
+        "balancers go elsewhere first",
+    )
     max_connections: Positive = option(
         20000, "client connections of one worker; beyond it new ones wait in the backlog"
     )
