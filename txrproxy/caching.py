@@ -48,12 +48,14 @@ from txrproxy.cache.policy import (
     satisfied,
     storable,
     storable_part,
+    unanswered,
     validated,
 )
 from txrproxy.cache.purge import Purge
 from txrproxy.cache.reading import Copy
 from txrproxy.cache.store import PENDING, Store
 from txrproxy.cache.stored import Stored
+from txrproxy.cache.tier import Varied
 from txrproxy.errors import ONLY_IF_CACHED, Reason
 from txrproxy.exchange import Exchange
 from txrproxy.fetching import Asked, Fetch
@@ -163,13 +165,13 @@ class Caching:
         exchange.replay(hot[2], hot[3], copy.body, instant)
         return True
 
-    def _late(self, exchange: Exchange, key: bytes, copy: Copy | None) -> None:
+    def _late(self, exchange: Exchange, key: bytes, copy: Copy | None, rounds: int = 0) -> None:
         """What was stored had to be read from the disk."""
         if exchange.over:
             if copy is not None:
                 copy.close()
         else:
-            exchange.go_on(lambda exchange: self._found(exchange, key, copy))
+            exchange.go_on(lambda exchange: self._found(exchange, key, copy, rounds))
 
     def _asked(self, exchange: Exchange, key: bytes) -> Asked:
         head, peer = exchange.head, exchange.downstream.peer
@@ -191,9 +193,12 @@ class Caching:
         rounds: int = 0,
         newest: bool = False,
         renewed: Stored | None = None,
+        looked: float = 0.0,
     ) -> None:
         asked = self._asked(exchange, key)
         asked.rounds = rounds
+        # What another process has stored since may not have been seen.
+        asked.looked = looked or exchange.started
         if copy is not None and renewed is not None and _is_as_new(copy.stored, renewed):
             asked.demand = satisfied(asked.demand)
         demand = asked.demand
@@ -206,12 +211,15 @@ class Caching:
             if use.verdict is not Verdict.VALIDATE:
                 if use.verdict is Verdict.STALE_WHILE_REVALIDATE:
                     self._renew(exchange, asked, copy, use)
-                self._hit(exchange, demand, copy, use, b"stale" if stale else b"hit")
+                self._hit(exchange, asked, copy, use, b"stale" if stale else b"hit")
                 return
             asked.copy, asked.use, asked.fwd = copy, use, use.fwd
+        else:
+            asked.fwd = self._reason(key)
         if demand.only_if_cached:
             self.close(asked)
-            exchange.added = (*exchange.added, self._status(asked))
+            value = unanswered(b"only-if-cached", key if self.show_key else b"")
+            exchange.added = (*exchange.added, make_line(b"Cache-Status", value))
             exchange.fail(ONLY_IF_CACHED)
         else:
             self._miss(exchange, asked)
@@ -230,21 +238,27 @@ class Caching:
         if again is not PENDING:
             self._found(exchange, key, again, rounds, True)  # type: ignore[arg-type]
 
-    def _hit(self, exchange: Exchange, demand: Demand, copy: Copy, use: Reuse, note: bytes) -> None:
+    def _hit(self, exchange: Exchange, asked: Asked, copy: Copy, use: Reuse, note: bytes) -> None:
         key = copy.stored.key if self.show_key else b""
-        self.play(exchange, demand, copy, note, hit_lines(use.age, use.ttl, key))
+        self.play(exchange, asked, copy, note, hit_lines(use.age, use.ttl, key))
 
     def play(
         self,
         exchange: Exchange,
-        demand: Demand,
+        asked: Asked,
         copy: Copy,
         note: bytes,
         more: bytes,
         made: Answer | None = None,
+        otherwise: Callable[[Exchange], None] | None = None,
     ) -> None:
-        """Send what a client asks for of a copy; ``made`` is that, where it is known."""
+        """Send what a client asks for of a copy; ``made`` is that, where it is known.
+
+        ``otherwise`` is what to do if the copy proves to be damaged before anything of it was sent;
+        without it, that is a miss.
+        """
         exchange.cache = note
+        demand = asked.demand
         if made is None:
             boundary = os.urandom(12).hex().encode() if demand.ranged else b""
             made = answer(exchange.head, demand, copy.stored, boundary)
@@ -260,8 +274,51 @@ class Caching:
             )
             exchange.respond(made.head, made.length, content + made.tail, True, more)
         else:
-            exchange.respond(made.head, made.length, b"", False, more)
-            Playback(exchange, copy, made.parts, made.tail, self._later).start()
+            if otherwise is None:
+                otherwise = partial(self._damaged, asked=asked, copy=copy)
+            then = partial(self._checked, exchange, copy, more, made, otherwise)
+            ready = copy.ready(made.parts[0].start, then)
+            if ready:
+                self._play_file(exchange, copy, more, made, ready)
+
+    def _checked(
+        self,
+        exchange: Exchange,
+        copy: Copy,
+        more: bytes,
+        made: Answer,
+        otherwise: Callable[[Exchange], None],
+        ready: int,
+    ) -> None:
+        """What is sent first of a copy had to be read from the disk; 0 if it is damaged."""
+        if exchange.over:
+            copy.close()
+        elif ready:
+            exchange.go_on(lambda exchange: self._play_file(exchange, copy, more, made, ready))
+        else:
+            exchange.go_on(otherwise)
+            copy.close()
+
+    def _damaged(self, exchange: Exchange, asked: Asked, copy: Copy) -> None:
+        """A miss, unless something else has come in its place: others may have noticed before."""
+        damaged, rounds = copy.file(), asked.rounds + 1
+        self.close(asked)
+
+        def found(copy: Copy | None) -> None:
+            if copy is not None and (rounds > MAX_ROUNDS or copy.file() == damaged):
+                copy.close()
+                copy = None
+            self._late(exchange, asked.key, copy, rounds)
+
+        again = self._store.find(asked.key, exchange.head.fields, variant, found)
+        if again is not PENDING:
+            found(again)  # type: ignore[arg-type]
+
+    def _play_file(
+        self, exchange: Exchange, copy: Copy, more: bytes, made: Answer, ready: int
+    ) -> None:
+        exchange.respond(made.head, made.length, b"", False, more)
+        Playback(exchange, copy, made.parts, made.tail, ready, self._later).start()
 
     # 2: when a backend has to be asked.
 
@@ -315,7 +372,7 @@ class Caching:
         if self._collapse and self._store.shared:
             waiting_for = Leasing(self, exchange, asked, flight)
             exchange.upstream = waiting_for
-            self._store.lease(asked.group, now, True, waiting_for.answered)
+            self._store.lease(asked.group, asked.looked, True, waiting_for.answered)
         else:
             self._fetch(exchange, asked, flight)
 
@@ -382,7 +439,7 @@ class Caching:
                 flight.lease = lease
                 fetch.start()
 
-        self._store.lease(asked.group, exchange.site.seconds(), False, leased)
+        self._store.lease(asked.group, asked.looked, False, leased)
 
     # 3: what comes of it.
 
@@ -516,7 +573,7 @@ class Caching:
             use = reuse(stored, asked.demand, wall, self._rules)
             value = forwarded(asked.fwd, 304, key=asked.key if self.show_key else b"")
             more = b"Age: %d\r\nCache-Status: %b\r\n" % (use.age, value)
-            self.play(exchange, asked.demand, copy, b"revalidated", more)
+            self.play(exchange, asked, copy, b"revalidated", more)
         fetch.flight.refuse()
 
     def _is_for_all(self, fetch: Fetch, head: ResponseHead) -> bool:
@@ -563,7 +620,7 @@ class Caching:
             detail=b"stale-if-error",
         )
         more = b"Age: %d\r\nCache-Status: %b\r\n" % (now.age, value)
-        self.play(exchange, asked.demand, copy, b"stale", more)
+        self.play(exchange, asked, copy, b"stale", more)
 
     # 4: those who wait for another's response.
 
@@ -612,22 +669,30 @@ class Caching:
             self._stale(exchange, asked, failure)
             return
         self.close(asked)
-        key, rounds = asked.key, asked.rounds + 1
+        looked, fields = exchange.site.seconds(), exchange.head.fields
+        then = partial(
+            self._found, key=asked.key, rounds=asked.rounds + 1, renewed=renewed, looked=looked
+        )
 
         def found(copy: Copy | None) -> None:
             if exchange.over:
                 if copy is not None:
                     copy.close()
             else:
-                exchange.go_on(
-                    lambda exchange: self._found(exchange, key, copy, rounds, renewed=renewed)
-                )
+                exchange.go_on(partial(then, copy=copy))
 
-        copy = self._store.find(key, exchange.head.fields, variant, found)
+        copy = self._store.find(asked.key, fields, variant, found)
         if copy is not PENDING:
-            self._found(exchange, key, copy, rounds, renewed=renewed)  # type: ignore[arg-type]
+            then(exchange, copy=copy)  # type: ignore[arg-type]
 
     # Small things.
+
+    def _reason(self, key: bytes) -> bytes:
+        """Why nothing was found, as far as memory tells (RFC 9211 section 2.2)."""
+        item = self._store.memory.peek(key)
+        if type(item) is not Varied:
+            return b"uri-miss"
+        return b"vary-miss" if item.copies else b"miss"
 
     def _status(self, asked: Asked) -> Any:
         key = asked.key if self.show_key else b""

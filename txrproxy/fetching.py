@@ -28,11 +28,12 @@ class Asked:
     """What a client's request means to the cache: its ``demand``, its ``key`` and ``url``.
 
     ``copy`` is what is stored for it, to be validated, with ``use`` saying why; ``fwd`` is the
-    reason to ask a backend, for Cache-Status. ``mark`` is the store's when it was asked. ``rounds``
-    counts how often it has waited for another's response. ``part`` is what is stored of the whole.
+    reason to ask a backend, for Cache-Status. ``mark`` is the store's when it was asked. ``looked``
+    is a time before it was looked for (monotonic, as the site's). ``rounds`` counts how often it
+    has waited for another's response. ``part`` is what is stored of the whole.
     """
 
-    __slots__ = ("copy", "demand", "fwd", "key", "mark", "part", "rounds", "url", "use")
+    __slots__ = ("copy", "demand", "fwd", "key", "looked", "mark", "part", "rounds", "url", "use")
 
     def __init__(self, demand: Demand, key: bytes, url: bytes) -> None:
         self.demand = demand
@@ -42,6 +43,7 @@ class Asked:
         self.part: Copy | None = None
         self.use: Reuse | None = None
         self.fwd = b"uri-miss"
+        self.looked = 0.0
         self.mark = 0
         self.rounds = 0
 

@@ -20,7 +20,10 @@ A_TURN = 4  # pieces in one turn of the loop: others want their turn, too
 
 
 class Playback:
-    """Sends parts of the body of a copy in a file. ``later(call)`` calls in the next turn."""
+    """Sends parts of the body of a copy in a file. ``later(call)`` calls in the next turn.
+
+    ``ready`` is how many bytes may be sent from the first part's start on, as the copy said.
+    """
 
     def __init__(
         self,
@@ -28,6 +31,7 @@ class Playback:
         copy: Copy,
         parts: tuple[Part, ...],
         tail: bytes,
+        ready: int,
         later: Callable[[Callable[[], None]], object],
     ) -> None:
         self._exchange = exchange
@@ -36,7 +40,7 @@ class Playback:
         self._tail = tail
         self._later = later
         self._place = -1  # in the part at the front, relative to the body; -1 before its head
-        self._ready = 0  # bytes from there on that need not be asked for again
+        self._ready = ready  # bytes from there on that need not be asked for again
         self._paused = False
         self._busy = False  # sending, or waiting to be called
 

@@ -192,6 +192,13 @@ class Bodies(Case):
                 (answer.status, answer.json["error"]),
                 (400, "the body: expected exactly one of url, prefix, tag, all"),
             )
+        for kind, words in (("url", "not a URL: "), ("prefix", "no URL begins so: ")):
+            answer = self.ask("POST", path, {kind: "/b"})
+            self.assertEqual(answer.status, 400)
+            self.assertTrue(answer.json["error"].startswith(f"{kind}: {words}"))
+        answer = self.ask("GET", f"{API}/cache/main/entries?prefix=b")
+        self.assertEqual(answer.status, 400)
+        self.assertEqual(len(self.steward.asked), 2)
 
     def test_log_level(self) -> None:
         self.assertEqual(self.ask("PUT", f"{API}/log/level", {"level": "warn"}).status, 200)

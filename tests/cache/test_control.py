@@ -59,10 +59,32 @@ class ControlTests(StoreTestCase):
         listed = self.ask(ask="ls", prefix="http://example.com/a")["result"]
         self.assertEqual([item["url"][-3:] for item in listed], ["a/1", "a/2"])
         self.assertEqual((listed[0]["tags"], listed[0]["status"]), (["a"], 200))
-        self.assertEqual(len(self.ask(ask="ls", limit=1)["result"]), 1)
+        for limit, count in ((1, 1), (0, 0), (-1, 0)):
+            self.assertEqual(len(self.ask(ask="ls", limit=limit)["result"]), count)
         (shown,) = self.ask(ask="show", url="http://example.com/b")["result"]
         self.assertIn('ETag: "a"\r\n', shown["head"])
         self.assertEqual(self.ask(ask="stats")["result"]["responses"], 3)
+
+    def test_urls_as_people_write_them(self) -> None:
+        for url in ("HTTP://Example.com:80/%c3/b", "http://example.com/%C3/b#c"):
+            put(self.store, response(b"\xc3", url=b"http://example.com/%C3/b"), b"hello")
+            (shown,) = self.ask(ask="show", url=url)["result"]
+            self.assertEqual(shown["length"], 5)
+            self.assertEqual(len(self.ask(ask="ls", prefix=url[:-4])["result"]), 1)
+            for kind, value in (("prefix", url[:-4]), ("url", url)):
+                said = self.ask(ask="preview", kind=kind, value=value)
+                self.assertEqual(said["result"]["count"], 1)
+            self.assertEqual(self.ask(ask="purge", kind="url", value=url)["result"]["count"], 1)
+        for question in (
+            {"ask": "purge", "kind": "url", "value": "/b"},
+            {"ask": "show", "url": "example.com/b"},
+        ):
+            self.assertTrue(self.ask(**question)["error"].startswith("not a URL: expected http"))
+        for question in (
+            {"ask": "preview", "kind": "prefix", "value": "example.com"},
+            {"ask": "ls", "prefix": "/b"},
+        ):
+            self.assertTrue(self.ask(**question)["error"].startswith("no URL begins so: "))
 
     def test_nonsense(self) -> None:
         for question in (

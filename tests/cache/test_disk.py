@@ -71,18 +71,35 @@ class FolderTests(SynchronousTestCase):
         self.addCleanup(other.close)
         fd, path = other.temporary()
         os.close(fd)
-        left = os.path.join(self.folder.path, "tmp", "left")
-        os.makedirs(os.path.join(left))
-        with open(os.path.join(self.folder.path, "tmp", "file"), "wb"):
+        parent = os.path.join(self.folder.path, "tmp")
+        left = [os.path.join(parent, name) for name in ("0123456789abcdef", "0" * 16 + ".new")]
+        for name in left:
+            os.mkdir(name)
+        with open(os.path.join(left[0], "1"), "wb"), open(os.path.join(parent, "f" * 16), "wb"):
             pass
         third = Folder(self.folder.path)
         third.prepare()
         third.prepare()
         self.addCleanup(third.close)
-        self.assertFalse(os.path.exists(left))
+        self.assertEqual([name for name in left if os.path.exists(name)], [])
         self.assertTrue(os.path.exists(path))
         other.close()
         self.assertFalse(os.path.exists(path))
+
+    def test_what_others_have_in_such_a_folder(self) -> None:
+        """A path that is too short, such as /var, costs nobody a file."""
+        path = self.mktemp()
+        files = [os.path.join(path, "tmp", *names) for names in (("work", "file"), ("x.new", "y"))]
+        for file in files:
+            os.makedirs(os.path.dirname(file))
+            with open(file, "wb"):
+                pass
+        folder = Folder(path)
+        self.addCleanup(folder.close)
+        self.assertFalse(folder.exists())
+        folder.prepare()
+        self.assertTrue(folder.exists())
+        self.assertEqual([file for file in files if not os.path.exists(file)], [])
 
     def test_one_owner(self) -> None:
         other = Folder(self.folder.path)

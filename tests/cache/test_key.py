@@ -11,9 +11,12 @@ from txrproxy.cache.key import (
     _MAX_DERIVED,
     _MEMO_HOSTS,
     KeyMaker,
+    NotUrl,
     absolute_url,
     normal_field,
     variant,
+    written_prefix,
+    written_url,
 )
 from txrproxy.http.fields import Fields, make_line
 
@@ -327,3 +330,49 @@ class VariantTests(SynchronousTestCase):
         one = normal_field(b"accept-encoding", [b", ".join(members)])
         other = normal_field(b"accept-encoding", list(reversed(members)))
         self.assertEqual(one, other)
+
+
+class WrittenTests(SynchronousTestCase):
+    """URLs as people write them, or copy them from a log."""
+
+    def test_urls(self) -> None:
+        for written, expected in (
+            (b"http://a.example/", b"http://a.example/"),
+            (b"HTTP://A.Example:80", b"http://a.example/"),
+            (b"https://a:443?x=%c3", b"https://a/?x=%C3"),
+            (b"http://a:8080/b%2f?c=d#e", b"http://a:8080/b%2F?c=d"),
+            ("http://a/ü b".encode(), b"http://a/%C3%BC%20b"),
+            (b"http://[::1]:80/", b"http://[::1]/"),
+        ):
+            self.assertEqual(written_url(written), expected)
+            self.assertEqual(written_url(expected), expected)
+
+    def test_prefixes(self) -> None:
+        for written, expected in (
+            (b"", b""),
+            (b"HTTP", b"http"),
+            (b"https://", b"https://"),
+            (b"http://A.Exa", b"http://a.exa"),
+            (b"http://A:80", b"http://a:80"),
+            (b"http://A:80/b", b"http://a/b"),
+            (b"http://a/%c3%a", b"http://a/%C3%A"),
+            (b"http://a/%", b"http://a/%"),
+            (b"http://a?b", b"http://a/?b"),
+        ):
+            self.assertEqual(written_prefix(written), expected)
+            self.assertEqual(written_prefix(expected), expected)
+
+    def test_none(self) -> None:
+        for wrong in (b"/b", b"a.example/b", b"ftp://a/", b"*"):
+            self.assertRaises(NotUrl, written_url, wrong)
+            self.assertRaises(NotUrl, written_prefix, wrong)
+        for wrong in (b"", b"http://", b"http:///b"):
+            self.assertRaises(NotUrl, written_url, wrong)
+
+    @given(st.lists(st.sampled_from((b"%c3", b"%5A", b"/", b"?", b"#", b"z", b"\xff", b" "))))
+    def test_any(self, text: list[bytes]) -> None:
+        """What is spelled so once is spelled so again, and a URL begins with its prefixes."""
+        url = written_url(b"http://a/" + b"".join(text))
+        self.assertEqual(written_url(url), url)
+        for end in range(len(url)):
+            self.assertTrue(url.startswith(written_prefix(url[:end])))

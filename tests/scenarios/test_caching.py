@@ -8,6 +8,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred
 
 from tests.scenarios.harness import GET, Scenario, ok
+from txrproxy.cache.purge import Purge
 
 FRESH = b"Cache-Control: max-age=60"
 
@@ -116,14 +117,25 @@ class HitTests(Cached):
 
     async def test_vary(self):
         client = await self.cached()
-        for language in (b"de", b"en"):
+        for language, fwd in ((b"de", b"uri-miss"), (b"en", b"vary-miss")):
             asked = GET[:-2] + b"Accept-Language: %b\r\n\r\n" % language
-            await self.exchange(
+            _, response = await self.exchange(
                 client, self.source, asked, ok(language, FRESH, b"Vary: Accept-Language")
             )
+            self.assertEqual(self.status(response), b"txrproxy; fwd=%b; stored" % fwd)
         for language in (b"de", b"en"):
             asked = GET[:-2] + b"Accept-Language: %b\r\n\r\n" % language
             self.assertEqual((await self.hit(client, asked)).body, language)
+
+    async def test_large_variants(self):
+        """Those that are in files alone may be there or not."""
+        client = await self.cached()
+        for language, fwd in ((b"de", b"uri-miss"), (b"en", b"miss")):
+            asked = GET[:-2] + b"Accept-Language: %b\r\n\r\n" % language
+            reply = ok(bytes(100_000), FRESH, b"Vary: Accept-Language")
+            _, response = await self.exchange(client, self.source, asked, reply)
+            self.assertEqual(self.status(response), b"txrproxy; fwd=%b; stored" % fwd)
+            await self.settled()
 
     async def test_from_disk(self):
         client = await self.cached(memory="1KiB")
@@ -173,8 +185,6 @@ class HitTests(Cached):
         )
         self.assertEqual(response.get(b"surrogate-key") or response.get(b"cache-tag"), None)
         await self.hit(client)
-        from txrproxy.cache.purge import Purge
-
         purged = Deferred()
         self.store.purge(Purge("tag", b"b"), lambda result, error: purged.callback(result))
         await self.exchange(client, self.source, GET, ok(b"y", FRESH))
@@ -193,6 +203,7 @@ class HitTests(Cached):
         client = await self.cached()
         response = await self.hit(client, GET[:-2] + b"Cache-Control: only-if-cached\r\n\r\n")
         self.assertEqual((response.status, self.proxied.log.reasons), (504, [b"only_if_cached"]))
+        self.assertEqual(self.status(response), b"txrproxy; detail=only-if-cached")
 
     async def test_min_uses(self):
         client = await self.cached(cache=", min_uses = 2")

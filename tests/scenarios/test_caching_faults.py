@@ -7,12 +7,132 @@ from twisted.logger import formatEvent, globalLogPublisher
 
 from tests.scenarios.harness import GET, ok
 from tests.scenarios.test_caching import FRESH, Cached
+from txrproxy.cache.purge import Purge
 
 STALE = b"Cache-Control: max-age=0"
 STALE_IF_ERROR = STALE + b", stale-if-error=60"
 TAG = b'ETag: "a"'
 BAD_304 = b'HTTP/1.1 304 Not Modified\r\nETag: "other"\r\n\r\n'
 BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"
+
+
+class DamagedTests(Cached):
+    """A body that stays in its file is checked a block at a time, the first before the head goes
+    out: what has been damaged is a miss."""
+
+    BODY = os.urandom(300_000)
+
+    def damage(self):
+        """Flip a bit in the middle of every file."""
+        flipped = 0
+        for path in (self.folder / "c" / "objects").rglob("*"):
+            if path.is_file():
+                with path.open("r+b") as file:
+                    file.seek(path.stat().st_size // 2)
+                    byte = file.read(1)[0]
+                    file.seek(-1, os.SEEK_CUR)
+                    file.write(bytes([byte ^ 1]))
+                flipped += 1
+        self.assertEqual(flipped, 1)
+
+    async def kept(self, client, *lines, request=GET, reply=None):
+        await self.exchange(client, self.source, request, reply or ok(self.BODY, *lines))
+        await self.settled()
+        writer = self.store.writer
+        await self.until(
+            lambda: not (writer._open or writer._finishing or writer.queued), "it to be written"
+        )
+        self.damage()
+
+    async def test_it_is_a_miss(self):
+        client = await self.cached()
+        for number in range(3):
+            await self.kept(client, FRESH)
+            for more in (b"", b"Range: bytes=200000-200009\r\n")[: 1 + number]:
+                request = GET[:-2] + more + b"\r\n"
+                new = b"new %d" % number
+                _, response = await self.exchange(client, self.source, request, ok(new, FRESH))
+                self.assertEqual((response.status, response.body), (200, new))
+                self.assertIn(b"fwd=uri-miss", self.status(response))
+                await self.settled()
+                self.store.purge(Purge("all", b""), lambda *_: None)
+
+    async def test_of_those_who_ask_at_once_one_asks_the_origin(self):
+        client = await self.cached()
+        await self.kept(client, FRESH)
+        clients = [client, *[await self.client(self.proxied) for _ in range(9)]]
+        for each in clients:
+            each.send(GET)
+        await self.source.request()
+        await self.turns()
+        self.source.reply(ok(b"new", FRESH))
+        for each in clients:
+            self.assertEqual((await each.response()).body, b"new")
+        self.assertEqual(len(self.source.wires), 1)
+
+    async def test_after_a_304_the_whole_is_asked_for(self):
+        client = await self.cached()
+        await self.kept(client, STALE, TAG)
+        client.send(GET)
+        self.assertEqual((await self.source.request()).get(b"if-none-match"), b'"a"')
+        self.source.reply(b"HTTP/1.1 304 Not Modified\r\n%b\r\n\r\n" % TAG)
+        self.assertEqual((await self.source.request()).get(b"if-none-match"), None)
+        self.source.reply(ok(b"new", FRESH, TAG))
+        self.assertEqual((await client.response()).body, b"new")
+
+    async def test_it_stands_in_for_no_error(self):
+        client = await self.cached()
+        await self.kept(client, STALE_IF_ERROR, TAG)
+        client.send(GET)
+        for condition in (b'"a"', None):
+            self.assertEqual((await self.source.request()).get(b"if-none-match"), condition)
+            self.source.reply(BUSY)
+        response = await client.response()
+        self.assertEqual((response.status, response.body), (503, b"busy"))
+
+    async def test_a_part(self):
+        client = await self.cached()
+        request = GET[:-2] + b"Range: bytes=0-199999\r\n\r\n"
+        head = b"HTTP/1.1 206 Partial Content\r\n%b\r\n%b\r\nContent-Length: 200000\r\n"
+        reply = head % (FRESH, TAG) + b"Content-Range: bytes 0-199999/300000\r\n\r\n"
+        await self.kept(client, request=request, reply=reply + self.BODY[:200_000])
+        seen, response = await self.exchange(
+            client, self.source, request, reply + self.BODY[:200_000]
+        )
+        self.assertEqual(seen.get(b"if-none-match"), None)
+        self.assertEqual((response.status, response.body), (206, self.BODY[:200_000]))
+
+    async def checking(self):
+        """A client whose response is being checked, and what lets that go on."""
+        submit, held = self.store.threads.submit, []
+        self.store.threads.submit = lambda *job: held.append(job)
+        other = await self.client(self.proxied)
+        other.send(GET)
+        await self.until(lambda: held, "a check")
+        self.store.threads.submit = submit
+        return other, lambda: [submit(*job) for job in held]
+
+    async def test_who_notices_late_gets_what_came_since(self):
+        client = await self.cached()
+        await self.kept(client, FRESH)
+        other, go_on = await self.checking()
+        new = self.BODY[::-1]
+        _, response = await self.exchange(client, self.source, GET, ok(new, FRESH))
+        self.assertEqual(response.body, new)
+        await self.settled()
+        go_on()
+        self.assertEqual((await other.response()).body, new)
+        self.assertEqual((await self.hit(client)).body, new)
+
+    async def test_whose_client_has_left(self):
+        client = await self.cached()
+        await self.kept(client, FRESH)
+        other, go_on = await self.checking()
+        other.reset()
+        await self.until(lambda: self.proxied.log.records[1:], "the end of it")
+        go_on()
+        _, response = await self.exchange(client, self.source, GET, ok(b"new", FRESH))
+        self.assertEqual(response.body, b"new")
 
 
 class StaleTests(Cached):

@@ -139,3 +139,31 @@ class OwnTests(Cached):
         await self.exchange(client, self.source, GET, ok(b"x", b"Cache-Control: no-store"))
         await self.exchange(client, self.source, GET, ok(b"y", FRESH))
         self.assertEqual((await self.hit(client)).body, b"y")
+
+
+class LeaseTests(Cached):
+    """What another process stores between the look into the cache and the question who may ask."""
+
+    async def test_it_is_known_since_when(self):
+        client = await self.cached()
+        seconds, looks, leases = self.proxied.site.seconds, [], []
+        found = self.store.find
+
+        def find(*asked):
+            looks.append(seconds())
+            copy = found(*asked)
+            while seconds() == looks[-1]:
+                """The clock goes on."""
+            return copy
+
+        def lease(key, looked, wait, done):
+            leases.append(looked)
+            done(None if len(leases) == 1 else 1)  # another process was done: look again
+
+        self.patch(type(self.store), "shared", True)
+        self.store.find, self.store.lease = find, lease
+        await self.exchange(client, self.source, GET, ok(b"x", FRESH))
+        (first, again), (looked, relooked) = looks, leases
+        self.assertLessEqual(looked, first)
+        self.assertLess(first, relooked)
+        self.assertLessEqual(relooked, again)

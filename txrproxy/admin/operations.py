@@ -15,6 +15,7 @@ from attrs import Factory, frozen
 from txrproxy.admin import openapi
 from txrproxy.admin.schemas import Invalid, Schema, boolean, integer, one_of, table, text
 from txrproxy.admin.steward import Steward, Unknown
+from txrproxy.cache.key import NotUrl, written_prefix, written_url
 
 LEVELS = ("debug", "info", "warn", "error", "critical")
 STATES = ("up", "drain", "down")
@@ -87,7 +88,18 @@ async def _cache(asked: Asked) -> Any:
 
 def _entries(asked: Asked) -> Any:
     query = asked.query
+    _spelled("prefix", query["prefix"])
     return asked.steward.entries(asked.parts["cache"], query["prefix"], query["limit"])
+
+
+def _spelled(kind: str, value: str) -> None:
+    """Whether a URL or the beginning of one is that; the cache spells it as it does its own."""
+    written = {"url": written_url, "prefix": written_prefix}.get(kind)
+    if written is not None:
+        try:
+            written(value.encode())
+        except NotUrl as error:
+            raise Invalid(f"{kind}: {error}") from None
 
 
 def _purge(asked: Asked) -> Any:
@@ -97,6 +109,7 @@ def _purge(asked: Asked) -> Any:
         raise Invalid(f"the body: expected exactly one of {', '.join(PURGES)}")
     (kind,) = kinds
     value = "" if kind == "all" else body[kind]
+    _spelled(kind, value)
     soft, preview = body.get("soft", False), body.get("preview", False)
     return asked.steward.purge(asked.parts["cache"], kind, value, soft, preview)
 

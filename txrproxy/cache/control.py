@@ -25,6 +25,7 @@ from twisted.protocols.basic import LineOnlyReceiver
 from txrproxy.cache.disk import Folder
 from txrproxy.cache.index import Record
 from txrproxy.cache.jobs import Inline
+from txrproxy.cache.key import NotUrl, written_prefix, written_url
 from txrproxy.cache.purge import Purge, Purged
 from txrproxy.cache.store import Store
 from txrproxy.cache.stored import Stored
@@ -32,6 +33,7 @@ from txrproxy.cache.stored import Stored
 NAME = "control"
 MAX_QUESTION = 64 * 1024
 MAX_LISTED = 100_000
+_SPELLED = {"url": written_url, "prefix": written_prefix}
 _PATIENCE = 600.0  # seconds that the command waits: a purge may have to wait for the index
 
 Answer = dict[str, Any]
@@ -77,21 +79,23 @@ def answer(store: Asked, question: Answer, done: Callable[[Answer], object]) -> 
     try:
         what = question["ask"]
         if what in ("purge", "preview"):
-            purge = Purge(
-                question["kind"],
-                question.get("value", "").encode("latin-1"),
-                bool(question.get("soft", False)),
-            )
+            kind, value = question["kind"], question.get("value", "").encode("latin-1")
+            if kind in _SPELLED:
+                value = _SPELLED[kind](value)
+            purge = Purge(kind, value, bool(question.get("soft", False)))
             (store.purge if what == "purge" else store.preview)(purge, told)
         elif what == "ls":
-            limit = min(int(question.get("limit", 1000)), MAX_LISTED)
-            store.listing(question.get("prefix", "").encode("latin-1"), limit, told)
+            limit = min(max(int(question.get("limit", 1000)), 0), MAX_LISTED)
+            prefix = written_prefix(question.get("prefix", "").encode("latin-1"))
+            store.listing(prefix, limit, told)
         elif what == "show":
-            store.show(question["url"].encode("latin-1"), told)
+            store.show(written_url(question["url"].encode("latin-1")), told)
         elif what == "stats":
             store.stats(told)
         else:
             raise ValueError(f"no such question: {what}")
+    except NotUrl as error:
+        done({"error": str(error)})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         done({"error": f"a question that makes no sense: {error}"})
 
@@ -218,6 +222,8 @@ def ask(folder: str, question: Answer) -> Any:
     """
     if not os.path.isdir(folder):
         raise NoOwner(f"{folder}: no such folder")
+    if not Folder(folder).exists():
+        raise NoOwner(f"{folder}: nothing has been stored in this folder")
     try:
         said = _ask_owner(folder, question)
     except (ConnectionRefusedError, FileNotFoundError):
@@ -278,4 +284,8 @@ def _ask_files(folder: str, question: Answer) -> Answer:
         answer(store, question, answers.append)
     finally:
         store.owner.close()
-    return answers[0]
+    (said,) = answers
+    if question.get("ask") == "stats" and "result" in said:
+        # The rest is of a proxy, and of the moment.
+        said["result"] = {name: said["result"][name] for name in ("responses", "size")}
+    return said

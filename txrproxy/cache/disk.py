@@ -30,6 +30,7 @@ DIGITS = "0123456789abcdef"
 FOLDERS = tuple(f"{a}/{b}" for a in DIGITS for b in DIGITS)
 
 _NAME = re.compile(r"[0-9a-f]{30}(\.[0-9a-f]{16})?")
+_PROCESS = re.compile(r"[0-9a-f]{16}(\.new)?")  # a folder in tmp
 # Somebody may have put a pipe in the place of a file: opening it is not to wait for who writes.
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -50,6 +51,10 @@ class Folder:
         self._owner = -1
         self._count = 0
 
+    def exists(self) -> bool:
+        """Whether it has been made by :meth:`prepare`."""
+        return os.path.isdir(self.objects)
+
     def prepare(self) -> None:
         """Make the folders, and take away what dead processes were writing."""
         if self._temporary:
@@ -58,7 +63,9 @@ class Folder:
         parent = os.path.join(self.path, "tmp")
         os.makedirs(parent, 0o700, exist_ok=True)
         for name in os.listdir(parent):
-            _sweep(os.path.join(parent, name))
+            # Who configures "/var" has files of others in its tmp.
+            if _PROCESS.fullmatch(name):
+                _sweep(os.path.join(parent, name))
         while not self._temporary:
             # Until it is locked, another process may take it for a dead one's.
             with suppress(FileNotFoundError):

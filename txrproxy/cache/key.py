@@ -59,6 +59,45 @@ def absolute_url(scheme: bytes, authority: bytes, target: bytes) -> bytes:
     return b"%b://%b%b" % (scheme, normal_authority(scheme, authority), normal_target(target))
 
 
+class NotUrl(ValueError):
+    """What a person has written is not what it has to be; the text says what that is."""
+
+
+_url = re.compile(rb"(https?)://([^/?#]+)(/?[^#]*)", re.I).match
+_prefix = re.compile(rb"(https?)://([^/?#]*)([^#]*)", re.I).match
+_escape = re.compile(rb"[^!-~]").sub
+_cut = re.compile(rb"%[0-9A-Fa-f]?\Z").sub
+
+
+def written_url(text: bytes) -> bytes:
+    """A URL that a person has written or copied, as :func:`absolute_url` spells it.
+
+    What no client sends unescaped is escaped. Raises :class:`NotUrl`.
+    """
+    match = _url(text)
+    if match is None:
+        raise NotUrl("not a URL: expected http:// or https://, a host and a path")
+    return _spelled(*match.groups())
+
+
+def written_prefix(text: bytes) -> bytes:
+    """The same for what URLs begin with, wherever it ends. Raises :class:`NotUrl`."""
+    if any(scheme.startswith(text.lower()) for scheme in (b"http://", b"https://")):
+        return text.lower()
+    match = _prefix(text)
+    if match is None:
+        raise NotUrl("no URL begins so: expected http:// or https://, and what follows")
+    scheme, authority, target = match.groups()
+    if not target:
+        return b"%b://%b" % (scheme.lower(), authority.lower())  # of which more may come
+    return _cut(lambda cut: cut[0].upper(), _spelled(scheme, authority, target))
+
+
+def _spelled(scheme: bytes, authority: bytes, target: bytes) -> bytes:
+    target = _escape(lambda match: b"%%%02X" % ord(match[0]), target)
+    return absolute_url(scheme.lower(), authority, target if target[:1] == b"/" else b"/" + target)
+
+
 class KeyMaker:
     """Makes the keys of one route. ``scope`` is its name.
 

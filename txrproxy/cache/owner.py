@@ -431,11 +431,15 @@ class Owner:
         return found
 
     def stats(self) -> dict[str, int | bool]:
-        """Figures by name. Sizes are bytes on disk, as far as they are known."""
+        """Figures by name. Sizes are bytes on disk, as far as they are known.
+
+        ``reserved`` is for what is being written, and granted ahead for what may be.
+        """
         with self._guarded() as index:
             return {
                 "responses": index.responses(),
-                "size": self.size,
+                "size": self.size - self._reserved,
+                "reserved": self._reserved,
                 "max_size": self.max_size,
                 "complete": index.complete,
                 **asdict(self.counts),

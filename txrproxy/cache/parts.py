@@ -82,7 +82,8 @@ class Parts:
             if usable and made is not None:
                 key = asked.key if self._caching.show_key else b""
                 more = hit_lines(use.age, use.ttl, key)
-                self._caching.play(exchange, asked.demand, copy, b"hit", more, made)
+                fetch = partial(self._caching.fetch_part, asked=asked)
+                self._caching.play(exchange, asked, copy, b"hit", more, made, fetch)
                 return
             asked.fwd = b"partial" if usable else use.fwd or b"stale"
         asked.part = copy

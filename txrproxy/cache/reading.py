@@ -84,6 +84,10 @@ class Copy:
         """
         return self.length - start
 
+    def file(self) -> tuple[int, int] | None:
+        """What tells its file from others that have had the same name; None without one."""
+        return None
+
     def read(self, start: int, size: int, done: Callable[[bytes], None]) -> bytes | None:
         """Up to ``size`` bytes of the body from ``start`` on; None if that takes time.
 
@@ -138,6 +142,10 @@ class FileCopy(Copy):
 
         self._reader.threads.submit(lambda: self._check(block), checked)
         return 0
+
+    def file(self) -> tuple[int, int] | None:
+        state = os.fstat(self.fd)
+        return state.st_ino, state.st_mtime_ns
 
     def read(self, start: int, size: int, done: Callable[[bytes], None]) -> bytes | None:
         def take(ready: int) -> bytes:

@@ -6,6 +6,7 @@ of findings over the finished classes. ``errors`` refuse a configuration, ``warn
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
@@ -67,6 +68,7 @@ def errors(config: Config) -> Iterator[Finding]:
             yield from _own_fields((*path, "remove"), enumerate(changes.remove), own)
         yield from _own_fields(("policies", name, "hide"), enumerate(policy.hide), frozenset())
         yield from _guards(("policies", name), policy)
+    yield from _caches(config)
     yield from _routes(config)
     for index, test in enumerate(config.tests):
         path = ("tests", index, "expect")
@@ -99,11 +101,6 @@ def warnings(config: Config) -> Iterator[Finding]:
     for name, policy in config.policies.items():
         if policy.geo is not None and not policy.geo.allow and not policy.geo.deny:
             yield Finding(("policies", name, "geo"), "without effect: allow and deny are empty")
-        if policy.jwt is not None and not policy.jwt.audience:
-            yield Finding(
-                ("policies", name, "jwt", "audience"),
-                "empty: tokens that were made for another service are accepted too",
-            )
     yield from doubts(config)
     for index, route in enumerate(config.routes):
         if not route.pool and not route.split:
@@ -268,6 +265,12 @@ def _guards(path: KeyPath, policy: Policy) -> Iterator[Finding]:
     if policy.forward_auth is not None:
         for index, name in enumerate(policy.forward_auth.copy):
             promised.append(((*path, "forward_auth", "copy", index), name))
+        for index, name in enumerate(policy.forward_auth.to_client):
+            if name.lower() in _OWN_FIELDS:
+                yield Finding(
+                    (*path, "forward_auth", "to_client", index),
+                    f"found {quote(name)}, which only the proxy itself sets",
+                )
         for index, name in enumerate(policy.forward_auth.send):
             lower = name.lower().encode("ascii")
             # Beside what the proxy says of the request itself, or in its place.
@@ -287,6 +290,17 @@ def _guards(path: KeyPath, policy: Policy) -> Iterator[Finding]:
             yield Finding(where, f"found {quote(field)}, which only the proxy itself sets")
         elif field.lower() in changed:
             yield Finding(where, f"{quote(field)} is set by request_headers as well")
+
+
+def _caches(config: Config) -> Iterator[Finding]:
+    """Two caches in one folder would be one, of the size that was said last."""
+    folders: dict[str, KeyPath] = {}
+    for name, cache in config.caches.items():
+        path: KeyPath = ("caches", name, "path")
+        first = folders.setdefault(os.path.normpath(config.resolve(cache.path)), path)
+        if first != path:
+            what = f"{quote(cache.path)} is the folder of another cache"
+            yield Finding(path, what, first=first)
 
 
 def _routes(config: Config) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txrproxy.cache.policy.status import forwarded, hit, hit_lines
+from txrproxy.cache.policy.status import forwarded, hit, hit_lines, unanswered
 from txrproxy.http.fields import is_field_value
 
 
@@ -32,6 +32,10 @@ class StatusTests(SynchronousTestCase):
             forwarded(b"stale", 304, ttl=-2.5, key=b"k", detail=b"d"),
             b'txrproxy; fwd=stale; fwd-status=304; ttl=-3; key="k"; detail=d',
         )
+
+    def test_unanswered(self) -> None:
+        self.assertEqual(unanswered(b"d"), b"txrproxy; detail=d")
+        self.assertEqual(unanswered(b"d", b"k"), b'txrproxy; key="k"; detail=d')
 
     def test_any_key_is_a_string(self) -> None:
         value = hit(1, b'r host,path\nhttp://h/"\\\xff\x00\r' + b"x" * 9999)

@@ -29,7 +29,7 @@ from txrproxy.cache.policy.invalidation import invalidated_by
 from txrproxy.cache.policy.partial import joined, part_answer, part_key, storable_part, whole
 from txrproxy.cache.policy.ranges import Part
 from txrproxy.cache.policy.rules import Rules
-from txrproxy.cache.policy.status import forwarded, hit, hit_lines
+from txrproxy.cache.policy.status import forwarded, hit, hit_lines, unanswered
 from txrproxy.cache.policy.storing import CONSUMED, Decision, is_for_all, storable
 from txrproxy.cache.policy.validation import (
     REPLACED,
@@ -72,6 +72,7 @@ __all__ = [
     "select",
     "storable",
     "storable_part",
+    "unanswered",
     "validated",
     "whole",
 ]

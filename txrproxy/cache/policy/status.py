@@ -51,6 +51,11 @@ def forwarded(
     return value + _more(key, detail)
 
 
+def unanswered(detail: bytes, key: bytes = b"") -> bytes:
+    """The value of Cache-Status for a request that was neither answered nor sent on."""
+    return b"txrproxy" + _more(key, detail)
+
+
 def _more(key: bytes, detail: bytes) -> bytes:
     value = b""
     if key:

@@ -214,7 +214,7 @@ def _unlike(request: RequestHead, vary: Iterable[bytes], rules: Rules) -> str:
     # (section 4.1). It was not where the proxy says something of its own; such responses differ
     # from client to client.
     names = rules.keyed.union(vary)
-    if any(map(_is_told, names)) or not names.isdisjoint(rules.told | HOP_BY_HOP):
+    if any(map(is_told, names)) or not names.isdisjoint(rules.told):
         return "vary"
     # Nor where the client has a field removed on the way. Without those that tell of a proxy the
     # backend is told what is in no key.
@@ -227,9 +227,14 @@ def _unlike(request: RequestHead, vary: Iterable[bytes], rules: Rules) -> str:
     return "fields" if aliases else ""
 
 
-def _is_told(name: bytes) -> bool:
-    """Whether the proxy tells this of itself, or drops it, as it tells or trusts the client."""
-    return (is_proxy_field(name) and not is_in_every_key(name)) or is_client_certificate(name)
+def is_told(name: bytes) -> bool:
+    """Whether the proxy tells this of itself, or drops it, as it tells or trusts the client.
+
+    What a field with this lower-case name selects is not stored.
+    """
+    if name in HOP_BY_HOP or is_client_certificate(name):
+        return True
+    return is_proxy_field(name) and not is_in_every_key(name)
 
 
 def is_for_all(
