@@ -98,6 +98,14 @@ SecRule &TX:allowed_methods "@eq 0" "id:29000022,phase:1,t:none,pass,nolog,\
 """
 
 
+# Version 3 of the CRS looks at what stands between the tags of XML, and not at attributes. As they
+# are URLs more often than not, rules for those and for names of uploaded files stay away from them.
+_ATTRIBUTES = "\n".join(
+    f'SecRuleUpdateTargetByTag "attack-{kind}" "XML://@*"'
+    for kind in ("sqli", "xss", "rce", "lfi", "injection-php", "injection-java")
+) + "".join(f'\nSecRuleUpdateTargetById {rule} "!XML://@*"' for rule in (932180, 933110, 933111))
+
+
 class NoRules(Exception):
     """Rules that are not there. ``about`` is "crs", or the file that is missing."""
 
@@ -202,6 +210,8 @@ def compose(rule_set: RuleSet, crs: CoreRules | None, base: Path) -> Text:
         assert crs is not None
         files += [crs.setup, *crs.files, *crs.data]
         parts += [_include(crs.setup), settings, *map(_include, crs.files)]
+        if crs.version.startswith("3."):
+            parts.append(_ATTRIBUTES)
     for name in rule_set.rules:
         if name != CRS:
             file = base / name
