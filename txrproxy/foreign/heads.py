@@ -28,7 +28,7 @@ def told(exchange: Exchange) -> Iterator[tuple[bytes, bytes]]:
     for line in data.split(b"\r\n")[1:-2]:
         name, _, value = line.partition(b": ")
         lower = name.lower()
-        if lower not in _OWN_FRAMING:
+        if lower not in _OWN_FRAMING and (value or lower != b"host"):
             yield name, value
     for told in exchange.sent:
         yield told[2].partition(b":")[0], told[1]

@@ -90,17 +90,15 @@ def changes(
 
 
 # The parts of a request's fields, each completed by the peer: everything up to an open Forwarded
-# element, then an open X-Forwarded-For list, and whether the peer's scheme is to be told. Last,
-# whether Host is left to the backend.
-RequestBlock = tuple[bytes, bytes, bool, bool]
+# element, then an open X-Forwarded-For list, and whether the peer's scheme is to be told.
+RequestBlock = tuple[bytes, bytes, bool]
 
 
 class RequestRules:
     """What one route does to the fields of a request. One object each for trusted and untrusted.
 
     ``host`` is the Host sent on, None to preserve the client's; with ``backend_host`` it is each
-    backend's own, and left to :func:`request_head`. So is that of a client which names no host: an
-    empty one is what some servers refuse. ``websocket`` lets upgrades pass.
+    backend's own, and left to :func:`request_head`. ``websocket`` lets upgrades pass.
     """
 
     __slots__ = (
@@ -174,15 +172,15 @@ class RequestRules:
                 _one_less(line) if line[0] == b"max-forwards" else line[2] for line in passing
             ]
         host, rest, forwarded_for, tells_proto = frame
-        made = b"%b%b%b" % (host, b"".join(passed), rest)
-        return made, forwarded_for, tells_proto, not host
+        return b"%b%b%b" % (host, b"".join(passed), rest), forwarded_for, tells_proto
 
     def _frame(
         self, fields: Fields, passing: Sequence[Line], facts: RequestFacts, authority: bytes
     ) -> tuple[bytes, bytes, bytes, bool]:
         """What stands around the lines that pass: Host before them, the proxy's own after."""
-        named = authority if self.host is None else self.host
-        host = b"Host: %b\r\n" % named if named and not self.backend_host else b""
+        host = b""
+        if not self.backend_host:
+            host = b"Host: %b\r\n" % (authority if self.host is None else self.host)
         told = {line[0] for line in passing} | self._changes.replaced
         out = []
         if facts.body:
@@ -271,14 +269,14 @@ def request_head(
     request_id: bytes,
 ) -> bytes:
     """The head to send to a backend, ready for the wire; ``host_line`` where the block has none."""
-    fields, forwarded_for, tells_proto, hostless = block
+    fields, forwarded_for, tells_proto = block
     return b"".join(
         (
             method,
             b" ",
             target,
             b" HTTP/1.1\r\n",
-            host_line if hostless else b"",
+            host_line,
             fields,
             peer.forwarded,
             forwarded_for,
