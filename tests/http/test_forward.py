@@ -524,6 +524,7 @@ class ResponseTests(SynchronousTestCase):
             b"Proxy-Authenticate: Basic",
             b"TE: x",
             b"X-Request-Id: theirs",
+            b"Connection: close\r\nClose: x",
         ):
             self.assertEqual(passed(line), [], line)
 

@@ -363,8 +363,10 @@ class ResponseRules:
             self._secure = ResponseRules(hide, changes, (*self._defaults, *more))
         hidden = {name.lower() for name in hide}
         hidden.update(*(_KIN[name] for name in hidden & _KIN.keys()))
-        # The length frames the response: nobody can have it dropped, not even Connection.
-        self._dropped = (HOP_BY_HOP | {b"x-request-id"} | hidden | changes.replaced) - _LENGTH
+        # The length frames the response: nobody can have it dropped, not even Connection. A field
+        # "Close" is reserved (RFC 9112 section 9.6); so that option, too, changes nothing.
+        own = {b"x-request-id", b"close"}
+        self._dropped = (HOP_BY_HOP | own | hidden | changes.replaced) - _LENGTH
 
     @property
     def secure(self) -> ResponseRules:
@@ -383,23 +385,26 @@ class ResponseRules:
         return known
 
     def _make(self, head: ResponseHead) -> list[Line]:
-        dropped = self._dropped
-        if head.options:
+        fields, status, dropped = head.fields, head.status, self._dropped
+        if not head.options <= dropped:
             dropped = (dropped | head.options) - _LENGTH
-        # No length where none can be (RFC 9110 section 8.6), nor beside a coding, which wins
-        # (RFC 9112 section 6.3): the two stand together only where no body follows.
-        marked = head.fields.marked
-        if head.status < 200 or head.status == 204 or b"transfer-encoding" in marked:
-            dropped |= _LENGTH
-        lines = [line for line in head.fields.lines if line[0] not in dropped]
-        length = head.fields.first(b"content-length")
-        if length[:1] == b"0" and length != b"0":
+        padded = False
+        lengths = fields.all(b"content-length")
+        if lengths:
+            # No length where none can be (RFC 9110 section 8.6), nor beside a coding, which wins
+            # (RFC 9112 section 6.3): the two stand together only where no body follows.
+            if status < 200 or status == 204 or b"transfer-encoding" in fields.marked:
+                dropped |= _LENGTH
+            padded = lengths[0] < b"1" and lengths[0] != b"0"
+        lines = [line for line in fields.lines if line[0] not in dropped]
+        if padded:
             lines = [_as_read(line) for line in lines]
-        if head.status == 426:
+        if status == 426:
             lines += _wanted_upgrade(head)
-        if head.status >= 200:
+        if status >= 200:
             lines += self._changes.set + self._changes.add
-            self._complete(lines)
+            if self._defaults:
+                self._complete(lines)
         return lines
 
     def trailers(self, trailers: Fields, head: ResponseHead) -> Fields:
@@ -409,13 +414,13 @@ class ResponseRules:
 
     def _complete(self, lines: list[Line]) -> None:
         """Add the defaults of which nobody has said anything, nor asked to remove them."""
-        if self._defaults:
-            known = {line[0] for line in lines} | self._changes.remove
-            lines += [line for line in self._defaults if line[0] not in known]
+        known = {line[0] for line in lines} | self._changes.remove
+        lines += [line for line in self._defaults if line[0] not in known]
 
     def own(self, lines: Iterable[Line]) -> ResponseBlock:
         """The fields of a response of the proxy's own, with the configured changes."""
         kept = [line for line in lines if line[0] not in self._changes.replaced]
         kept += self._changes.set + self._changes.add
-        self._complete(kept)
+        if self._defaults:
+            self._complete(kept)
         return ResponseBlock(kept)
