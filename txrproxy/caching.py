@@ -368,11 +368,12 @@ class Caching:
             exchange.upstream = waiting = Waiting(self, exchange, asked, under_way)
             under_way.attach(waiting, now)
             return
-        flight = self._flights.lead(asked.group)
+        flight = self._flights.lead(asked.group, asked.url)
         if self._collapse and self._store.shared:
             waiting_for = Leasing(self, exchange, asked, flight)
             exchange.upstream = waiting_for
-            self._store.lease(asked.group, asked.looked, True, waiting_for.answered)
+            done = waiting_for.answered
+            self._store.lease(asked.group, asked.looked, True, done, asked.url)
         else:
             self._fetch(exchange, asked, flight)
 
@@ -423,7 +424,7 @@ class Caching:
         # What the client reads is closed when it is done with; a body in memory needs no closing.
         asked.copy = copy if copy.body is not None else None
         asked.use, asked.fwd = use, b"stale"
-        flight = self._flights.lead(asked.group)
+        flight = self._flights.lead(asked.group, asked.url)
         lines = conditional_lines(copy.stored) if asked.copy is not None else []
         fetch = Fetch(self, exchange, asked, _asking(exchange.head, lines), flight, bool(lines))
         fetch.exchange = None
@@ -439,7 +440,7 @@ class Caching:
                 flight.lease = lease
                 fetch.start()
 
-        self._store.lease(asked.group, asked.looked, False, leased)
+        self._store.lease(asked.group, asked.looked, False, leased, asked.url)
 
     # 3: what comes of it.
 
