@@ -9,7 +9,7 @@ import json
 import os
 
 from tests.cache.storing import StoreTestCase, files, make_store, put, response
-from txrproxy.cache_cli import add_commands
+from txrproxy.cache_cli import _size, add_commands
 
 CONFIG = """\
 version = 1
@@ -54,13 +54,16 @@ class CacheCommandTests(StoreTestCase):
         )
         self.assertEqual(self.run_it("ls", "http://example.com/c"), (0, ""))
         self.assertEqual(self.run_it("ls", "--limit", "3")[1], said)
-        first, end = self.run_it("ls", "--limit", "1")[1].splitlines()
+        self.assertEqual(self.run_it("ls", "--limit", "2")[1], said)
+        end, first = self.run_it("ls", "--limit", "1")[1].splitlines()
         self.assertEqual(first, said.splitlines()[0])
         self.assertEqual(end, "the first 1: say more with --limit")
         for limit in ("0", "-1", "x", "100001"):
             with self.assertRaises(SystemExit), contextlib.redirect_stderr(io.StringIO()) as out:
                 self.run_it("ls", "--limit", limit)
             self.assertIn(f"argument --limit: '{limit}' is none of 1 to", out.getvalue())
+        said = self.run_it("ls", "--limit", "1", "--json")[1]
+        self.assertEqual(len(json.loads(said)), 1)
 
     def test_show(self) -> None:
         said = self.run_it("show", "http://example.com/a")[1]
@@ -74,7 +77,7 @@ class CacheCommandTests(StoreTestCase):
         status, said = self.run_it("purge", "--tag", "t", "--dry-run")
         self.assertRegex(said, r"^1 response would be removed, \d+ bytes\n$")
         status, said = self.run_it("purge", "--prefix", "http://", "--soft")
-        self.assertRegex(said, r"^2 responses were marked as stale, \d+ bytes\n$")
+        self.assertRegex(said, r"^2 responses were marked as stale, [\d.]+ KiB\n$")
         status, said = self.run_it("purge", "--url", "http://example.com/a")
         self.assertRegex(said, r"^1 response was removed, ")
         status, said = self.run_it("purge", "--all", "--json")
@@ -82,7 +85,7 @@ class CacheCommandTests(StoreTestCase):
         self.assertEqual(files(self.store), [])
 
     def test_stats(self) -> None:
-        self.assertRegex(self.run_it("stats")[1], r"^responses +2\nsize +\d+\n$")
+        self.assertRegex(self.run_it("stats")[1], r"^responses +2\nsize +13.5 KiB\n$")
 
     def test_a_folder_of_something_else(self) -> None:
         """Is not made a cache by looking at it."""
@@ -93,6 +96,11 @@ class CacheCommandTests(StoreTestCase):
             self.assertEqual(said[0], 1)
             self.assertIn("nothing has been stored in this folder", said[1])
         self.assertEqual(os.listdir(path), [])
+
+    def test_sizes(self) -> None:
+        for count, text in ((0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB")):
+            self.assertEqual(_size(count), text)
+        self.assertEqual(_size(5 * 2**40), "5.0 TiB")
 
     def test_an_owner_that_does_not_answer(self) -> None:
         store = make_store(self.path)

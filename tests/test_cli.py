@@ -190,7 +190,10 @@ class CommandLine(SynchronousTestCase):
 
     def test_version(self) -> None:
         self.assertEqual(main(["version"]), 0)
-        self.assertEqual(self.out.getvalue(), f"txrproxy {__version__}\n")
+        with self.assertRaises(SystemExit) as caught:
+            main(["--version"])
+        self.assertEqual(caught.exception.code, 0)
+        self.assertEqual(self.out.getvalue(), f"txrproxy {__version__}\n" * 2)
 
     def test_help(self) -> None:
         for arguments in (["--help"], ["check", "--help"]):

@@ -17,6 +17,7 @@ from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.toml import load
 
 _NOT_ANSWERED = 3
+_BYTES = {"size", "reserved", "max_size", "evicted_bytes", "memory_size", "memory_limit"}
 
 
 def add_commands(commands: Any) -> None:
@@ -67,7 +68,7 @@ def _guarded(run: Callable[[Any], int], options: Any) -> int:
     except (ConfigErrors, NoOwner, OSError, ValueError) as error:
         if options.json:
             print(json.dumps({"ok": False, "error": str(error)}))
-        print(f"txrproxy cache: {error}", file=sys.stderr)
+        print(error, file=sys.stderr)
         return _NOT_ANSWERED if isinstance(error, Silent) else 1
 
 
@@ -110,13 +111,14 @@ def _printable(line: str) -> str:
 
 def _ls(options: Any) -> int:
     def lines(found: Any) -> Iterable[str]:
-        for item in found:
+        if len(found) > options.limit:
+            print(f"the first {options.limit}: say more with --limit", file=sys.stderr)
+        for item in found[: options.limit]:
             about = f"{item['status']} {item['size']:>12} {_when(item['responded'])}"
             yield f"{about} {item['url']}{' stale' if item['invalidated'] else ''}"
-        if len(found) == options.limit:
-            print(f"the first {options.limit}: say more with --limit", file=sys.stderr)
 
-    return _ask(options, lines, ask="ls", prefix=_text(options.prefix), limit=options.limit)
+    limit = options.limit + (not options.json)  # one more tells that there are more
+    return _ask(options, lines, ask="ls", prefix=_text(options.prefix), limit=limit)
 
 
 def _show(options: Any) -> int:
@@ -145,18 +147,34 @@ def _purge(options: Any) -> int:
     def lines(result: Any) -> Iterable[str]:
         responses, were = ("response", "was") if result["count"] == 1 else ("responses", "were")
         did = "would be" if options.dry_run else were
-        yield f"{result['count']} {responses} {did} {how}, {result['size']} bytes"
+        yield f"{result['count']} {responses} {did} {how}, {_size(result['size'])}"
 
     what = "preview" if options.dry_run else "purge"
     return _ask(options, lines, ask=what, kind=kind, value=value, soft=options.soft)
 
 
 def _stats(options: Any) -> int:
-    return _ask(
-        options,
-        lambda figures: (f"{name:16}{value}" for name, value in figures.items()),
-        ask="stats",
-    )
+    def lines(figures: Any) -> Iterable[str]:
+        for name, value in figures.items():
+            yield f"{name:16}{_figure(name, value)}"
+
+    return _ask(options, lines, ask="stats")
+
+
+def _figure(name: str, value: int) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return _size(value) if name in _BYTES else str(value)
+
+
+def _size(count: int) -> str:
+    """``24.3 MiB``; of what is less than 1 KiB, bytes."""
+    size, unit = float(count), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{size:.0f} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
 
 
 def _when(seconds: float) -> str:

@@ -24,6 +24,8 @@ Exit status: 0 when it was done, 1 when it was refused or failed, 2 for a wrong 
 3 when no proxy answers.
 """
 
+_VERSION = f"txrproxy {__version__}"
+
 # The commands by the module that has their ``add_commands``, with what the overview says of them.
 _COMMANDS: tuple[tuple[str, Mapping[str, str]], ...] = (
     (
@@ -86,6 +88,9 @@ def make_parser(wanted: str | None = None) -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument(
+        "--version", action="version", version=_VERSION, help="print the version, and end"
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module, helps in _COMMANDS:
         if wanted is None or wanted in helps:
@@ -100,7 +105,7 @@ def make_parser(wanted: str | None = None) -> argparse.ArgumentParser:
 
 
 def _version(options: argparse.Namespace) -> int:
-    print(json.dumps({"version": __version__}) if options.json else f"txrproxy {__version__}")
+    print(json.dumps({"version": __version__}) if options.json else _VERSION)
     return 0
 
 

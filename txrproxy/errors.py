@@ -133,6 +133,7 @@ NO_BACKEND = _row("no_backend", 503, _P, "No server is available for this reques
 ONLY_IF_CACHED = _row("only_if_cached", 504, _C, "This is not in the cache.")
 QUEUE_FULL = _row("queue_full", 503, _P, "Too many requests are waiting. Try again shortly.")
 QUEUE_TIMEOUT = _row("queue_timeout", 503, _P, "The request waited too long for a free server.")
+NO_SOCKET = _row("no_socket", 503, _P, "This server has too much to do. Try again shortly.")
 AUTH_BUSY = _row("auth_busy", 503, _P, "Too many people are signing in. Try again shortly.")
 AUTH_UNAVAILABLE = _row(
     "auth_unavailable", 503, _P, "Who you are can not be checked right now. Try again shortly."

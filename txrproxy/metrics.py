@@ -84,7 +84,7 @@ PANICS = _row("panics_total", _C, "pool", "Times that health was ignored: too fe
 
 # Caches, as requests found them, and as they are.
 CACHE_REQUESTS = _row("cache_requests_total", _C, "route result", "What a cache did for a request.")
-CACHE_BYTES = _row("cache_bytes", Kind.MOST, "cache", "Bytes on disk.")
+CACHE_BYTES = _row("cache_bytes", Kind.MOST, "cache", "Bytes on disk of what is stored.")
 CACHE_LIMIT = _row("cache_limit_bytes", Kind.MOST, "cache", "Bytes that there may be.")
 CACHE_RESPONSES = _row("cache_responses", Kind.MOST, "cache", "Responses that are stored.")
 CACHE_MEMORY = _row("cache_memory_bytes", _S, "cache", "Bytes in memory, of all workers.")

@@ -35,6 +35,7 @@ from txrproxy.routing.tree import Tree
 from txrproxy.tls.ends import HandshakeFailed, HandshakeTimeout, HungUp, PlainHttp
 from txrproxy.tls.layer import TlsLayer
 from txrproxy.tls.listener import ListenerTls
+from txrproxy.tls.profiles import VERSION_NAMES
 from txrproxy.tls.server import TlsServer
 from txrproxy.transport.deadlines import Queue
 from txrproxy.transport.downstream import Downstream, Service
@@ -197,7 +198,7 @@ class ProxySite:
         def made(layer: TlsLayer) -> Downstream:
             self.connections.discard(layer)
             connection = layer.connection
-            version = connection.get_protocol_version_name().encode("ascii")
+            version = VERSION_NAMES[connection.get_protocol_version()]
             name = connection.get_servername() or b""
             way = (self._name, self._scheme, version, name[:MAX_NAME])
             client = tls.peer(connection, peer.address, peer.trusted, self._scheme)
@@ -210,16 +211,19 @@ class ProxySite:
             self.lost(layer)
             error: Any = failure.value
             server.failed(layer, peer.address.decode("ascii"), error)
-            self._handshake_failed(peer, error)
+            self._handshake_failed(peer, layer, error)
 
         layer = server.wrap(made, ended)
         self.connections.add(layer)
         return layer
 
-    def _handshake_failed(self, peer: Peer, error: HandshakeFailed) -> None:
+    def _handshake_failed(self, peer: Peer, layer: TlsLayer, error: HandshakeFailed) -> None:
         if isinstance(error, HungUp):
             return  # nothing was asked of us: a port scan, a balancer's health check
-        exchange = self._unreadable(_Met(peer), peer)
+        client = Peer(peer.address, self._scheme, peer.trusted)
+        client.way = (self._name, self._scheme, b"", (layer.server_name or b"")[:MAX_NAME])
+        exchange = self._unreadable(_Met(client), client)
+        exchange.started = layer.began
         if isinstance(error, PlainHttp):
             exchange.status = PLAIN_HTTP.status
             exchange.note(PLAIN_HTTP)

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.cache.sharing import Loop, Process, attach, make_keeper
 from tests.cache.storing import Later, disk_use, find, look, put, response
+from txrproxy.cache import keeper
 from txrproxy.cache.entry import BLOCK
 from txrproxy.cache.keeper import ACKNOWLEDGE, LINGER, WAIT, Keeper
 from txrproxy.cache.purge import Purge
@@ -246,6 +247,25 @@ class PurgeTests(Case):
         ((purged, error),) = results
         self.assertEqual((purged.count, error), (1, None))
 
+    def test_logged(self) -> None:
+        """Who looks for what has become of the responses finds it; the log stays whole."""
+        self.both()
+        said: list[str] = []
+
+        def info(text: str, **values: Any) -> None:
+            said.append(text.format(**values))
+
+        self.patch(keeper._logger, "info", info)
+        self.purge(self.mine, "all")
+        self.keeper.purge(Purge("tag", b"a\nb\xff", soft=True), lambda *_: None)
+        self.assertEqual(
+            said,
+            [
+                "cache test: 1 responses purged: all",
+                "cache test: 0 responses marked as stale: tag a\\nb\\xff",
+            ],
+        )
+
     def test_silent(self) -> None:
         """One that hangs does not hold it up for ever, but the purge is no success."""
         self.both()
@@ -427,6 +447,9 @@ class LifeTests(Case):
             self.assertEqual((preview.count, listed[0].tags, shown[0].length), (1, (b"t",), 5))
             self.assertEqual((stats["responses"], stats["memory_objects"]), (1, 2))
             self.assertEqual((stats["processes"], stats["storing"]), (2, True))
+            # What was granted ahead is no part of what is stored.
+            self.assertEqual(stats["size"], 4608)
+            self.assertGreaterEqual(stats["reserved"], 2**20)
 
 
 def _none(*_: Any) -> bytes:

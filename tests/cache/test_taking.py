@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from txrproxy.cache.taking import OPEN_AGAIN, Taking
+from txrproxy.cache.taking import HANDING, OPEN_AGAIN, Taking
 from txrproxy.cache.writing import RETRY
 
 
@@ -31,7 +31,7 @@ class TakingTests(SynchronousTestCase):
 
     def observe(self, event: Any) -> None:
         if event.get("log_namespace", "") == "txrproxy.cache.taking":
-            self.said.append(formatEvent(event))
+            self.said.append(f"{event['log_level'].name} {formatEvent(event)}")
 
     def answer(self, result: bool, error: BaseException | None = None) -> None:
         self.asked.pop()(result, error)
@@ -41,14 +41,29 @@ class TakingTests(SynchronousTestCase):
         self.assertEqual((self.events, self.said), (["taken", "tried"], []))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_handed_over(self) -> None:
+        """As in an upgrade: no trouble."""
+        self.answer(False)
+        self.assertEqual(self.events, ["tried"])
+        self.clock.advance(OPEN_AGAIN)
+        self.answer(True)
+        self.assertEqual(self.events, ["tried", "taken"])
+        self.assertEqual(self.said, ["info cache test: another process has the folder still"])
+
     def test_owned_by_another(self) -> None:
-        for _ in range(3):
+        for _ in range(2 * HANDING):
             self.answer(False)
             self.assertEqual(self.events, ["tried"])
             self.clock.advance(OPEN_AGAIN)
         self.answer(True)
         self.assertEqual(self.events, ["tried", "taken"])
-        self.assertEqual(len(self.said), 2)
+        self.assertEqual(
+            self.said[1:],
+            [
+                "error cache test: nothing is stored: another process owns the folder",
+                "info cache test: storing responses again",
+            ],
+        )
 
     def test_trouble(self) -> None:
         self.answer(False, OSError(30, "Read-only file system"))

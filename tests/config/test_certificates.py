@@ -181,6 +181,21 @@ class WarningTests(Case):
         self.write(ROOT.issue("a.example", days=-1), "a")
         self.assertIn("a.pem (a.example) EXPIRED", self.warning(CERT))
 
+    def test_what_backends_are_shown(self) -> None:
+        (self.folder / "ca.pem").write_bytes(ROOT.pem)
+        pool = (
+            '[pools.b]\nbackends = ["https://127.0.0.1:1"]\n[pools.b.tls]\nca = "ca.pem"\n'
+            'cert = "c.pem"\nkey = "file:c.key"\n[[routes]]\nname = "b"\npool = "b"\n'
+        )
+        for days, why in ((-1, "EXPIRED on"), (10, "expires on"), (90, "")):
+            self.write(ROOT.issue(subject="proxy", days=days, client=True), "c")
+            errors, warnings = self.checked(pool)
+            self.assertEqual(errors, [])
+            told = [warning for warning in warnings if "pools.b.tls.cert: " in warning]
+            self.assertEqual(len(told), bool(why))
+            for warning in told:
+                self.assertIn(f"{self.folder}/c.pem (CN=proxy) {why}", warning)
+
     def test_twice_the_same_name(self) -> None:
         self.write(ROOT.issue("a.example", "c.example"), "b")
         warning = self.warning(

@@ -50,6 +50,36 @@ class DoubtsTests(SynchronousTestCase):
             self.assertEqual(len(said), count)
         self.assertTrue(said[0].startswith(":6: pools.app.health.timeout: longer than"), said)
 
+    def test_tokens_for_anybody(self) -> None:
+        text = FEW + 'use = ["p"]\n[policies.p]\njwt = { keys = "env:K" }'
+        (warning,) = self.warnings(text)
+        self.assertIn("policies.p.jwt.audience: empty: tokens that were made for", warning)
+
+    def test_keys_without_tls(self) -> None:
+        for url, expected in (
+            ("http://login.example/jwks", True),
+            ("http://192.0.2.1:8080/jwks", True),
+            ("http://localhost:8080/jwks", False),
+            ("http://127.0.0.2/jwks", False),
+            ("http://[::1]:80/jwks", False),
+            ("https://login.example/jwks", False),
+        ):
+            text = f'use = ["p"]\n[policies.p]\njwt = {{ keys = "{url}", audience = "a" }}'
+            warned = self.warnings(FEW + text)
+            self.assertEqual(len(warned), expected, url)
+            self.assertTrue(not warned or "policies.p.jwt.keys: not https: who" in warned[0])
+
+    def test_everybody_is_a_proxy(self) -> None:
+        text = FEW + '[server]\ntrusted_proxies = ["10.0.0.0/8", "::/0", "0.0.0.0/0"]'
+        self.assertEqual(
+            [warning.partition(": ")[2] for warning in self.warnings(text)],
+            [
+                "server.trusted_proxies[1]: ::/0 is everybody: any client can pass for any other",
+                "server.trusted_proxies[2]: 0.0.0.0/0 is everybody: any client can pass for any "
+                "other",
+            ],
+        )
+
     def test_keys_of_a_cache(self) -> None:
         told = "[1]: the proxy sets or drops this: nothing is stored"
         one = ': without "path": one response is used for all paths'

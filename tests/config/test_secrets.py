@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
@@ -73,17 +74,13 @@ class SecretsTests(SynchronousTestCase):
         (_, (warning,)) = self.checked(USERS)
         self.assertIn("users has mode 0604, so everybody can read it; chmod o-r it", warning)
         self.write("secret", "x" * 32, 0o644)
-        for table, key in (
-            (
-                '[pools.q]\nbackends=["http://127.0.0.1:1"]\nsticky={cookie="c",secret=SECRET}',
-                "pool",
-            ),
-            ("[admin]\ntoken = SECRET", "admin.token"),
-        ):
-            _, warnings = self.checked("\n" + table.replace("SECRET", '"file:secret"'), "secret")
-            self.assertIn("everybody can read it", "".join(warnings), key)
-            _, warnings = self.checked("\n" + table.replace("SECRET", '"env:HOME"'), "secret has")
-            self.assertEqual(warnings, [])
+        os.environ["TXRPROXY_TEST_SECRET"] = "x" * 32
+        self.addCleanup(os.environ.pop, "TXRPROXY_TEST_SECRET")
+        for table, key in ((self.STICKY, "pools.q.sticky.secret"), (self.ADMIN, "admin.token")):
+            _, (warning,) = self.checked("\n" + table.replace("SECRET", "file:secret"), f"{key}: ")
+            self.assertIn(f"{key}: {self.folder}/secret has mode 0644, so everybody", warning)
+            found = self.checked("\n" + table.replace("SECRET", "env:TXRPROXY_TEST_SECRET"), "has")
+            self.assertEqual(found, ([], []))
 
     def test_authorities(self) -> None:
         (self.folder / "ca.pem").write_text("hunter2")
@@ -118,6 +115,27 @@ class SecretsTests(SynchronousTestCase):
     def test_variables(self) -> None:
         error = self.error('basic_auth = { users = "env:TXRPROXY_TEST_NOT_SET" }')
         self.assertIn("environment variable TXRPROXY_TEST_NOT_SET: is not set", error)
+
+    STICKY = '[pools.q]\nbackends=["http://127.0.0.1:1"]\nsticky={cookie="c",secret="SECRET"}'
+    ADMIN = '[admin]\ntoken = "SECRET"'
+
+    def test_secrets_of_the_proxy(self) -> None:
+        self.write("empty", " \n")
+        self.write("short", "x" * 31 + "\n")
+        self.write("good", "x" * 32 + "\n")
+        for table, secret, expected in (
+            (self.ADMIN, "file:short", ""),
+            (self.ADMIN, "file:empty", "admin.token: {folder}/empty: is empty"),
+            (self.ADMIN, "file:none", "admin.token: {folder}/none: can not be read: No such file"),
+            (self.ADMIN, "env:TXRPROXY_TEST_NOT_SET", "TXRPROXY_TEST_NOT_SET: is not set"),
+            (self.STICKY, "file:good", ""),
+            (self.STICKY, "file:short", "pools.q.sticky.secret: {folder}/short: is shorter than"),
+            (self.STICKY, "file:empty", "pools.q.sticky.secret: {folder}/empty: is empty"),
+        ):
+            errors, _ = self.checked("\n" + table.replace("SECRET", secret))
+            self.assertEqual(len(errors), 1 if expected else 0, (table, secret, errors))
+            self.assertIn(expected.format(folder=self.folder), "".join(errors))
+            self.assertNotIn("xxx", "".join(errors))
 
     def test_without_the_extra(self) -> None:
         self.write("users", f"a:{BCRYPT}")

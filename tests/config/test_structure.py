@@ -34,7 +34,8 @@ WORDS = [
     (
         "[server]\nzzz = 1",
         ":10: server.zzz: unknown key; known: workers, cpu_affinity, worker_timeout, "
-        "drain_timeout, max_connections, backlog, trusted_proxies, resolver, state_dir",
+        "drain_timeout, drain_delay, max_connections, backlog, trusted_proxies, resolver, "
+        "state_dir",
     ),
     (
         "[server]\nbacklog = true",

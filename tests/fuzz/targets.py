@@ -549,6 +549,30 @@ def addresses_of_clients(data: bytes) -> None:
 
 
 @target(
+    b'for=198.51.100.1;proto=https, For="[2001:db8::1]:80"; by=_x',
+    b'host="a, for=10.0.0.1;b";for=10.9.9.9',
+    b"for=unknown, for=1.2.3.4;;for=1.2.3.4",
+    words='for= proto= host= , ; " \\ 10.0.0.1 "[fd00::1]:80" 1.2.3.4 _x unknown é',
+)
+def addresses_in_forwarded(data: bytes) -> None:
+    """Without quotes and with ``for`` alone, it is the walk through X-Forwarded-For."""
+    lines = data.split(b"\r\n")
+    try:
+        fields = parse_fields(b"\r\n".join(b"Forwarded: " + line for line in lines))
+    except BadFields:
+        return
+    found = client_address(b"10.0.0.1", fields, _TRUSTED)
+    ipaddress.ip_address(found.decode("ascii"))
+    believed_scheme(fields)
+    members = split_list(lines)
+    plain = [re.fullmatch(rb"for=([0-9a-f.:]+)", member, re.IGNORECASE) for member in members]
+    if members and all(plain):
+        addresses = b", ".join(match[1] for match in plain if match)
+        other = parse_fields(b"X-Forwarded-For: " + addresses)
+        assert found == client_address(b"10.0.0.1", other, _TRUSTED), (data, found)
+
+
+@target(
     b'for=192.0.2.1;proto=https, for="[::1]:80"',
     b'for="unclosed',
     b"for=a,,by=b;",

@@ -85,6 +85,21 @@ class WatchedTests(SynchronousTestCase):
         self.clock.advance(10)
         self.assertEqual(watched.value, 3)
 
+    def test_whether_it_is_current(self) -> None:
+        watched = self.watch()
+        watched.start()
+        self.assertTrue(watched.is_current())
+        self.write("22")
+        self.assertFalse(watched.is_current())
+        self.clock.advance(10)
+        self.assertTrue(watched.is_current())
+        for text in ("nothing", "333"):  # one that can not be used is not what counts
+            self.write(text)
+            self.clock.advance(10)
+            self.assertIs(watched.is_current(), text == "333")
+        self.file.unlink()
+        self.assertFalse(watched.is_current())
+
     def test_the_first_look_must_succeed(self) -> None:
         self.write("x")
         self.assertRaises(ValueError, self.watch)

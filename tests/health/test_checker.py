@@ -23,7 +23,7 @@ from txrproxy.balance.backend import Backend, State
 from txrproxy.balance.pool import Pool
 from txrproxy.config import schema
 from txrproxy.config.forms.numbers import timeout
-from txrproxy.errors import CONNECT_REFUSED
+from txrproxy.errors import CONNECT_REFUSED, NO_SOCKET
 from txrproxy.health import checker
 from txrproxy.health.checker import JITTER, Checker, Report, Result
 from txrproxy.health.slots import Slots
@@ -36,12 +36,16 @@ class Farm:
         self.clock = clock
         self.ill: set[Backend] = set()
         self.hanging: set[Backend] = set()
+        self.full = False  # no socket can be made
         self.asked: list[tuple[float, Backend]] = []
         self.transports: list[StringTransport] = []
 
     def dial_of(self, backend: Backend) -> Any:
         def dial(make: Any, timeout: float, connected: Any, failed: Any) -> None:
             self.asked.append((self.clock.seconds(), backend))
+            if self.full:
+                failed(NO_SOCKET)
+                return
             if backend in self.ill:
                 failed(CONNECT_REFUSED)
                 return
@@ -160,6 +164,17 @@ class VerdictTests(CheckerCase):
                 (LogLevel.info, "Pool app: backend b0 is healthy: status 204"),
             ],
         )
+
+    def test_a_check_that_could_not_be_made_does_not_count(self) -> None:
+        made = self.checker(healthy=True, fall=1)
+        self.farm.full = True
+        self.until_asked(5)
+        self.assertTrue(self.backend.healthy)
+        self.assertEqual((self.logged(), made.reports()[0].last), ([], None))
+        self.farm.full = False
+        self.farm.ill.add(self.backend)
+        self.until_asked(6)
+        self.assertFalse(self.backend.healthy)
 
     def test_one_that_never_passed(self) -> None:
         """It stays unused, in panic too, and that is said once; one pass is then enough."""

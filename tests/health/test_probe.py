@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txrproxy.config import schema
 from txrproxy.config.forms.numbers import statuses, timeout
-from txrproxy.errors import CONNECT_REFUSED
+from txrproxy.errors import CONNECT_REFUSED, NO_SOCKET
 from txrproxy.health.probe import MAX_BODY, Check, Probe
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -44,7 +44,7 @@ class ProbeCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.line = Line()
-        self.ends: list[tuple[bool, str]] = []
+        self.ends: list[tuple[bool | None, str]] = []
 
     def probe(self, path: str = "/up", **settings: Any) -> Probe:
         check = Check(schema.Health(path=schema.RequestTarget(path) if path else None, **settings))
@@ -63,7 +63,7 @@ class ProbeCase(SynchronousTestCase):
     def lose(self, error: Exception) -> None:
         self.line.protocol.connectionLost(Failure(error))
 
-    def over(self, passed: bool, text: str) -> None:
+    def over(self, passed: bool | None, text: str) -> None:
         self.assertEqual(self.ends, [(passed, text)])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -99,6 +99,12 @@ class AskedTests(ProbeCase):
         self.hear(b"x" * 100)
         self.lose(ConnectionDone())
         self.over(True, "status 200")
+
+    def test_no_socket_for_it(self) -> None:
+        """Which says nothing of the backend."""
+        self.probe()
+        self.line.fail(NO_SOCKET)
+        self.over(None, "no socket")
 
     def test_another_status(self) -> None:
         self.asked()

@@ -186,6 +186,50 @@ class RequestTests(SynchronousTestCase):
             ],
         )
 
+    def test_a_trusted_proxy_that_writes_forwarded_alone(self) -> None:
+        """Backends that read the other fields hear the same."""
+        ours = b'host="a";for=192.0.2.7;proto=http'
+        for block, addresses, proto in (
+            (b"Forwarded: for=1.1.1.1;proto=https", b"1.1.1.1, 192.0.2.7", b"https"),
+            (
+                b'Forwarded: for=1.1.1.1;proto=https, For="[2001:db8::1]:8"; proto=HTTP',
+                b"1.1.1.1, 2001:db8::1, 192.0.2.7",
+                b"http",
+            ),
+            (b"Forwarded: for=_x, proto=gopher", b"unknown, unknown, 192.0.2.7", b"http"),
+            (b"Forwarded: ,", b"192.0.2.7", b"http"),
+            (
+                b"Forwarded: for=1.1.1.1;proto=https\r\nX-Forwarded-For: 2.2.2.2",
+                b"2.2.2.2, 192.0.2.7",
+                b"https",
+            ),
+            (
+                b"Forwarded: for=1.1.1.1;proto=https\r\nX-Forwarded-Proto: http",
+                b"1.1.1.1, 192.0.2.7",
+                b"http",
+            ),
+        ):
+            lines = sent(block, trusted=True)
+            forwarded = [line for line in lines if line.startswith(b"Forwarded: ")]
+            self.assertEqual(len(forwarded), 1)
+            self.assertTrue(forwarded[0].endswith(ours))
+            told = sorted(line for line in lines if line.startswith(b"X-Forwarded-"))
+            self.assertEqual(
+                told,
+                [
+                    b"X-Forwarded-For: " + addresses,
+                    b"X-Forwarded-Host: a",
+                    b"X-Forwarded-Proto: " + proto,
+                ],
+                block,
+            )
+            self.assertEqual(sent(b"Forwarded: for=1.1.1.1;proto=https"), PLAIN + OURS)
+        kept = sent(
+            b"Forwarded: proto=https\r\nX-Forwarded-Proto: https\r\nConnection: x-forwarded-proto",
+            trusted=True,
+        )
+        self.assertIn(b"X-Forwarded-Proto: http", kept)
+
     def test_empty_lists_of_a_trusted_proxy(self) -> None:
         block = b"Via:\r\nForwarded: \r\nX-Forwarded-For: "
         self.assertEqual(sent(block, trusted=True), PLAIN + OURS)

@@ -102,7 +102,7 @@ class PublicAddressTests(SynchronousTestCase):
             (b"<https://other.example/a>; rel=next", None),
             (b"</a>; rel=next", None),
         ):
-            for name in (b"Link", b"Report-To", b"reporting-endpoints", b"SourceMap"):
+            for name in (b"Link", b"Report-To", b"reporting-endpoints", b"WWW-Authenticate"):
                 got = self.rewritten(name + b": " + value)
                 self.assertEqual(got, value if expected is None else expected)
 

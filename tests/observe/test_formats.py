@@ -96,6 +96,10 @@ class JSONTests(SynchronousTestCase):
         self.assertIn(b',"scheme":"https","tls":"TLSv1.3","sni":"a\\"b","method":', line)
         self.assertEqual(set(json.loads(line)) - set(FIELDS), set(OF_TLS))
 
+    def test_a_handshake_that_failed(self) -> None:
+        line = json_formatter()([record(way=(b"web", b"https", b"", b"a.example"))])
+        self.assertIn(b',"scheme":"https","sni":"a.example","method":', line)
+
     def test_durations_that_never_were(self):
         entry = json.loads(json_formatter()([record(connect=None, first_byte=None)]))
         self.assertIsNone(entry["connect_ms"])

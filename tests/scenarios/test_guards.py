@@ -218,6 +218,7 @@ class CorsTests(Scenario):
             response = await self.ask(client, get(*fields, method=b"OPTIONS"))
             self.assertEqual(response.status, 403)
             self.assertEqual(response.all(b"Access-Control-Allow-Origin"), [])
+            self.assertEqual(response.all(b"Vary"), [b"Origin"])
         self.assertEqual(set(proxy.log.reasons), {b"cors_refused"})
 
     async def test_a_plain_options_goes_on(self):
@@ -236,6 +237,24 @@ class CorsTests(Scenario):
             _, response = await self.exchange(client, origin, get(*fields), reply)
             self.assertEqual(response.all(b"Access-Control-Allow-Origin"), [])
             self.assertEqual(response.all(b"Vary"), [b"Accept", b"Origin"])
+
+    async def test_on_the_answers_of_limits(self):
+        """A page that asks too often is to learn when it may come again."""
+        for limit, reason in (
+            ('rate_limit = { rate = "1/h" }', b"rate_limited"),
+            ('deny = ["127.0.0.1"]', b"forbidden"),
+        ):
+            origin, proxy, client = await self.pair(policy=f"{limit}\n{self.POLICY}")
+            if reason == b"rate_limited":
+                await self.exchange(client, origin, get(self.ORIGIN))
+            for field, allowed in (
+                (self.ORIGIN, [b"https://app.example"]),
+                (b"Origin: https://evil.example", []),
+            ):
+                response = await self.ask(client, get(field))
+                self.assertEqual(response.all(b"Access-Control-Allow-Origin"), allowed)
+                self.assertEqual(response.all(b"Vary"), [b"Origin"])
+            self.assertEqual(proxy.log.reasons[-2:], [reason] * 2)
 
     async def test_on_the_answers_of_other_policies(self):
         policy = self.POLICY + '\nbasic_auth = { users = "env:TXRPROXY_TEST_USERS" }'

@@ -12,10 +12,11 @@ import bcrypt
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.web.resource import Resource
 
 from tests.scenarios.harness import EMPTY_OK, GET, Refusing, Scenario, ok
-from tests.scenarios.test_guards import from_client, get
+from tests.scenarios.test_guards import from_client, get, reloaded
 from txrproxy import caching
 from txrproxy.cache import policy as caching_policy
 from txrproxy.config.policies import Policies
@@ -89,6 +90,23 @@ class BasicTests(Base):
             self.assertEqual(response.status, 200)
             self.assertEqual(seen.get(b"Remote-User"), name)
             self.assertEqual(seen.all(b"Authorization"), [])
+
+    async def test_a_changed_file_counts_after_a_reload(self):
+        text = self.config("http://127.0.0.1:1", policy=self.policy())
+        text = text.replace('pool = "app"', "respond = { status = 200 }")
+        proxy = await self.proxy(toml=text)
+        client = await self.client(proxy)
+        for users, status in (
+            (f"alice:{BCRYPT}\nbob:{APR1}\n", 200),
+            (f"bob:{APR1}\n", 401),
+            (f"alice:{BCRYPT}\n", 200),
+        ):
+            self.file("users", users)
+            proxy.graph = reloaded(proxy.graph, text)
+            self.assertEqual((await self.ask(client, get(basic()))).status, status)
+            live = proxy.graph.policies.parts
+            proxy.graph = reloaded(proxy.graph, text)
+            self.assertEqual(proxy.graph.policies.parts, live)  # what did not change goes on
 
     async def test_forward_and_field(self):
         policy = self.policy(more=', forward = true, user_field = "X-Who"')
@@ -301,6 +319,35 @@ class ForwardTests(Base):
         self.assertEqual(seen.get(b"X-Request-Id"), asked.get(b"X-Request-Id"))
         self.backend.reply(EMPTY_OK)
         self.assertEqual((await client.response()).status, 200)
+
+    async def test_what_the_client_gets_of_an_answer(self):
+        client = await self.three(', to_client = ["Set-Cookie"]')
+        for reply, own in ((ok(b"x", b"Set-Cookie: app=1"), [b"app=1"]), (b"nonsense\r\n\r\n", [])):
+            client.send(GET)
+            await self.auth.request()
+            renewed = (b"Set-Cookie: a=2; Path=/", b"Set-Cookie: b=1; Domain=127.0.0.1")
+            self.auth.reply(ok(b"", *renewed, b"X-Other: 2"))
+            seen = await self.backend.request()
+            self.assertEqual(seen.all(b"Set-Cookie"), [])
+            self.backend.reply(reply)
+            response = await client.response()
+            self.assertEqual(response.status, 200 if own else 502)
+            expected = [*own, b"a=2; Path=/", b"b=1; Domain=a.example"]
+            self.assertEqual(response.all(b"Set-Cookie"), expected)
+            self.assertEqual(response.all(b"X-Other"), [])
+
+    async def test_the_log_has_the_user(self):
+        for more, expected in (("", b"alice"), (', user_field = "X-Who"', b"a b"), ("", None)):
+            client = await self.three(more)
+            client.send(get(b"Remote-User: root", b"X-Who: root"))
+            await self.auth.request()
+            names = b"Remote-User: alice\r\nx-who: a b\r\n" if expected else b""
+            self.auth.reply(b"HTTP/1.1 200 OK\r\n%bContent-Length: 0\r\n\r\n" % names)
+            await self.backend.request()
+            self.backend.reply(EMPTY_OK)
+            self.assertEqual((await client.response()).status, 200)
+            record = await self.running.log.record()
+            self.assertEqual(record.notes, {b"user": expected} if expected else {})
 
     async def test_copied_fields_can_not_be_forged(self):
         client = await self.three(', copy = ["Remote-User", "X_Group"]')
@@ -567,6 +614,37 @@ class JwtTests(Base):
         client = await self.client(self.running)
         seen, response = await self.exchange(client, self.backend, get(bearer(token())))
         self.assertEqual(response.status, 200)
+
+    async def test_a_url_that_fails_is_logged_once(self):
+        events = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        await self.fetched(timed=True)
+        self.running.graph.start()
+        keys = self.running.graph.policies.parts["rules", "jwt"].running[0]
+        broken = b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n"
+        for reply, pause in (
+            (broken, 10),
+            (broken, 10),
+            (ok(b"nonsense"), 10),
+            (ok(KEYS.encode()), 300),
+            (broken, 0),
+        ):
+            await self.login.request()
+            self.login.reply(reply)
+            await self.until(lambda: keys._request is None, "the end of the fetch")
+            self.running.wait(pause)
+        said = [formatEvent(event) for event in events]
+        url = f"{self.login.url}/jwks"
+        self.assertEqual(
+            [line for line in said if url in line],
+            [
+                f"no keys from {url}: status 500; tokens are refused",
+                f"no keys from {url}: not JSON; tokens are refused",
+                f"{url} has keys again",
+                f"no keys from {url}: status 500; those of before still count",
+            ],
+        )
 
     async def test_without_keys_nobody_passes(self):
         client = await self.fetched()

@@ -3,12 +3,16 @@
 from twisted.internet import reactor
 
 from tests.scenarios.harness import EMPTY_OK, GET, ok
+from tests.scenarios.test_guards import reloaded
 from tests.scenarios.test_guards_auth import CLAIMS, KEYS, bearer, get, token
 from tests.scenarios.test_tls_backends import STRANGER, serving
 from tests.scenarios.tls import ROOT, SERVER, SecureScenario
+from tests.tls.authority import authority
 from txrproxy.config.build import build
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.toml import loads
+
+OTHER = authority("another root")
 
 
 class AuthorityTests(SecureScenario):
@@ -40,6 +44,25 @@ class AuthorityTests(SecureScenario):
         self.login.reply(ok(KEYS.encode()))
         await self.backend.request()
         self.backend.reply(EMPTY_OK)
+        self.assertEqual((await client.response()).status, 200)
+
+    async def test_another_authority_counts_after_a_reload(self):
+        login = await self.secure_origin(serving(OTHER.issue("127.0.0.1", subject="login")))
+        backend = await self.origin("backend")
+        path = self.file("root.pem", ROOT.pem)
+        policy = f'forward_auth = {{ url = "{login.url}/check", ca = "{path}" }}'
+        text = self.config(backend.url, policy=policy)
+        proxy = await self.proxy(toml=text)
+        client = await self.client(proxy)
+        self.assertEqual((await self.ask(client, GET)).status, 503)
+        await login.accept()  # that one came to nothing
+        self.file("root.pem", OTHER.pem)
+        proxy.graph = reloaded(proxy.graph, text)
+        client.send(GET)
+        await login.request()
+        login.reply(EMPTY_OK)
+        await backend.request()
+        backend.reply(EMPTY_OK)
         self.assertEqual((await client.response()).status, 200)
 
     async def test_nobody_else_is_believed(self):

@@ -24,6 +24,7 @@ TELLING = (
     b"SourceMap: http://ORIGIN/a.map",
     b"X-SourceMap: http://ORIGIN/a.map",
     b"X-Pingback: http://ORIGIN/xmlrpc",
+    b'WWW-Authenticate: Bearer realm="http://ORIGIN/token",service="a"',
     b'Alt-Svc: h2="ORIGIN"; ma=60',
 )
 NAMED = (

@@ -170,7 +170,10 @@ class WantedTests(SharingScenario):
         ):
             self.assertIn(why, str(self.assertRaises(Refused, self.set, self.a, **wanted)))
         error = self.assertRaises(Refused, self.ask, "backend")
-        self.assertEqual(str(error), "pool 'None' has no backend 'None'")
+        self.assertEqual(str(error), "no pool named None; there are: app")
+        error = self.assertRaises(Refused, self.ask, "backend", pool="app", backend="gone")
+        there = ", ".join(f"127.0.0.1:{each.port}" for each in (self.a, self.b))
+        self.assertEqual(str(error), f"pool app has no backend gone; there are: {there}")
 
     def test_in_one_process(self):
         self.workers = 0

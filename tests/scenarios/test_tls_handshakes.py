@@ -8,7 +8,18 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from tests.scenarios.harness import GET
-from tests.scenarios.tls import ROOT, SERVER, SecureScenario, SecureWire, trusting
+from tests.scenarios.test_tls_backends import serving
+from tests.scenarios.tls import (
+    CLIENTS,
+    MALLORY,
+    ROOT,
+    SERVER,
+    SecureScenario,
+    SecureWire,
+    trusting,
+)
+
+LATE = CLIENTS.issue("late", subject="late", days=-1, client=True)
 
 
 def flight(context=None, name=b"a.example"):
@@ -212,6 +223,31 @@ class LogTests(Handshakes):
             "TLS handshake failed: listener http, 127.0.0.1: unrecognized name",
         )
 
+    async def test_name_is_in_the_access_log(self):
+        proxy = await self.secure_proxy("http://127.0.0.1:9", tls="strict_sni = true")
+        await self.reason(proxy, b"other.example")
+        await self.reason(proxy, None)
+        self.assertEqual(
+            [record.way for record in proxy.log.records],
+            [(b"http", b"https", b"", b"other.example"), (b"http", b"https", b"", b"")],
+        )
+
+    async def test_why_a_client_certificate_is_refused(self):
+        ca = self.file("clients.pem", CLIENTS.pem)
+        asks = f'client_auth = "optional", client_ca = "{ca}"'
+        for version in ("1.2", "1.3"):
+            for certificate, why in (
+                (MALLORY, "self-signed certificate in certificate chain"),
+                (LATE, "certificate has expired"),
+            ):
+                proxy = await self.secure_proxy("http://127.0.0.1:9", tls=asks)
+                context = trusting(version=version, certificate=certificate)
+                self.assertEqual(
+                    await self.reason(proxy, context=context),
+                    "TLS handshake failed: listener http, 127.0.0.1 for a.example: "
+                    f"client certificate not verified: {why}",
+                )
+
     async def test_why_a_version_is_refused(self):
         proxy = await self.secure_proxy(
             "http://127.0.0.1:9", entries=(self.put(SERVER) + ', min_version = "1.3"',)
@@ -239,6 +275,20 @@ class LogTests(Handshakes):
         told = [line for line in self.said() if not line.startswith("Pool app: backend")]
         self.assertEqual(told, [expected] * len(origin.wires))
 
+    async def test_backend_that_refuses_us_when_we_are_done(self):
+        # In TLS 1.3 it has not seen our certificate, or that there is none, before.
+        origin = await self.secure_origin(serving(SERVER, asks=True, version=SSL.TLS1_3_VERSION))
+        ca = self.file("root.pem", ROOT.pem)
+        proxy = await self.proxy(origin, pool=f'tls = {{ ca = "{ca}" }}')
+        client = await self.client(proxy)
+        self.assertEqual((await self.ask(client, GET)).status, 502)
+        told = [line for line in self.said() if not line.startswith("Pool app: backend")]
+        for line in told:
+            self.assertIn(f"TLS handshake failed: backend {origin.url}, 127.0.0.1: ", line)
+            self.assertIn("certificate required", line)
+        self.assertEqual(len(told), len(origin.wires))
+        self.assertTrue(told)
+
     async def test_flood(self):
         proxy = await self.secure_proxy("http://127.0.0.1:9", timed=True)
         for _ in range(30):
@@ -263,7 +313,9 @@ class StallTests(Handshakes):
         self.assertFalse(client.over)
         proxy.wait(2)
         await client.ended()
-        self.assertEqual((await proxy.log.record()).reason, b"client_tls_timeout")
+        record = await proxy.log.record()
+        self.assertEqual(record.reason, b"client_tls_timeout")
+        self.assertGreater(record.total, 9)
         await self.gone(proxy)
         (said,) = self.said()
         self.assertIn("127.0.0.1", said)

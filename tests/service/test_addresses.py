@@ -81,6 +81,13 @@ class UnixTests(AddressCase):
         self.start()
         self.whatever_happens()
 
+    def test_open_to_all_who_may_enter_its_folder(self) -> None:
+        """Whatever the umask: who serves and who asks are seldom the same user."""
+        before = os.umask(0o077)
+        self.addCleanup(os.umask, before)
+        self.start()
+        self.assertEqual(stat.S_IMODE((self.folder / "edge.sock").stat().st_mode), 0o666)
+
     def test_the_file_stays_as_long_as_it_is_needed(self) -> None:
         path = self.folder / "edge.sock"
         self.start()

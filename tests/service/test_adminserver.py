@@ -290,7 +290,7 @@ class Strangers(AdminCase):
             *("-n", "--pidfile=", "txrproxy", "--config", str(self.config)), cwd=self.folder
         )
         self.assertEqual(found.returncode, 1)
-        self.assertIn("admin.token: file:token is empty or not set", found.stderr)
+        self.assertIn(f"admin.token: {self.folder}/token: is empty", found.stderr)
 
     def test_public_without_a_token(self) -> None:
         self.write(more='[admin]\nlisten = "0.0.0.0:0"\n')

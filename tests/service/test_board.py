@@ -292,7 +292,7 @@ class WantedTests(Case):
 
     def test_refused(self) -> None:
         for words, why in (
-            (("no", self.name, "up"), "no backend"),
+            (("no", self.name, "up"), "no pool named no; there are: app"),
             (("app", "127.0.0.1:9", "up"), "no backend"),
             (("app", self.name, "sideways"), "not up, drain or down"),
             (("app", self.name, ["up"]), "not up, drain or down"),

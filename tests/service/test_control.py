@@ -63,6 +63,20 @@ class ControlTests(SynchronousTestCase):
         for channel in list(control._channels):
             channel.close()
 
+    def test_retired(self) -> None:
+        """It answers beside until it is closed; another one may have its place."""
+        first = self.control()
+        first.retire()
+        self.assertFalse(is_taken(self.folder) or was_left(self.folder))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
+            connect_to(link, first.path)
+        second = self.control()
+        first.retire()  # nothing is left to retire
+        first.close()
+        self.assertTrue(is_taken(self.folder))
+        second.close()
+        self.assertEqual(os.listdir(self.folder), [])
+
     def test_no_descriptor_is_left(self) -> None:
         """Who waits is answered later, and the loop does not turn for that meanwhile."""
         self.reactor = MemoryReactorClock()

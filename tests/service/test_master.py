@@ -5,9 +5,39 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from typing import Any
 
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.config.samples import MINIMAL
 from tests.service.processes import ProcessCase
 from tests.twistd import PATIENCE, ask, connect, get, read_all, runs, wait_until
+from txrproxy.config.toml import loads
+from txrproxy.service import master
+from txrproxy.service.master import TURN
+from txrproxy.tls.tickets import LIFE
+
+
+class KeysTests(SynchronousTestCase):
+    def test_main_process_forgets_keys_too(self) -> None:
+        clock = Clock()
+        times: list[float] = []
+        self.patch(master, "turn", times.append)
+        made: Any = master.Master(clock, FakeListeners())
+        made._turn_keys()
+        clock.pump([TURN] * 3)
+        self.assertEqual(len(times), 4)
+        self.assertGreater(LIFE / 100, TURN)
+        made.config = loads(MINIMAL)
+        made.stop(succeeded=False)
+        clock.pump([1.0] * 3)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+
+class FakeListeners:
+    def close(self) -> None:
+        """There are none."""
 
 
 class DeathTests(ProcessCase):

@@ -40,15 +40,22 @@ class NotifierTests(SynchronousTestCase):
 
     def test_life(self) -> None:
         notifier = self.notifier()
-        notifier.ready("all well")
+        notifier.ready(2)
         notifier.reloading()
-        notifier.ready()
+        notifier.ready(1)
         notifier.main_pid(7)
         notifier.stopping()
         ready, reloading, *rest = self.heard()
-        self.assertEqual(ready, b"READY=1\nSTATUS=all well")
+        self.assertEqual(ready, b"READY=1\nSTATUS=serving with 2 processes")
         self.assertRegex(reloading, rb"^RELOADING=1\nMONOTONIC_USEC=\d+$")
-        self.assertEqual(rest, [b"READY=1", b"MAINPID=7", b"STOPPING=1"])
+        self.assertEqual(
+            rest,
+            [
+                b"READY=1\nSTATUS=serving with 1 process",
+                b"MAINPID=7",
+                b"STOPPING=1\nSTATUS=draining",
+            ],
+        )
 
     def test_watchdog(self) -> None:
         """Twice in the time that systemd waits."""
@@ -65,9 +72,9 @@ class NotifierTests(SynchronousTestCase):
     def test_abstract(self) -> None:
         self.systemd.bind("\0" + self.path)
         self.notifier("@" + self.path).stopping()
-        self.assertEqual(self.heard(), [b"STOPPING=1"])
+        self.assertEqual(self.heard(), [b"STOPPING=1\nSTATUS=draining"])
 
     def test_nobody(self) -> None:
-        self.notifier("").ready()
-        self.notifier(self.path + "gone").ready()
+        self.notifier("").ready(1)
+        self.notifier(self.path + "gone").ready(1)
         self.assertEqual(self.heard(), [])

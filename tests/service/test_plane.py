@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import errno
 import gc
 import os
 import socket
@@ -246,4 +248,11 @@ class PlaneTests(Case):
     def test_status(self) -> None:
         self.assertEqual(self.plane.status()["connections"], 0)
         self.assertEqual(self.plane.status()["pid"], os.getpid())
+        self.assertGreater(resident(), 2**20)
+
+    def test_memory_without_a_descriptor(self) -> None:
+        def full(*_: Any, **__: Any) -> Any:
+            raise OSError(errno.EMFILE, "full")
+
+        self.patch(builtins, "open", full)
         self.assertGreater(resident(), 2**20)

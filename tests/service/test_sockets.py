@@ -20,6 +20,7 @@ class TcpTests(SynchronousTestCase):
     def test_listens(self) -> None:
         bound = self.bound()
         self.assertFalse(bound.getblocking())
+        self.assertTrue(bound.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         with socket.create_connection(bound.getsockname(), 5):
             pass
 

@@ -14,15 +14,18 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from tests.service import confined as confined_by
 from tests.service.processes import ProcessCase
 from tests.twistd import (
     PATIENCE,
     TREE,
     ask,
+    command,
     connect,
     end,
     environment,
     get,
+    port_in,
     read_all,
     wait_until,
 )
@@ -113,6 +116,44 @@ class CommandTests(ProcessCase):
         self.assertEqual(process.wait(PATIENCE), -signal.SIGTERM)
         self.assertNotIn("Traceback", log.read_text())
 
+    def test_within_the_system_calls_of_the_unit(self) -> None:
+        """All that a proxy does in its life; a call that is not allowed kills whoever makes it."""
+        unit = str(UNITS / "txrproxy.service")
+
+        def confined(*words: str) -> list[str]:
+            return [sys.executable, confined_by.__file__, unit, *words]
+
+        probe = subprocess.run(
+            confined(sys.executable, "-c", ""), capture_output=True, text=True, check=False
+        )
+        if probe.returncode == confined_by.UNSUPPORTED:
+            raise SkipTest(f"no such filters here: {probe.stderr.strip()}")
+        self.assertEqual(probe.returncode, 0)
+        log = self.folder / "stderr"
+        with log.open("wb") as stderr:
+            process = subprocess.Popen(
+                confined(*command("-n", "--pidfile=", "txrproxy", "--config", str(self.config))),
+                env=environment(),
+                cwd=self.folder,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+            )
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        wait_until((self.folder / "state/control.sock").exists)
+        self.port = port_in(log)
+        wait_until(lambda: log.read_text().count("listening on") == 2)
+        self.assertIn(b"200 OK", get(self.port))
+        self.ask("reload")
+        new = self.ask("upgrade")["pid"]
+        self.addCleanup(end, new)
+        self.assertEqual(process.wait(PATIENCE), 0)
+        os.kill(self.pids()[0], signal.SIGTERM)
+        wait_until(lambda: "leaves" in log.read_text() and len(self.pids()) == 2)
+        self.assertIn(b"200 OK", get(self.port))
+        end(new)
+        self.assertNotIn("SIGSYS", log.read_text())
+
     def test_time_to_drain(self) -> None:
         """systemd waits longer than the proxy may need by default."""
         self.assertGreater(int(service()["TimeoutStopSec"]), 30 + GRACE)
@@ -155,9 +196,9 @@ class NotifyTests(NotifyCase):
         sender, message = self.next()
         self.assertTrue(message.startswith(b"RELOADING=1\nMONOTONIC_USEC="))
         self.assertEqual(sender, self.pid)
-        self.expect(b"READY=1")
+        self.expect(b"READY=1\nSTATUS=serving with 2 processes")
         self.proxy.signal(signal.SIGTERM)
-        self.expect(b"STOPPING=1")
+        self.expect(b"STOPPING=1\nSTATUS=draining")
         self.proxy.end()
 
     def test_a_refused_reload(self) -> None:
@@ -166,7 +207,7 @@ class NotifyTests(NotifyCase):
         self.write(pool="nobody")
         self.proxy.signal(signal.SIGHUP)
         self.assertTrue(self.next()[1].startswith(b"RELOADING=1\n"))
-        self.expect(b"READY=1")
+        self.expect(b"READY=1\nSTATUS=serving with 2 processes")
 
     def test_upgrade(self) -> None:
         """Only the main process is listened to, so it is the old one that names the new one."""
@@ -186,7 +227,7 @@ class NotifyTests(NotifyCase):
             [b"READY=1\nSTATUS=serving with 2 processes", b"WATCHDOG=1"],
         )
         os.kill(new, signal.SIGTERM)
-        self.expect(b"STOPPING=1")
+        self.expect(b"STOPPING=1\nSTATUS=draining")
 
 
 class WatchdogTests(NotifyCase):

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 
 from tests.scenarios.reloads import MORE, UpgradeScenario
 from tests.twistd import end, get, wait_until
 from txrproxy.transport.channel import Refused
+
+UNIX = '[listeners.unix]\nbind = ["unix:edge.sock"]\n'
+ADMIN = '[admin]\nlisten = "127.0.0.1:0"\ntoken = "file:none"\n'
+ROUTE = '[[routes]]\nname = "home"\nmatch = { host = "a.example" }\nrespond = { status = 200 }\n'
+TEST = '[[tests]]\nrequest = { url = "http://a.example/" }\nexpect = { status = 204 }\n'
 
 
 class UpgradeTests(UpgradeScenario):
@@ -39,11 +45,41 @@ class UpgradeTests(UpgradeScenario):
         self.start()
         self.write(pool="apx")
         error = self.assertRaises(Refused, self.ask, "upgrade")
-        self.assertIn("ended before it was ready", str(error))
+        self.assertEqual(
+            str(error),
+            "the new process can not serve: "
+            f'{self.config}:18: routes[0].pool: unknown pool "apx"; did you mean "app"?',
+        )
         self.assertIn(b"hello", get(self.port))
         self.assertEqual(self.ask("status")["pid"], self.proxy.process.pid)
         self.write(MORE)
         self.reload()
+
+    def test_a_test_of_the_file_fails(self) -> None:
+        """As with a reload, nothing changes; the start of a machine is not held up by it."""
+        self.write(ROUTE + TEST)
+        self.start()
+        error = self.assertRaises(Refused, self.ask, "upgrade")
+        self.assertIn("tests[0].expect.status: GET http://a.example/: status 200", str(error))
+        self.assertEqual(self.ask("status")["pid"], self.proxy.process.pid)
+
+    def test_refused_after_the_sockets_were_handed_over(self) -> None:
+        """The files of Unix sockets are still those of the process that goes on."""
+        self.write(UNIX)
+        self.start()
+        path = self.folder / "edge.sock"
+        for more in (UNIX, ""):  # the new file has the listener, or not
+            self.write(more + ADMIN)
+            error = self.assertRaises(Refused, self.ask, "upgrade")
+            self.assertEqual(
+                str(error),
+                "the new process can not serve: admin.token: none: No such file or directory",
+            )
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+        self.write()
+        self.upgraded()
+        self.assertFalse(path.exists())
 
     def test_tunnels_live_on_until_the_drain_timeout(self) -> None:
         self.start()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 from twisted.trial.unittest import SynchronousTestCase
 
 import tests.tls.authority
@@ -25,6 +26,14 @@ from txrproxy.tls.pem import BadPem, parse_chain
 
 ROOT = authority(now=NOW)
 DAY = 86400.0
+_ISSUER = x509.AuthorityInformationAccess(
+    [
+        x509.AccessDescription(
+            AuthorityInformationAccessOID.CA_ISSUERS,
+            x509.UniformResourceIdentifier("http://a.example/issuer"),
+        )
+    ]
+)
 _SMALL = ec.generate_private_key(ec.SECP224R1())
 
 
@@ -138,6 +147,28 @@ class FaultTests(Case):
         self.assertEqual(len(found), 2)
         self.assertIn("CN=middle, is weak: an RSA key", found[0])
         self.assertIn("certificate 2 of the chain (CN=middle) EXPIRED", found[1])
+
+    def test_not_for_servers(self) -> None:
+        server, client = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+        whole = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
+        for usages in ([server], [client, server], [whole]):
+            extensions = (x509.ExtendedKeyUsage(usages),)
+            self.assertEqual(
+                self.found(ROOT.issue("a.example", now=NOW, extensions=extensions)), []
+            )
+        extensions = (x509.ExtendedKeyUsage([client]),)
+        (fault,) = self.found(ROOT.issue("a.example", now=NOW, extensions=extensions))
+        self.assertIn("(a.example) is not for servers", fault)
+
+    def test_without_its_issuer(self) -> None:
+        issued = ROOT.issue("a.example", now=NOW, extensions=(_ISSUER,))
+        self.assertEqual(self.found(issued), [])
+        issued.above = ()
+        (fault,) = self.found(issued)
+        self.assertIn("(a.example) comes without its issuer (CN=", fault)
+        issued = ROOT.issue("a.example", now=NOW)  # may be issued by a root
+        issued.above = ()
+        self.assertEqual(self.found(issued), [])
 
     def test_readable_key(self) -> None:
         source = ROOT.issue("a.example", now=NOW).write(self.folder)

@@ -401,6 +401,31 @@ class ResumptionTests(Case):
             self.assertIn("unknown ca", outcome.alert)
 
 
+class BeginTests(Case):
+    """Which context a connection has before its name is known."""
+
+    def test_the_default_where_all_names_ask_the_same(self) -> None:
+        contexts = self.serve(self.write(A, "a"), self.write(B, "b"))
+        default = contexts._served.contexts[contexts.store.table.names["a.example"]]
+        self.assertIs(contexts.connection().get_context(), default)
+        for name, same in ((b"a.example", True), (b"b.example", False), (None, True)):
+            context = shake(contexts, name).server.get_context()
+            self.assertEqual(context is default, same)
+
+    def test_that_of_no_name_where_they_differ(self) -> None:
+        contexts = self.serve(
+            self.write(A, "a"), self.write(B, "b", client_auth="required", client_ca=self.ca)
+        )
+        self.assertIs(contexts.connection().get_context(), contexts._served.first)
+
+    def test_the_default_is_shown_to_nobody_who_is_refused(self) -> None:
+        contexts = self.serve(self.write(A, "a"), strict=True)
+        for version in ("1.2", "1.3"):
+            outcome = shake(contexts, b"other.example", client_context(version))
+            self.assertIn("unrecognized name", outcome.alert)
+            self.assertIsNone(outcome.certificate)
+
+
 class UpdateTests(Case):
     def test_new_connections_get_the_new_certificate(self) -> None:
         contexts = self.serve(self.write(A, "a"), self.write(B, "b"))

@@ -336,6 +336,17 @@ class Ends(Case):
         await self.until(lambda: not layer.connected)
 
     @asynchronous
+    async def test_truncated_while_the_kernel_has_something_to_send(self) -> None:
+        client, layer, protocol = await self.connect(buffer=1 << 14)
+        layer.write(bytes(64 << 10))
+        await self.until(lambda: not direct.queued(layer._raw))
+        self.assertTrue(layer.unsent())
+        client.socket.shutdown(socket.SHUT_WR)
+        await self.until(lambda: not layer.connected)
+        self.assertTrue(protocol.reason.check(Truncated))
+        await self.until(lambda: len(client.received) == 64 << 10, client.step)
+
+    @asynchronous
     async def test_reset(self) -> None:
         client, layer, protocol = await self.connect()
         client.reset()

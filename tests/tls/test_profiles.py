@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
+import tests.tls.authority
 from tests.tls.authority import authority
 from tests.tls.handshake import client_context, shake
 from txrproxy.tls.binding import set_groups, set_options
@@ -115,6 +117,30 @@ class ProfileTests(SynchronousTestCase):
         error = self.assertRaises(BadPem, use, new_context("intermediate"), weak)
         self.assertIn("too weak to be served: a.example has an RSA key", str(error))
         self.assertIn("server.pem", str(error))
+
+    def test_key_that_no_client_takes(self) -> None:
+        for key in (
+            ec.generate_private_key(ec.SECP224R1()),
+            ec.generate_private_key(ec.SECP256K1()),
+            ed448.Ed448PrivateKey.generate(),
+        ):
+            self.patch(tests.tls.authority, "new_key", lambda *_, key=key: key)
+            strange = load(ROOT.issue("a.example").write(self.folder), Path)
+            error = self.assertRaises(BadPem, use, new_context("intermediate"), strange)
+            self.assertIn("server.pem: its key is of a kind that no client takes", str(error))
+
+    def test_keys_that_clients_take(self) -> None:
+        for key in (
+            ec.generate_private_key(ec.SECP384R1()),
+            ec.generate_private_key(ec.SECP521R1()),
+            ed25519.Ed25519PrivateKey.generate(),
+        ):
+            self.patch(tests.tls.authority, "new_key", lambda *_, key=key: key)
+            context = new_context("intermediate")
+            use(context, load(ROOT.issue("a.example").write(self.folder), Path))
+            for version in ("1.2", "1.3"):
+                outcome = shake(Server(context), context=client_context(version))
+                self.assertEqual((outcome.alert, outcome.refusal), ("", ""))
 
     def test_tickets_off(self) -> None:
         self.assertIsNotNone(new_context("modern", session_tickets=False))

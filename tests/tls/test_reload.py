@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,14 @@ class ReloadTests(SynchronousTestCase):
             self.assertEqual(self.served(), newer)
         self.assertEqual(self.changes, 3)
         self.assertIn("serving the new", self.logged[0])
+
+    def test_keys_of_tickets_are_turned(self) -> None:
+        times: list[float] = []
+        self.patch(self.contexts, "turn", times.append)
+        self.follow()
+        self.clock.pump([10] * 3)
+        self.assertEqual(len(times), 3)
+        self.assertLessEqual(times[-1], time.monotonic())
 
     def test_nothing_new(self) -> None:
         self.follow()

@@ -5,10 +5,12 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.client import ResponseFailed
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
@@ -16,7 +18,15 @@ from tests.tls.authority import NOW, authority
 from tests.tls.responder import names_responder, respond
 from txrproxy.tls.certificates import load
 from txrproxy.tls.ocsp import MAX_RESPONSE, BadResponse, request
-from txrproxy.tls.stapling import FIRST_RETRY, LAST_RETRY, SOONEST, TIMEOUT, Stapler, asker
+from txrproxy.tls.stapling import (
+    FIRST_RETRY,
+    LAST_RETRY,
+    SOONEST,
+    TIMEOUT,
+    Stapler,
+    _explain,
+    asker,
+)
 
 ROOT = authority(now=NOW)
 URL = "http://ocsp.example/"
@@ -157,6 +167,14 @@ class _Responder(Resource):
         return self.answer
 
 
+class _Hasty(Protocol):
+    """Ends what has begun to ask."""
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.loseConnection()
+
+
 class AskerTests(TestCase):
     def setUp(self) -> None:
         made: Any = reactor
@@ -181,6 +199,25 @@ class AskerTests(TestCase):
     async def test_empty(self) -> None:
         self.responder.answer = b""
         await self.refused("no answer")
+
+    async def test_hung_up(self) -> None:
+        made: Any = reactor
+        port = made.listenTCP(0, Factory.forProtocol(_Hasty), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        try:
+            await self.ask(f"http://127.0.0.1:{port.getHost().port}/", b"question")
+        except ResponseFailed:
+            self.assertEqual(_explain(Failure()), "no whole answer: Connection was closed cleanly.")
+        else:
+            self.fail("there was an answer")
+
+    async def test_connections_are_nothing_to_log(self) -> None:
+        events: list[Any] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        await self.ask(self.url, b"question")
+        told = [event.get("log_namespace", "") for event in events]
+        self.assertEqual([one for one in told if one.startswith("twisted.web.client")], [])
 
     async def refused(self, why: str) -> None:
         failed: Any = None

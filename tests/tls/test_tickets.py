@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import os
+import time
+import weakref
+from typing import Any
+
+from twisted.logger import globalLogPublisher
 
 from tests.tls.handshake import client_context, shake
 from tests.tls.test_contexts import ALICE, A, B, Case
-from txrproxy.tls.tickets import make_all, sealing
+from txrproxy.tls import contexts as made_by
+from txrproxy.tls.tickets import AHEAD, LIFE, Keys, make_all, sealing
 
 VERSIONS = ("1.2", "1.3")
 
@@ -14,7 +22,7 @@ VERSIONS = ("1.2", "1.3")
 class SealingTests(Case):
     def test_one_of_each_kind(self) -> None:
         """The same ever after, and the same for what comes to the same."""
-        make_all()
+        make_all(time.monotonic())
         self.assertIs(sealing("intermediate"), sealing("intermediate", "1.2"))
         self.assertIs(sealing("modern", "1.2"), sealing("modern", "1.3"))
         kinds = {sealing("intermediate"), sealing("intermediate", "1.3"), sealing("modern")}
@@ -71,9 +79,86 @@ class SealingTests(Case):
         self.assertIs(contexts._served.sealing, contexts._served.first)
 
 
+class KeysTests(Case):
+    def test_used_for_a_week(self) -> None:
+        for ahead in (True, False):
+            keys = Keys()
+            if ahead:
+                keys.ahead(100.0)
+            keys.turn(100.0)
+            first = keys.get("intermediate"), keys.get("modern")
+            keys.turn(100.0 + LIFE - 1)
+            self.assertEqual((keys.get("intermediate"), keys.get("modern")), first)
+            keys.turn(100.0 + LIFE)
+            self.assertIsNot(keys.get("intermediate"), first[0])
+            self.assertIsNot(keys.get("modern"), first[1])
+
+    def test_forgotten(self) -> None:
+        for ahead in (True, False):
+            keys = Keys()
+            if ahead:
+                keys.ahead(0.0)
+            keys.turn(0.0)
+            old = weakref.ref(keys.get("intermediate"))
+            keys.turn(LIFE)
+            gc.collect()
+            self.assertIsNone(old())
+
+    def test_processes_agree(self) -> None:
+        """Whenever each looks: two copies of what was made before the fork."""
+        keys = Keys()
+        keys.ahead(0.0)
+        other = copy.copy(keys)
+        other._made = {kind: list(made) for kind, made in keys._made.items()}
+        for now in (LIFE, 2 * LIFE, 3.5 * LIFE):
+            keys.turn(now)
+        other.turn(3.5 * LIFE)
+        for profile in ("intermediate", "modern"):
+            self.assertIs(keys.get(profile), other.get(profile))
+
+    def test_none_left(self) -> None:
+        """The last one stays, for workers could not agree on another; that is said once."""
+        keys = Keys()
+        keys.ahead(0.0)
+        events: list[Any] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        keys.turn((AHEAD - 1) * LIFE)
+        last = keys.get("modern")
+        self.assertEqual(events, [])
+        keys.turn((AHEAD + 5) * LIFE)
+        self.assertIs(keys.get("modern"), last)
+        (event,) = events
+        self.assertIn("no newer keys", event["log_format"])
+
+    def test_sessions_over_a_turn(self) -> None:
+        keys = Keys()
+        self.patch(made_by, "sealing", keys.get)
+        self.patch(made_by, "turn", keys.turn)
+        for version in VERSIONS:
+            served = self.serve(self.write(A, "a"))
+            served.turn(1.0)
+            context = client_context(version)
+            known = shake(served, b"a.example", context).session
+            served.turn(LIFE)
+            self.assertTrue(shake(served, b"a.example", context, session=known).resumed)
+            served.turn(1.0 + LIFE)
+            outcome = shake(served, b"a.example", context, session=known)
+            self.assertEqual((outcome.resumed, outcome.alert), (False, ""))
+            newer = shake(served, b"a.example", context, session=outcome.session)
+            self.assertTrue(newer.resumed)
+            keys._began = None
+
+    def test_turned_without_tickets(self) -> None:
+        served = self.serve(self.write(A, "a"), session_tickets=False)
+        first = served._served
+        served.turn(time.monotonic())
+        self.assertIs(served._served, first)
+
+
 class ForkTests(Case):
     def test_a_child_opens_what_another_sealed(self) -> None:
-        make_all()
+        make_all(time.monotonic())
         for version in VERSIONS:
             context = client_context(version)
             sealed = shake(self.serve(self.write(A, "a")), b"a.example", context).session

@@ -344,6 +344,36 @@ class DirectTests(Case):
     def test_no_delay(self) -> None:
         self.assertTrue(self.transport.getTcpNoDelay())
 
+    def test_no_delay_that_the_listening_socket_gave(self) -> None:
+        spy = mock.Mock(wraps=self.near)
+        port = mock.Mock(no_delay=True)
+        direct.DirectServer(spy, self.protocol, ("127.0.0.1", 1), port, 0, self.reactor)
+        self.assertEqual(spy.setsockopt.mock_calls, [])
+
+    def test_closed_at_once(self) -> None:
+        spy = self.transport.socket = mock.Mock(wraps=self.near)
+        direct.close(self.transport)
+        self.assertEqual(self.far.recv(1), b"")
+        self.assertIsInstance(self.protocol.lost[0].value, error.ConnectionDone)
+        self.assertEqual(spy.shutdown.mock_calls, [])
+        self.assertEqual((self.reactor.readers, self.reactor.writers), (set(), set()))
+
+    def test_lost_twice(self) -> None:
+        self.transport.connectionLost(Failure(main.CONNECTION_DONE))
+        self.transport.connectionLost(Failure(main.CONNECTION_LOST))
+        self.assertEqual(len(self.protocol.lost), 1)
+
+    def test_aborted_is_a_reset(self) -> None:
+        self.transport.connectionLost(Failure(error.ConnectionAborted()))
+        self.assertRaises(ConnectionResetError, self.far.recv, 1)
+
+    def test_lost_with_a_producer(self) -> None:
+        producer = mock.Mock()
+        self.transport.registerProducer(producer, True)
+        self.transport.connectionLost(Failure(main.CONNECTION_LOST))
+        self.assertEqual(producer.mock_calls, [mock.call.stopProducing()])
+        self.assertFalse(self.transport.connected)
+
 
 class UnixTests(SynchronousTestCase):
     def setUp(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 from typing import Any
 from unittest import mock
 
@@ -20,6 +21,7 @@ from txrproxy.transport.listening import (
     PAUSE,
     SILENCE,
     Listening,
+    _accepting,
 )
 
 
@@ -85,6 +87,35 @@ class AcceptTests(Case):
             self.connect()
         port.doRead()
         self.assertEqual(len(self.factory.protocols), A_SHARED_TURN)
+
+    def test_nagle_is_off_whoever_turned_it_off(self) -> None:
+        for inherited in (True, False):
+            sock = socket.create_server(("127.0.0.1", 0))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, inherited)
+            port = self.listen(sock)
+            if sys.platform == "linux":
+                self.assertEqual(port.no_delay, inherited)
+            self.connect()
+            port.doRead()
+            transport: Any = self.factory.protocols[-1].transport
+            self.assertTrue(transport.getTcpNoDelay())
+
+    def test_what_is_accepted_is_a_socket(self) -> None:
+        self.listen()
+        link = self.connect()
+        accepted, name = _accepting(self.sock)()
+        self.addCleanup(accepted.close)
+        self.assertEqual(name, link.getsockname())
+        self.assertIsInstance(accepted, socket.socket)
+        self.assertEqual(
+            (accepted.family, accepted.type, accepted.proto),
+            (self.sock.family, self.sock.type, self.sock.proto),
+        )
+        self.assertFalse(accepted.get_inheritable())
+
+    def test_a_python_without_the_half_of_accept(self) -> None:
+        sock: Any = mock.Mock(spec=["accept"])
+        self.assertIs(_accepting(sock), sock.accept)
 
     def test_ipv6(self) -> None:
         try:
@@ -156,7 +187,7 @@ class ExhaustedTests(Case):
     def exhausted(self, number: int = errno.EMFILE) -> Listening:
         port = self.listen()
         accept = mock.Mock(side_effect=OSError(number, "Too many open files"))
-        port._socket = mock.Mock(accept=accept)
+        port._accept = accept
         return port
 
     def test_pauses_and_goes_on(self) -> None:

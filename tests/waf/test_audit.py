@@ -22,6 +22,24 @@ class MaskingTests(SynchronousTestCase):
         self.assertEqual(masking.value("RESPONSE_HEADERS:Set-Cookie", "x"), MASK)
         self.assertEqual(masking.value("REQUEST_HEADERS:X-A", "x"), "x")
         self.assertEqual(masking.value("ARGS:cookie", "x"), "x")
+        self.assertEqual(masking.value("REQUEST_COOKIES:session", "x"), MASK)
+        self.assertEqual(masking.value("REQUEST_COOKIES", "x"), MASK)
+        self.assertEqual(masking.value("REQUEST_COOKIES_NAMES:session", "session"), "session")
+
+    def test_what_a_chain_hands_on(self) -> None:
+        masking = Masking(["password"])
+        for variable, value, told in (
+            ("MATCHED_VARS:REQUEST_HEADERS:authorization", "x", False),
+            ("MATCHED_VARS:REQUEST_COOKIES:sid", "x", False),
+            ("MATCHED_VARS:ARGS:password", "x", False),
+            ("MATCHED_VARS:ARGS:q", "x", True),
+            ("MATCHED_VARS", "x", False),
+            ("MATCHED_VAR", "x", False),
+            ("TX:1", "123456", False),
+            ("TX:seen", "x", False),
+            ("TX:ANOMALY_SCORE", "15", True),
+        ):
+            self.assertEqual(masking.value(variable, value), value if told else MASK, variable)
 
     def test_names(self) -> None:
         masking = Masking(["Token", "password"])

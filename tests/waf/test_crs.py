@@ -67,6 +67,24 @@ class CrsTests(SynchronousTestCase):
         for kind, count in all_.items():
             self.assertGreaterEqual(found[kind] / count, FOUND[kind], kind)
 
+    def test_attributes_of_xml(self) -> None:
+        for body, blocked in (
+            (b'<a b="1\' union select password from users-- "/>', True),
+            (b'<a><c/><b d="&lt;script&gt;alert(1)&lt;/script&gt;">x</b></a>', True),
+            (b'<a b="; cat /etc/passwd"/>', True),
+            (
+                b'<a href="http://sp.example/index.php?acs" b="select a seat; O\'Brien"/>',
+                False,
+            ),
+            (b'<a xmlns="http://b.example/c#" d="2026-11-21T00:00:00Z" e="50% &lt; 3"/>', False),
+        ):
+            fields = [b"Host", b"a.example", b"User-Agent", b"a", b"Accept", b"*/*"]
+            fields += [b"Content-Type", b"application/xml", b"Content-Length", b"%d" % len(body)]
+            about = [b"0", b"10.0.0.1", b"POST", b"/", b"1.1", b"id", b"1"]
+            verdict = self.engine.request([*about, body, *fields])
+            self.engine.end()
+            self.assertIs(bool(verdict and json.loads(verdict)["blocked"]), blocked, body)
+
     def test_paranoia_finds_more(self) -> None:
         counts = [
             sum(self.verdict(sample, level)["blocked"] for sample in ATTACKS)

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.waf import own
 from txrproxy.waf import wire
-from txrproxy.waf.engine import MAX_MATCHES, BadRules, Engine, serve
+from txrproxy.waf.engine import MAX_MATCHES, BadRules, Engine, guess, serve
 from txrproxy.waf.rules import RuleSet, compose
 
 FORM = [b"Content-Type", b"application/x-www-form-urlencoded"]
@@ -91,6 +91,39 @@ class EngineTests(SynchronousTestCase):
         body = part("a", "evil") + b"--xx--\r\n"
         self.assertEqual(self.ids(b"/", *MULTIPART, body=body)[0], 101)
         self.assertEqual(self.ids(b"/", *XML, body=b"<a>fine</a>"), [])
+
+    def test_bodies_of_which_nothing_is_said(self) -> None:
+        """A backend that asks for no Content-Type reads them all the same."""
+        for body, whole in (
+            (b"a=1&b=%65vil", True),
+            (b' {"a": {"b": ["\\u0065vil"]}}', True),
+            (b'[{"a": "evil"}]', True),
+            (b'[{"a": "evil"}, {"b": "', False),
+            (b"a=evil&b=\xc3", False),
+            (b"[fine] a=1&b=evil", True),
+        ):
+            self.assertIn(101, self.ids(b"/", body=body, whole=whole), body)
+            # What is said counts, and a field of the client's own does not.
+            fields = (b"X-Txrproxy-Body", b"form")
+            plain = (b"Content-Type", b"text/plain")
+            self.assertEqual(self.ids(b"/", *fields, *plain, body=body, whole=whole), [], body)
+        for body in (b"\x00a=evil", b"a=evil\xff", b"[fine]", b"fine", b""):
+            self.assertEqual(self.ask(b"/", body=body), {}, body)
+        self.assertTrue(self.ask(b"/", body=b"[" * 5000 + b"]" * 5000)["blocked"])
+
+    def test_guesses(self) -> None:
+        for body, whole, expected in (
+            (b"a=b", True, "form"),
+            (b"\xc3\xa9=\xc3", True, ""),
+            (b"\xc3\xa9=\xc3", False, "form"),
+            (b"\xff" + b"a" * 9, False, ""),
+            (b"a\x00", True, ""),
+            (b"\n [1]", True, "json"),
+            (b"{1", True, "form"),
+            (b"{1", False, "json"),
+            (b"[" * 100_000, True, "json"),
+        ):
+            self.assertEqual(guess(body, whole), expected, body[:20])
 
     def test_broken_bodies_are_blocked(self) -> None:
         for kind, body in (

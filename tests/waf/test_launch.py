@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -42,3 +44,16 @@ class ProveTests(SynchronousTestCase):
     def test_is_not_there(self) -> None:
         self.patch(launch, "COMMAND", ("/nonexistent/python",))
         self.assertRaises(Unloadable, prove, [""])
+
+    def test_variables(self) -> None:
+        """What may be a secret is not where a request may get the better of a parser."""
+        secret = {"TXRPROXY_TOKEN": "secret", "AWS_SECRET_ACCESS_KEY": "secret"}
+        for name, value in {**secret, "LC_TIME": "C", "PYTHONHASHSEED": "1"}.items():
+            self.addCleanup(os.environ.pop, name, None)
+            os.environ[name] = value
+        said = self.fails("import os, json; raise Exception(json.dumps(dict(os.environ)))")
+        seen = json.loads(said[said.index("{") :])
+        self.assertEqual(seen["PATH"], os.environ["PATH"])
+        self.assertEqual(seen["LC_TIME"], "C")
+        self.assertEqual(seen["PYTHONHASHSEED"], "1")
+        self.assertEqual(secret.keys() & seen.keys(), set())

@@ -7,10 +7,12 @@ from typing import Any
 
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from txrproxy.transport.deadlines import Deadlines
+from txrproxy.waf.launch import environment
 from txrproxy.waf.pool import BACK_OFF, COMPLAINT, STARTUP, STEADY, Engines
 from txrproxy.waf.verdict import CLEAR
 from txrproxy.waf.wire import Messages, pack
@@ -26,6 +28,7 @@ class Process:
         self.ended = False
         self._messages = Messages()
         self.told: list[list[bytes]] = []
+        self.environment: Any = None
 
     def write(self, data: bytes) -> None:
         self.told += self._messages.feed(data)
@@ -43,9 +46,9 @@ class Process:
     def judge(self, verdict: bytes = b"") -> None:
         self.say(self.told[-1][1], verdict)
 
-    def end(self, code: int = 1) -> None:
+    def end(self, code: int | None = 1, signal: int | None = None) -> None:
         self.ended = True
-        reason = ProcessDone(0) if code == 0 else ProcessTerminated(code)
+        reason = ProcessDone(0) if code == 0 else ProcessTerminated(code, signal)
         self.protocol.processEnded(Failure(reason))
 
 
@@ -61,6 +64,7 @@ class Reactor(Clock):
         if self.refuses:
             raise OSError(11, "Resource temporarily unavailable")
         process = Process(protocol, 100 + len(self.processes))
+        process.environment = env
         self.processes.append(process)
         protocol.transport = process
         protocol.connectionMade()
@@ -207,6 +211,21 @@ class PoolTests(SynchronousTestCase):
         self.process.judge()
         self.assertEqual(self.results[1], ("b", CLEAR, ""))
 
+    def test_what_it_died_of(self) -> None:
+        logged: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, logged.append)
+        self.ready()
+        for code, signal in ((0, None), (3, None), (None, 9)):
+            self.process.end(code, signal)
+            self.reactor.advance(BACK_OFF[1])
+        why = [event["why"] for event in logged if "delay" in event]
+        self.assertEqual(why, ["status 0", "status 3", "killed by signal 9"])
+
+    def test_gets_no_secrets(self) -> None:
+        self.ready()
+        self.assertEqual(self.process.environment, environment())
+
     def test_dies_idle(self) -> None:
         engines = self.ready()
         self.process.end()
@@ -300,8 +319,6 @@ class PoolTests(SynchronousTestCase):
 
     def test_complains_once_in_a_while(self) -> None:
         logged: list[dict[str, Any]] = []
-        from twisted.logger import globalLogPublisher
-
         globalLogPublisher.addObserver(logged.append)
         self.addCleanup(globalLogPublisher.removeObserver, logged.append)
         engines = self.ready(queue=0)

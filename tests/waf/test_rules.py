@@ -7,6 +7,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from txrproxy.waf.engine import Engine
 from txrproxy.waf.rules import CRS, NoRules, RuleSet, compose, find_crs
 
 
@@ -91,6 +92,17 @@ class ComposeTests(Folder):
         places = [text.text.index(part) for part in order]
         self.assertEqual(places, sorted(places))
         self.assertNotIn("-910-", text.text)
+
+    def test_attributes_of_xml(self) -> None:
+        """Version 4 looks at them by itself."""
+        rules = RuleSet((CRS,), 1, 5)
+        for version, added in (("9.8.7", False), ("4.0.0", False), ("3.1.0", True)):
+            for name in ("901-FIRST", "942-SQLI"):
+                rule = f"SecAction \"id:{name[:3]},phase:1,pass,ver:'OWASP_CRS/{version}'\""
+                self.write(f"rules/REQUEST-{name}.conf", rule)
+            text = compose(rules, find_crs(self.path), self.path).text
+            self.assertIs('SecRuleUpdateTargetByTag "attack-sqli" "XML://@*"' in text, added)
+            Engine([text])  # loads, though most rules are not there
 
     def test_own_rules_alone(self) -> None:
         self.write("own.conf", "")

@@ -338,6 +338,15 @@ class Keeper:
                 names = ", ".join(str(member.who) for member in still)
                 error = OSError(f"purged, but not in {names}, which does not answer")
                 _logger.error("{name}: {error}", name=self._name, error=str(error))
+            elif result is not None:
+                value = purge.value.decode("latin-1").encode("unicode_escape").decode()
+                _logger.info(
+                    "{name}: {count} responses {done}: {what}",
+                    name=self._name,
+                    count=result.count,
+                    done="marked as stale" if purge.soft else "purged",
+                    what=f"{purge.kind} {value}".rstrip(),
+                )
             done(result, error)
 
         DeferredList(calls, consumeErrors=True).addCallback(acknowledged)

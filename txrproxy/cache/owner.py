@@ -431,8 +431,10 @@ class Owner:
         return found
 
     def stats(self) -> dict[str, int | bool]:
-        """Figures by name. ``size`` is bytes on disk, as far as they are known; ``reserved`` are
-        those that stores may write before they ask for more."""
+        """Figures by name. Sizes are bytes on disk, as far as they are known.
+
+        ``reserved`` is for what is being written, and granted ahead for what may be.
+        """
         with self._guarded() as index:
             return {
                 "responses": index.responses(),

@@ -13,6 +13,7 @@ from txrproxy.cache.writing import RETRY
 _logger = Logger()
 
 OPEN_AGAIN = 1.0  # seconds between two tries to take a folder that another process owns
+HANDING = 5  # tries for which that is no trouble: an upgrade hands the folder from one to the other
 
 
 class Taking:
@@ -37,7 +38,8 @@ class Taking:
         self._tried: Callable[[], object] | None = tried
         self._taken = taken
         self._again: Any = None
-        self._failed = False
+        self._failed = 0  # tries, since it is known that it fails
+        self._told = False  # of trouble
         self._stopped = False
 
     def start(self) -> None:
@@ -54,21 +56,25 @@ class Taking:
 
     def _opened(self, result: Any, error: BaseException | None) -> None:
         if error is not None or not result:
-            if not self._failed:
-                self._failed = True
-                _logger.error(
-                    "{name}: nothing is stored: {why}",
-                    name=self._name,
-                    why=error or "another process owns the folder",
-                )
+            self._failed += 1
+            if error is not None and not self._told:
+                self._tell(str(error))
+            elif error is None and self._failed == 1:
+                _logger.info("{name}: another process has the folder still", name=self._name)
+            elif error is None and self._failed > HANDING and not self._told:
+                self._tell("another process owns the folder")
             if not self._stopped:
                 delay = OPEN_AGAIN if error is None else RETRY
                 self._again = self._clock.callLater(delay, self.start)
         else:
-            if self._failed:
+            if self._told:
                 _logger.info("{name}: storing responses again", name=self._name)
             if not self._stopped:
                 self._taken()
         tried, self._tried = self._tried, None
         if tried is not None:
             tried()
+
+    def _tell(self, why: str) -> None:
+        self._told = True
+        _logger.error("{name}: nothing is stored: {why}", name=self._name, why=why)

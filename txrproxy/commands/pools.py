@@ -42,7 +42,7 @@ def add_commands(commands: Any) -> None:
         asks(parser, partial(_set, state))
     weight = verb("weight", "give a backend another share; 0 takes it out")
     _backend(weight)
-    weight.add_argument("weight", type=_weight, metavar="N", help="0 to 1000000")
+    weight.add_argument("weight", type=_weight, metavar="N", help="0 to 65535")
     asks(weight, partial(_set, None))
 
 
@@ -52,8 +52,8 @@ def _backend(parser: argparse.ArgumentParser) -> None:
 
 
 def _weight(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 7 or int(text) > 1_000_000:
-        raise argparse.ArgumentTypeError("a whole number from 0 to 1000000")
+    if not text.isascii() or not text.isdigit() or len(text) > 5 or int(text) > 65535:
+        raise argparse.ArgumentTypeError("a whole number from 0 to 65535")
     return int(text)
 
 

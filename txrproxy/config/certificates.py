@@ -12,8 +12,15 @@ from typing import Any
 from txrproxy.config.problems import Finding, KeyPath
 from txrproxy.config.schema import BackendTls, Certificate, Config, Tls
 from txrproxy.tls.certificates import Certificate as Loaded
-from txrproxy.tls.certificates import Source, faults, load
-from txrproxy.tls.pem import BadPem, Resolve, parse_authorities, read_file, source_of
+from txrproxy.tls.certificates import Source, faults, load, out_of_time
+from txrproxy.tls.pem import (
+    BadPem,
+    Resolve,
+    name_of,
+    parse_authorities,
+    read_file,
+    source_of,
+)
 from txrproxy.tls.store import Disagreement, load_authorities, load_usable, tabulate
 
 
@@ -60,6 +67,8 @@ def file_warnings(config: Config, now: float) -> Iterator[Finding]:
     for name, listener in config.listeners.items():
         if listener.tls is not None:
             yield from _Listener(config, ("listeners", name, "tls"), listener.tls).warnings(now)
+    for name, pool in config.pools.items():
+        yield from _shown(config, ("pools", name, "tls", "cert"), pool.tls, now)
 
 
 class _Listener:
@@ -133,6 +142,19 @@ def _backend(config: Config, path: KeyPath, tls: BackendTls) -> Iterator[Finding
             load(source, config.resolve)
         except BadPem as error:
             yield _pair(path, source, config.resolve, error)
+
+
+def _shown(config: Config, path: KeyPath, tls: BackendTls, now: float) -> Iterator[Finding]:
+    """What should be mended of the certificate that backends are shown."""
+    if tls.cert and tls.key:
+        source = Source(config.resolve(tls.cert), tls.key)
+        try:
+            loaded = load(source, config.resolve)
+        except BadPem:
+            return  # an error, and reported as one
+        what = f"{source.cert} ({name_of(loaded.leaf)})"
+        for fault in out_of_time(what, loaded.leaf, now, "backends"):
+            yield Finding(path, fault)
 
 
 def _pair(path: KeyPath, source: Source, resolve: Resolve, error: BadPem) -> Finding:

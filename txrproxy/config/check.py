@@ -101,11 +101,6 @@ def warnings(config: Config) -> Iterator[Finding]:
     for name, policy in config.policies.items():
         if policy.geo is not None and not policy.geo.allow and not policy.geo.deny:
             yield Finding(("policies", name, "geo"), "without effect: allow and deny are empty")
-        if policy.jwt is not None and not policy.jwt.audience:
-            yield Finding(
-                ("policies", name, "jwt", "audience"),
-                "empty: tokens that were made for another service are accepted too",
-            )
     yield from doubts(config)
     for index, route in enumerate(config.routes):
         if not route.pool and not route.split:
@@ -270,6 +265,12 @@ def _guards(path: KeyPath, policy: Policy) -> Iterator[Finding]:
     if policy.forward_auth is not None:
         for index, name in enumerate(policy.forward_auth.copy):
             promised.append(((*path, "forward_auth", "copy", index), name))
+        for index, name in enumerate(policy.forward_auth.to_client):
+            if name.lower() in _OWN_FIELDS:
+                yield Finding(
+                    (*path, "forward_auth", "to_client", index),
+                    f"found {quote(name)}, which only the proxy itself sets",
+                )
         for index, name in enumerate(policy.forward_auth.send):
             lower = name.lower().encode("ascii")
             # Beside what the proxy says of the request itself, or in its place.

@@ -1,4 +1,4 @@
-"""What a configuration says and never uses, or says twice: valid, and likely a mistake.
+"""What a configuration never uses, says twice, or trusts too easily: valid, and likely a mistake.
 
 Findings of what no route uses depend on all routes (``also``): where one of those did not fit, they
 would be echoes.
@@ -6,7 +6,9 @@ would be echoes.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from txrproxy.cache.policy.storing import is_told
 from txrproxy.config.problems import Finding, KeyPath, quote
@@ -20,6 +22,7 @@ def doubts(config: Config) -> Iterator[Finding]:
     yield from _unused(config)
     yield from _repeated(config)
     yield from _checks(config)
+    yield from _trust(config)
     yield from _keys(config)
 
 
@@ -68,6 +71,38 @@ def _checks(config: Config) -> Iterator[Finding]:
                 ("pools", name, "health", "timeout"),
                 "longer than health.interval: a backend that hangs is checked less often than that",
             )
+
+
+def _trust(config: Config) -> Iterator[Finding]:
+    for index, network in enumerate(config.server.trusted_proxies):
+        if not network.prefixlen:
+            yield Finding(
+                ("server", "trusted_proxies", index),
+                f"{network} is everybody: any client can pass for any other",
+            )
+    for name, policy in config.policies.items():
+        if policy.jwt is not None and not policy.jwt.audience:
+            yield Finding(
+                ("policies", name, "jwt", "audience"),
+                "empty: tokens that were made for another service are accepted too",
+            )
+        if policy.jwt is not None and _is_open(policy.jwt.keys):
+            yield Finding(
+                ("policies", name, "jwt", "keys"),
+                "not https: who can change what is on the way decides whose tokens are good",
+            )
+
+
+def _is_open(keys: object) -> bool:
+    """Whether they are fetched without TLS from another machine."""
+    url = urlsplit(keys if isinstance(keys, str) else "")
+    if url.scheme != "http":
+        return False
+    host = url.hostname or ""
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
 
 
 def _keys(config: Config) -> Iterator[Finding]:

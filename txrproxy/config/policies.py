@@ -29,12 +29,12 @@ from txrproxy.filters.rate import RateLimit
 from txrproxy.filters.tokens import BadKeys, Rules, parse_keys
 from txrproxy.guards import limits
 from txrproxy.guards.bearers import FetchedKeys, FixedKeys, Tokens, jwt
-from txrproxy.guards.forward import forward_auth
+from txrproxy.guards.forward import Passed, forward_auth
 from txrproxy.guards.geo import MAX_DATABASE, BadDatabase, Database, places
 from txrproxy.guards.passwords import Passwords, basic_auth
 from txrproxy.guards.state import LocalState, State
 from txrproxy.guards.subrequest import Server, server
-from txrproxy.guards.watched import Watched
+from txrproxy.guards.watched import Watched, signature_of
 from txrproxy.http.fields import fold
 from txrproxy.routing.plan import Serve
 from txrproxy.tls.pem import MAX_FILE, BadPem
@@ -50,12 +50,22 @@ Watch = Callable[[str, str, Any, Serve], Serve]
 
 @define(eq=False)
 class Part:
-    """One key of one policy, live: its filter, and what goes on by itself for it."""
+    """One key of one policy, live: its filter, and what goes on by itself for it.
+
+    ``unchanged`` are asked whether files that it was made of are still the same. ``before`` is what
+    it does ahead of the filters of all others, if anything.
+    """
 
     settings: Any
     filter: Filter
     running: list[Any]
     pools: list[Pool]
+    unchanged: list[Callable[[], bool]]
+    before: list[Filter]
+
+    def is_current(self, settings: Any) -> bool:
+        """Whether another one with these settings would be no different."""
+        return bool(self.settings == settings) and all(ask() for ask in self.unchanged)
 
     def start(self) -> None:
         for one in self.running:
@@ -70,7 +80,8 @@ class Part:
 class Policies:
     """What the policies of one configuration keep.
 
-    What an ``old`` configuration has alike is used on, so that a reload sets no counter back.
+    What an ``old`` configuration has alike is used on, so that a reload sets no counter back. What
+    was made of a file that is another one now is made anew: after a reload, what files say counts.
     ``state`` is where limits count: in this process, unless it says otherwise.
     """
 
@@ -90,6 +101,8 @@ class Policies:
         self._old = {} if old is None or old._config.base != config.base else old.parts
         self._running: list[Any] = []  # of the part that is being made
         self._pools: list[Pool] = []
+        self._unchanged: list[Callable[[], bool]] = []
+        self._before: list[Filter] = []
 
     def start(self) -> None:
         """Begin to follow files and URLs."""
@@ -125,6 +138,7 @@ class Policies:
             ("jwt", self._jwt),
             ("forward_auth", self._forward_auth),
         )
+        before: list[Filter] = []
         for kind, make in reversed(makers):
             for name in reversed(list(dict.fromkeys(names))):
                 policy = self._config.policies[name]
@@ -137,6 +151,9 @@ class Policies:
                     continue
                 part = self._part(name, kind, settings, make)
                 serve = part.filter(serve if watch is None else watch(kind, name, settings, serve))
+                before += part.before
+        for first in before:
+            serve = first(serve)
         return serve
 
     def _part(
@@ -145,10 +162,16 @@ class Policies:
         part = self.parts.get((name, kind))
         if part is None:
             part = self._old.get((name, kind))
-            if part is None or part.settings != settings:
-                self._running, self._pools = [], []
-                made = make(name, settings)
-                part = Part(settings, made, self._running, self._pools)
+            if part is None or not part.is_current(settings):
+                self._running, self._pools, self._unchanged, self._before = [], [], [], []
+                part = Part(
+                    settings,
+                    make(name, settings),
+                    self._running,
+                    self._pools,
+                    self._unchanged,
+                    self._before,
+                )
             self.parts[name, kind] = part
         return part
 
@@ -183,6 +206,7 @@ class Policies:
             settings.credentials,
             int(settings.max_age),
         )
+        self._before.append(lambda next: limits.cors_fields(rules, next))
         return lambda next: limits.cors(rules, next)
 
     def _basic_auth(self, name: str, settings: schema.BasicAuth) -> Filter:
@@ -223,11 +247,12 @@ class Policies:
     def _forward_auth(self, name: str, settings: schema.ForwardAuth) -> Filter:
         place = f"policies.{name}.forward_auth.url"
         asked, pool = self._server(place, settings.url, settings.ca, settings.timeout, 64 * 1024)
-        copy, send = (
+        copy, to_client, send, (user_field,) = (
             tuple(field.lower().encode() for field in fields)
-            for fields in (settings.copy, settings.send)
+            for fields in (settings.copy, settings.to_client, settings.send, [settings.user_field])
         )
-        return lambda next: forward_auth(asked, pool, copy, send, next)
+        passed = Passed(copy, to_client, user_field)
+        return lambda next: forward_auth(asked, pool, passed, send, next)
 
     # What they are made of.
 
@@ -274,6 +299,7 @@ class Policies:
         except (BadPem, htpasswd.BadUsers, BadKeys, BadDatabase) as error:
             raise ConfigErrors([Problem("", 0, place, str(error))]) from error
         self._running.append(watched)
+        self._unchanged.append(watched.is_current)
         return watched
 
     def _server(
@@ -282,6 +308,10 @@ class Policies:
         """A server that is asked by URL, with connections of its own."""
         parts = urlsplit(url)
         authority = parts.netloc
+        if ca != "system":
+            file = self._config.resolve(ca)
+            before = signature_of(file)
+            self._unchanged.append(lambda: signature_of(file) == before)
         settings = schema.Pool(
             backends=(schema.Backend(url=backend_url(f"{parts.scheme}://{authority}")),),
             tls=schema.BackendTls(ca=ca),

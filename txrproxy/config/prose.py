@@ -106,8 +106,8 @@ without brackets. A `match` without keys takes every request.
 - `path_regex` is searched for in that path: anchor it with `^` and `$`. It is RE2: no look-around,
   no backreferences, and no pattern that takes exponential time.
 - `header` and `query` compare exact values.
-- `client` is the address of the client, taken from `X-Forwarded-For` only when the
-  connection comes from `server.trusted_proxies`.
+- `client` is the address of the client, taken from `X-Forwarded-For` (or `Forwarded`, where there
+  is none) only when the connection comes from `server.trusted_proxies`.
 
 A route has exactly one target: `pool`, `split` (pools by weight), `redirect`, `respond`, or
 `resource` (a `twisted.web` resource of your own, embedded).

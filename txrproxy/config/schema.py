@@ -93,6 +93,11 @@ class Server:
     drain_timeout: Seconds = option(
         seconds("30s"), "how long old exchanges may take to finish after a reload or a stop"
     )
+    drain_delay: Seconds = option(
+        seconds("0s"),
+        "before a stop drains: /readyz says 503 and everybody is still served, so that load "
+        "balancers go elsewhere first",
+    )
     max_connections: Positive = option(
         20000, "client connections of one worker; beyond it new ones wait in the backlog"
     )
@@ -532,6 +537,11 @@ class ForwardAuth:
         "fields of its answer that the backend gets; a client can not set them",
         example='["Remote-User"]',
     )
+    to_client: tuple[FieldName, ...] = option(
+        (),
+        "fields of its answer that the client gets beside those of the response",
+        example='["Set-Cookie"]',
+    )
     send: tuple[FieldName, ...] = option(
         (
             FieldName("Accept"),
@@ -541,6 +551,11 @@ class ForwardAuth:
             FieldName("X-Requested-With"),
         ),
         "fields of the client's request that it gets",
+    )
+    user_field: FieldName = option(
+        FieldName("Remote-User"),
+        "field of its answer that names the user, for the access log",
+        example='"X-Auth-Request-User"',
     )
     timeout: Timeout = option(timeout("5s"), "for its whole answer")
     ca: FilePath = option("system", 'for https: "system", or a PEM file of authorities')

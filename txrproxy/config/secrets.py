@@ -1,4 +1,4 @@
-"""The files of users, keys and places that policies name: what is wrong with them.
+"""The files of users, keys and places that policies name, and secrets: what is wrong with them.
 
 As ``config/certificates.py`` does for TLS: the files are opened, by ``txrproxy check`` and before
 the server starts. Who may write them is the business of ``config/permissions.py``.
@@ -19,10 +19,17 @@ from txrproxy.filters.places import UNKNOWN
 from txrproxy.filters.tokens import BadKeys, parse_keys
 from txrproxy.guards.geo import COUNTRIES, MAX_DATABASE, NETWORKS, BadDatabase, Database
 from txrproxy.tls.pem import BadPem, parse_authorities, read_file, read_secret, source_of
+from txrproxy.wiring import MIN_SECRET
 
 
 def secret_errors(config: Config) -> Iterator[Finding]:
-    """Files for which a configuration is refused."""
+    """Files and variables for which a configuration is refused."""
+    if config.admin is not None and config.admin.token is not None:
+        yield from _secret(config, ("admin", "token"), config.admin.token, 1)
+    for name, pool in config.pools.items():
+        if pool.sticky is not None and pool.sticky.secret:
+            place = ("pools", name, "sticky", "secret")
+            yield from _secret(config, place, pool.sticky.secret, MIN_SECRET)
     for name, policy in config.policies.items():
         if policy.geo is not None:
             yield from _databases(config, ("policies", name, "geo"), policy.geo)
@@ -58,6 +65,18 @@ def secret_errors(config: Config) -> Iterator[Finding]:
                     yield Finding(path, str(error))
                 except BadKeys as error:
                     yield Finding(path, f"{source_of(keys, config.resolve)}: {error}")
+
+
+def _secret(config: Config, path: KeyPath, secret: Secret, least: int) -> Iterator[Finding]:
+    """One of ``least`` bytes, without white space around it."""
+    try:
+        length = len(read_secret(secret, config.resolve).strip())
+    except BadPem as error:
+        yield Finding(path, str(error))
+        return
+    if length < least:
+        why = f"is shorter than {least} bytes" if length else "is empty"
+        yield Finding(path, f"{source_of(secret, config.resolve)}: {why}")
 
 
 def _databases(config: Config, path: KeyPath, geo: Geo) -> Iterator[Finding]:

@@ -73,6 +73,20 @@ def load_with_warnings(
     return reader.config(file.parent, available, files, further)
 
 
+def unchecked(path: str | Path) -> Tree:
+    """What a file says, and what it includes, as far as they can be read.
+
+    Raises :class:`~txrproxy.config.problems.ConfigErrors` if the file itself can not be read.
+    """
+    reader, file = _Reader(), Path(path)
+    main = reader.read(file, str(path))
+    if main is None:
+        raise ConfigErrors(reader.problems)
+    reader.merge(main, main)
+    reader.include(file.parent, file)
+    return reader.tree
+
+
 def loads(
     text: str, name: str = "<string>", *, base: str | Path = ".", available: bool = True
 ) -> Config:

@@ -83,6 +83,7 @@ class FetchedKeys:
         self._clock = clock
         self._changed = changed
         self._content = b""
+        self._why = ""  # there was no answer the last time
         self._request: Subrequest | None = None
         self._call: Any = None
         self._asked: float | None = None
@@ -127,7 +128,10 @@ class FetchedKeys:
     def _answered(self, answer: Answer | None, reason: Reason | None) -> None:
         self._request = None
         why = self._take(answer, reason)
-        if why:
+        before, self._why = self._why, why
+        if before and not why:
+            _logger.info("{url} has keys again", url=self._url)
+        elif why != before:
             _logger.error(
                 "no keys from {url}: {why}{kept}",
                 url=self._url,

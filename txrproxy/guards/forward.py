@@ -7,8 +7,9 @@ login page, a challenge. Anything else is no answer, and without one nobody pass
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from attrs import frozen
 from twisted.logger import Logger
 
 from txrproxy.balance.pool import Pool
@@ -16,6 +17,7 @@ from txrproxy.errors import AUTH_DENIED, AUTH_UNAVAILABLE, Reason
 from txrproxy.exchange import Exchange
 from txrproxy.guards.passwords import told
 from txrproxy.guards.subrequest import Answer, Server, Subrequest
+from txrproxy.http.fields import Line
 from txrproxy.http.forward import ResponseRules
 from txrproxy.http.public import PublicAddress, public_lines
 from txrproxy.routing.plan import Serve
@@ -70,31 +72,51 @@ class _State:
         self.fails = bool(failure)
 
 
+@frozen
+class Passed:
+    """What becomes of the fields of an answer that lets a request pass, by lower-case names.
+
+    ``copy`` go to the backend, ``to_client`` to the client; ``user`` has the name for the log.
+    """
+
+    copy: Sequence[bytes]
+    to_client: Sequence[bytes]
+    user: bytes
+
+
 def forward_auth(
-    server: Server, pool: Pool, copy: Sequence[bytes], send: Sequence[bytes], next: Serve
+    server: Server, pool: Pool, passed: Passed, send: Sequence[bytes], next: Serve
 ) -> Serve:
     """Only requests that ``server`` lets pass.
 
-    ``pool`` is the one of the server, whose addresses clients do not get to see; ``copy`` and
-    ``send`` are lower-case names.
+    ``pool`` is the one of the server, whose addresses clients do not get to see; ``send`` are
+    lower-case names.
     """
     state = _State(server)
+
+    def public(exchange: Exchange, lines: Iterable[Line]) -> list[Line]:
+        head = exchange.head
+        scheme = _scheme(exchange)
+        address = PublicAddress(scheme, head.authority, head.host, pool.own, pool.own_hosts)
+        return public_lines(lines, address)
 
     def judge(exchange: Exchange, answer: Answer | None, reason: Reason | None) -> None:
         status = answer.head.status if answer is not None else 0
         if answer is not None and 200 <= status < 300:
             state.seen("")
-            lines = [line for line in answer.head.fields.lines if line[0] in copy]
+            fields = answer.head.fields
+            lines = [line for line in fields.lines if line[0] in passed.copy]
             exchange.sent = told(exchange.sent, lines)
+            exchange.user = fields.first(passed.user) or exchange.user
+            if passed.to_client:
+                lines = [line for line in fields.lines if line[0] in passed.to_client]
+                exchange.added = (*exchange.added, *public(exchange, lines))
             next(exchange)
         elif answer is not None and 300 <= status < 500 and status != 304 and answer.whole:
             state.seen("")
-            head = exchange.head
-            scheme = _scheme(exchange)
-            public = PublicAddress(scheme, head.authority, head.host, pool.own, pool.own_hosts)
             lines = [
                 line
-                for line in public_lines(_RULES.block(answer.head).lines, public)
+                for line in public(exchange, _RULES.block(answer.head).lines)
                 if line[0] != b"content-length"
             ]
             exchange.reply(status, lines, answer.body, AUTH_DENIED)

@@ -67,21 +67,51 @@ def rate_limit(limit: RateLimit, key: Key, next: Serve, *, told: bool = False) -
 
 
 def cors(rules: Cors, next: Serve) -> Serve:
-    """Preflight requests are answered; other responses say what a page may do with them."""
+    """Preflight requests are answered."""
 
     def serve(exchange: Exchange) -> None:
-        fields = exchange.head.fields
-        origins = fields.all(b"origin")
-        origin = origins[0] if len(origins) == 1 else b""
-        wanted = fields.first(b"access-control-request-method")
-        if exchange.head.method == b"OPTIONS" and origin and wanted:
-            lines = rules.preflight(origin, wanted, fields.all(b"access-control-request-headers"))
-            if lines is None:
-                exchange.fail(CORS_REFUSED)
-            else:
-                exchange.reply(204, lines, b"", PREFLIGHT)
+        if not _is_preflight(exchange):
+            next(exchange)
             return
-        exchange.added = (*exchange.added, *rules.lines(origin))
+        fields = exchange.head.fields
+        lines = rules.preflight(
+            _origin(exchange),
+            fields.first(b"access-control-request-method"),
+            fields.all(b"access-control-request-headers"),
+        )
+        if lines is None:
+            exchange.added = (*exchange.added, *rules.lines(b""))
+            exchange.fail(CORS_REFUSED)
+        else:
+            exchange.reply(204, lines, b"", PREFLIGHT)
+
+    return serve
+
+
+def cors_fields(rules: Cors, next: Serve) -> Serve:
+    """Other responses say what a page may do with them.
+
+    This comes before all other filters: a page that was refused is to learn why (Retry-After).
+    """
+
+    def serve(exchange: Exchange) -> None:
+        if not _is_preflight(exchange):
+            exchange.added = (*exchange.added, *rules.lines(_origin(exchange)))
         next(exchange)
 
     return serve
+
+
+def _is_preflight(exchange: Exchange) -> bool:
+    head = exchange.head
+    return (
+        head.method == b"OPTIONS"
+        and _origin(exchange) != b""
+        and head.fields.first(b"access-control-request-method") != b""
+    )
+
+
+def _origin(exchange: Exchange) -> bytes:
+    """The one that the request names."""
+    origins = exchange.head.fields.all(b"origin")
+    return origins[0] if len(origins) == 1 else b""

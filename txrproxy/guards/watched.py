@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -23,6 +24,15 @@ _logger = Logger()
 T = TypeVar("T")
 
 Signature = tuple[int, ...]
+
+
+def signature_of(path: Path) -> Signature:
+    """What tells one content of a file from another, or says why there is none."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return (error.errno or 0,)
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 class Watched(Generic[T]):
@@ -57,13 +67,17 @@ class Watched(Generic[T]):
         self._limit = limit
         self._call: Any = None
         self._running = False
-        self._seen = self._signature()
+        self._seen = self._used = self._signature()
         self.value: T = parse(read_secret(secret, resolve, limit))
 
     @property
     def source(self) -> str:
         """Where it is, for messages."""
         return source_of(self._secret, self._resolve)
+
+    def is_current(self) -> bool:
+        """Whether the file still is the one that the value was made of; looks at once."""
+        return self._signature() == self._used
 
     def start(self) -> None:
         """Look again after the interval, and so on."""
@@ -81,11 +95,7 @@ class Watched(Generic[T]):
     def _signature(self) -> Signature:
         if self._secret.kind != "file":
             return ()
-        try:
-            status = os.stat(self._resolve(self._secret.name))
-        except OSError as error:
-            return (error.errno or 0,)
-        return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        return signature_of(self._resolve(self._secret.name))
 
     def _look(self) -> None:
         self._call = None
@@ -117,6 +127,7 @@ class Watched(Generic[T]):
             )
             return
         self.value = value
+        self._used = signature
         _logger.info("{file} has changed and counts from now on", file=self.source)
         self._changed()
 

@@ -170,10 +170,14 @@ class Checker:
 
     # What comes of it.
 
-    def _done(self, watch: _Watch, passed: bool, text: str) -> None:
+    def _done(self, watch: _Watch, passed: bool | None, text: str) -> None:
         now = self._reactor.seconds()
-        before, watch.last = watch.last, Result(now, passed, text, now - watch.began)
         watch.probe = None
+        if passed is None:
+            self._later(watch, self._settings.interval)
+            self._slots.leave(watch)
+            return
+        before, watch.last = watch.last, Result(now, passed, text, now - watch.began)
         pause = self._random() if before is None else 1 + JITTER * (2 * self._random() - 1)
         self._later(watch, max(0.0, watch.began + pause * self._settings.interval - now))
         first = before is None and watch.tally.healthy is None

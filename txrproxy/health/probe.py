@@ -7,10 +7,11 @@
       │                                               │        body, until the text is found: passed
       └──────────── refused, timed out, broken, closed, another status, no such text: failed
 
-It ends exactly once, by a call with whether it passed and why; it raises nothing. All of it has one
-timeout, so a backend that trickles gains nothing by it. What it reads is bounded: a head as for any
-response, and no more of a body than :data:`MAX_BODY`; then the connection is closed, whatever else
-the backend has to say.
+It ends exactly once, by a call with whether it passed and why (None: the process has no socket for
+it, which says nothing of the backend); it raises nothing. All of it has one timeout, so a backend
+that trickles gains nothing by it. What it reads is bounded: a head as for any response, and no more
+of a body than :data:`MAX_BODY`; then the connection is closed, whatever else the backend has to
+say.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txrproxy.config import schema
-from txrproxy.errors import Reason
+from txrproxy.errors import NO_SOCKET, Reason
 from txrproxy.http.connection import BODY, BROKEN, ResponseReader
 from txrproxy.http.head import ResponseHead
 from txrproxy.transport.dial import Connected, Failed, Make
@@ -32,7 +33,7 @@ from txrproxy.transport.dial import Connected, Failed, Make
 MAX_BODY = 64 * 1024  # bytes in which a text is looked for
 
 Dial = Callable[[Make, float, Connected, Failed], None]
-Done = Callable[[bool, str], None]
+Done = Callable[[bool | None, str], None]
 
 
 class Check:
@@ -91,7 +92,7 @@ class Probe(ResponseReader):
         self._timer = None
         self._end(False, f"timed out after {self._check.timeout:g} s", abort=True)
 
-    def _end(self, passed: bool, text: str, *, abort: bool = False) -> None:
+    def _end(self, passed: bool | None, text: str, *, abort: bool = False) -> None:
         done = self._done
         if done is not None:
             self._stop()
@@ -125,7 +126,7 @@ class Probe(ResponseReader):
             self._end(True, "connected")
 
     def _refused(self, reason: Reason) -> None:
-        self._end(False, _words(reason))
+        self._end(None if reason is NO_SOCKET else False, _words(reason))
 
     # What the transport says.
 

@@ -31,7 +31,7 @@ from txrproxy.http.fields import (
     make_line,
 )
 from txrproxy.http.head import RequestFacts, ResponseHead
-from txrproxy.http.peer import Peer
+from txrproxy.http.peer import Peer, addresses_told, believed_scheme
 from txrproxy.http.public import NAMES_BACKEND, may_name_backend
 
 PSEUDONYM = b"txrproxy"
@@ -200,10 +200,20 @@ class RequestRules:
             out.append(b"Via: %b%b%b\r\n" % (self._earlier(fields, b"via"), version, PSEUDONYM))
         if authority and b"x-forwarded-host" not in told:
             out.append(b"X-Forwarded-Host: %b\r\n" % authority)
+        forwarded_for = b"X-Forwarded-For: " + self._earlier(fields, b"x-forwarded-for")
+        tells_proto = b"x-forwarded-proto" not in told
+        if self.trusted and fields.all(b"forwarded"):
+            # A proxy that writes that alone is to be believed by backends that read the others.
+            if not fields.all(b"x-forwarded-for") and (addresses := addresses_told(fields)):
+                forwarded_for += addresses + b", "
+            if tells_proto and not fields.all(b"x-forwarded-proto"):
+                scheme = believed_scheme(fields)
+                if scheme in (b"http", b"https"):
+                    out.append(b"X-Forwarded-Proto: %b\r\n" % scheme)
+                    tells_proto = False
         element = b'host="%b";' % authority if authority else b""
         out.append(b"Forwarded: " + self._earlier(fields, b"forwarded") + element)
-        forwarded_for = b"X-Forwarded-For: " + self._earlier(fields, b"x-forwarded-for")
-        return host, b"".join(out), forwarded_for, b"x-forwarded-proto" not in told
+        return host, b"".join(out), forwarded_for, tells_proto
 
     def _earlier(self, fields: Fields, name: bytes) -> bytes:
         """The list that a trusted proxy began, open for one member more."""

@@ -1,7 +1,9 @@
 """Who asks: the client's end of a connection, and the client behind the proxies that are trusted.
 
 An address is the connection's own, or what X-Forwarded-For says where that was written by proxies
-that are believed. Of what else such a proxy says, the request id and the scheme are read here.
+that are believed; where there is none, what Forwarded says (RFC 7239). The first is the one that
+proxies write, and those that do let a client's Forwarded through: it must not count beside it. Of
+what else such a proxy says, the request id and the scheme are read here.
 """
 
 from __future__ import annotations
@@ -11,11 +13,16 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from txrproxy.http.fields import Fields, split_list
+from txrproxy.http.fields import Fields, is_closed, split_list, split_members
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_MAX_PROXIES = 32  # addresses of X-Forwarded-For that are looked at, from the right
+_MAX_PROXIES = 32  # addresses that are looked at, from the right
+
+# One parameter of an element of Forwarded. An address with colons is to be quoted; not all do so.
+_PARAMETER = re.compile(
+    rb"""[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)=("(?:[^"\\]|\\.)*+"|[^;" \t]*+)[ \t]*(?:;|\Z)"""
+)
 
 
 class ClientIdentity(Protocol):
@@ -93,7 +100,10 @@ def believed_scheme(fields: Fields) -> bytes:
     What it put last is its own word; before that may be the client's.
     """
     values = fields.all(b"x-forwarded-proto")
-    return values[-1].rpartition(b",")[2].strip(b" \t").lower() if values else b""
+    if values:
+        return values[-1].rpartition(b",")[2].strip(b" \t").lower()
+    elements = _elements(fields.all(b"forwarded")[-1:])
+    return elements[-1].get(b"proto", b"").lower() if elements else b""
 
 
 def unmapped(address: str) -> str:
@@ -122,24 +132,44 @@ def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
 def client_address(peer: bytes, fields: Fields, trusted: Sequence[Network]) -> bytes:
     """The client's address: X-Forwarded-For walked from the right through trusted proxies.
 
-    The first address that is no trusted proxy is the client; what it claims further left is not
-    believed. A list that is not one of addresses ends the walk at the last one that could be read.
-    Mapped IPv6 becomes IPv4, as it counts everywhere else.
+    Without one, it is Forwarded that is walked. The first address that is no trusted proxy is the
+    client; what it claims further left is not believed. A list that is not one of addresses ends
+    the walk at the last one that could be read. Mapped IPv6 becomes IPv4, as it counts everywhere
+    else.
     """
     client = peer
-    for entry in split_list(fields.all(b"x-forwarded-for"))[: -_MAX_PROXIES - 1 : -1]:
-        text = _bare_address(entry.decode("latin-1"))
-        try:
-            address = ipaddress.ip_address(text.partition("%")[0])  # a zone names nothing here
-        except ValueError:
+    entries = split_list(fields.all(b"x-forwarded-for")) or _nodes(fields)
+    for entry in entries[: -_MAX_PROXIES - 1 : -1]:
+        text = _address(entry)
+        if not text:
             return client
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        text = str(address)
         client = text.encode("ascii")
         if not is_trusted(text, trusted):
             return client
     return client
+
+
+def addresses_told(fields: Fields) -> bytes:
+    """What Forwarded says of addresses, as members of X-Forwarded-For; empty if it says nothing."""
+    addresses = [_address(node) or "unknown" for node in _nodes(fields)[-_MAX_PROXIES:]]
+    return ", ".join(addresses).encode("ascii")
+
+
+def _nodes(fields: Fields) -> list[bytes]:
+    values = fields.all(b"forwarded")
+    return [element.get(b"for", b"") for element in _elements(values)] if values else []
+
+
+def _address(entry: bytes) -> str:
+    """The IP text of an entry of a list; empty where it has none."""
+    text = _bare_address(entry.decode("latin-1"))
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])  # a zone names nothing here
+    except ValueError:
+        return ""
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return str(address)
 
 
 def _bare_address(entry: str) -> str:
@@ -149,3 +179,33 @@ def _bare_address(entry: str) -> str:
     if entry.count(":") == 1:
         return entry.partition(":")[0]
     return entry
+
+
+def _elements(values: Sequence[bytes]) -> list[dict[bytes, bytes]]:
+    """The elements of Forwarded, each with its parameters by lower-case name (RFC 7239 section 4).
+
+    One that can not be read, or says the same thing twice, says nothing, and neither does a line
+    with a quote that is left open.
+    """
+    elements: list[dict[bytes, bytes]] = []
+    for value in values:
+        if is_closed(value):
+            elements += [_parameters(member) for member in split_members(value) if member]
+        else:
+            elements.append({})
+    return elements
+
+
+def _parameters(element: bytes) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    at = 0
+    while at < len(element):
+        match = _PARAMETER.match(element, at)
+        if match is None or (name := match[1].lower()) in found:
+            return {}
+        at = match.end()
+        value = match[2]
+        if value.startswith(b'"'):
+            value = re.sub(rb"\\(.)", rb"\1", value[1:-1])
+        found[name] = value
+    return found

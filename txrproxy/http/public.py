@@ -8,7 +8,8 @@ that can only be about the backend's own socket (Alt-Svc, RFC 7838) goes.
 ============================================  ====================================================
 Location, Content-Location                    one URL
 Refresh, Link, SourceMap, Report-To,          text with URLs in it
-Reporting-Endpoints, X-SourceMap, X-Pingback
+Reporting-Endpoints, X-SourceMap, X-Pingback,
+WWW-Authenticate
 Set-Cookie                                    its Domain
 Alt-Svc                                       dropped where it names the backend
 ============================================  ====================================================
@@ -32,6 +33,7 @@ _WITH_URLS = frozenset(
         b"report-to",
         b"reporting-endpoints",
         b"sourcemap",
+        b"www-authenticate",
         b"x-pingback",
         b"x-sourcemap",
     }

@@ -73,10 +73,12 @@ FIELDS = (
 """The keys of a JSON line, in their order; all are always present."""
 
 OF_TLS = ("tls", "sni")
-"""They follow ``scheme`` where there was a handshake: such as "TLSv1.3", and the name asked for."""
+"""They follow ``scheme`` where there was a handshake: such as "TLSv1.3", and the name asked for.
+
+One that failed has the name alone, if it is known."""
 
 NOTES = (
-    "user",  # who it is, by basic_auth or the subject of a JWT
+    "user",  # who it is, by basic_auth, a JWT or forward_auth
     "client_cert",  # the subject of the TLS certificate that the client has shown
     "client_cert_san",  # its alternative names
     "client_cert_fingerprint",  # its SHA-256
@@ -128,8 +130,9 @@ def json_formatter(redact: Sequence[str] = ()) -> Formatter:
 
     def arrival(way: Way) -> str:
         listener, scheme, version, name = map(text, way)
-        tls = f',"tls":{version},"sni":{name}' if way[2] else ""
-        return f',"listener":{listener},"scheme":{scheme}{tls}'
+        tls = f',"tls":{version}' if way[2] else ""
+        sni = f',"sni":{name}' if way[2] or way[3] else ""
+        return f',"listener":{listener},"scheme":{scheme}{tls}{sni}'
 
     def request(key: tuple[bytes, bytes, bytes]) -> str:
         method, version, host = map(text, key)

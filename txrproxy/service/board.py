@@ -254,7 +254,11 @@ class Board:
         """
         found = self._find(pool, backend)
         if found is None:
-            raise Refused(f"pool {pool!r} has no backend {backend!r}")
+            known = {each.name.decode(): each for each in self._pools()} if self.backends else {}
+            if pool not in known:
+                raise Refused(f"no pool named {pool}; there are: {', '.join(known) or 'none'}")
+            there = ", ".join(map(_name, known[pool].backends)) or "none"
+            raise Refused(f"pool {pool} has no backend {backend}; there are: {there}")
         if state is not None and state not in [each.value for each in State]:
             raise Refused(f"state: {state!r} is not up, drain or down")
         if weight is not None and (type(weight) is not int or not 0 <= weight <= MAX_WEIGHT):

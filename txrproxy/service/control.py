@@ -2,6 +2,7 @@
 
 It lies in ``server.state_dir`` and only its user can open it. What it speaks is the protocol
 between processes (:mod:`txrproxy.transport.channel`), with the topics that are registered here.
+A proxy that drains leaves the place to the next one, and goes on to answer beside it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txrproxy.control import SOCKET
+from txrproxy.control import DRAINING, SOCKET
 from txrproxy.transport.channel import Body, Channel, bind_to, connect_to
 
 NAME = SOCKET
@@ -82,11 +83,28 @@ class Control:
             self._resume.cancel()
         self._socket.close()
         try:
-            if _identity(self.path) == self._identity:  # not that of who took our place
+            if self._is_ours():
                 os.unlink(self.path)
+            with open(self._pid_file, encoding="utf-8") as file:
+                ours = file.read() == f"{os.getpid()}\n"
+            if ours:
                 os.unlink(self._pid_file)
         except OSError:
             pass  # somebody was faster
+
+    def retire(self) -> None:
+        """The proxy drains: another one may take the place, and until the end we answer beside."""
+        try:
+            if self._is_ours():
+                beside = os.path.join(os.path.dirname(self.path), DRAINING)
+                os.rename(self.path, beside)
+                self.path = beside
+        except OSError as error:
+            _logger.warn("{path}: {why}", path=self.path, why=error.strerror)
+
+    def _is_ours(self) -> bool:
+        """It may be that of who took our place."""
+        return _identity(self.path) == self._identity
 
     def doRead(self) -> None:
         """Somebody connects."""

@@ -29,6 +29,7 @@ from twisted.internet.defer import (
     Deferred,
     DeferredLock,
     fail,
+    succeed,
 )
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -53,6 +54,8 @@ _logger = Logger()
 _INHERITED = (
     5.0  # seconds that the workers of a proxy that was killed may need to let go of sockets
 )
+
+DRAINING = "draining"
 
 
 class CannotStart(SystemExit, Exception):
@@ -98,7 +101,9 @@ class Edge(Service):
         self.reloads = Reloads(self, reactor, self._notifier, file, standard_error)
         self._lock = DeferredLock()
         self._began = time.monotonic()
-        self._phase = "starting"  # or "draining"; empty while it serves
+        self._phase = "starting"  # or DRAINING; empty while it serves
+        self._delay: Any = None  # until draining begins
+        self._end_delay: Deferred[None]
         self._handlers: dict[int, Any] = {}  # what signals did before
 
     # Starting.
@@ -108,7 +113,7 @@ class Edge(Service):
         copies = max(1, worker_count(config))
         if self._predecessor is not None:
             self._predecessor.register("wanted", self.master.board.want)
-            self.listeners.groups = receive(self._predecessor, config)
+            self.listeners.borrow(receive(self._predecessor, config))
         key = admin_key(config) if config.admin is not None else ""
         passed = self.listeners.groups.pop(key, None)
         try:
@@ -164,6 +169,7 @@ class Edge(Service):
             # Not before: until we are ready the other one goes on, and is steered.
             self._control = self._open_control(succeed=True)
             self._predecessor.send("ready", {"pid": os.getpid()})
+            self.listeners.own()
         if self._control is not None:
             self._control.start()
         for group in self.listeners.groups.values():
@@ -171,7 +177,7 @@ class Edge(Service):
         self._phase = ""
         self.admin.start()
         self._pulse.start()
-        self._notifier.ready(f"serving with {len(self.master.serving)} processes")
+        self._notifier.ready(len(self.master.serving))
         self._notifier.watch()
 
     def _open_control(self, succeed: bool = False) -> Control | None:
@@ -194,10 +200,12 @@ class Edge(Service):
         control.register("stop", self._told_to_stop)
         control.register("pools", lambda _: {"pools": self.master.board.report()})
         control.register("backend", self._told_of_backend)
-        control.register("upgrade", lambda _: self._lock.run(self._upgrade))
+        control.register("upgrade", lambda _: self._lock.run(self._unless_draining, self._upgrade))
         return control
 
     def _give_up(self, message: str) -> Any:
+        if self._predecessor is not None:
+            self._predecessor.send("refused", {"why": message})
         self.listeners.close()
         self.admin.close(handed_over=self._predecessor is not None)
         if self._control is not None:
@@ -245,7 +253,12 @@ class Edge(Service):
 
         Fails with :class:`Refused`, and then nothing has changed.
         """
-        return self._lock.run(self.reloads.run)
+        return self._lock.run(self._unless_draining, self.reloads.run)
+
+    def _unless_draining(self, change: Callable[[], Deferred[Body]]) -> Deferred[Body]:
+        if self._phase == DRAINING:
+            return fail(Refused("the proxy is draining, and changes no more"))
+        return change()
 
     def _upgrade(self) -> Deferred[Body]:
         """Start this program anew, as it lies on the disk by now, and let it go on."""
@@ -299,15 +312,16 @@ class Edge(Service):
     def status(self) -> Deferred[Body]:
         """How the proxy is, for ``txrproxy status``."""
 
-        def told(workers: list[Body]) -> Body:
+        def told(workers: Body) -> Body:
             return {
                 "version": __version__,
                 "pid": os.getpid(),
+                "state": self._phase or "serving",
                 "uptime": round(time.monotonic() - self._began, 1),
                 "config": self._file,
                 "listeners": [group.where for group in self.listeners.groups.values()],
                 "admin": self.admin.where or None,
-                "workers": workers,
+                **workers,
                 "restarts": self.master.restarts,
                 "reloads": self.master.generation - 1,
                 "last_reload": self.reloads.last,
@@ -318,12 +332,13 @@ class Edge(Service):
     # Ending.
 
     def _told_to_stop(self, _: Body) -> Body:
-        self._reactor.callLater(0, self._reactor.stop)
+        if self._phase != DRAINING:
+            self._reactor.callLater(0, self._reactor.stop)
         return {"pid": os.getpid()}
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
-        self._phase = "draining"
+        self._phase = DRAINING
         self._pulse.stop()
         self.reloads.give_up()
         if self._successor is None:
@@ -333,19 +348,37 @@ class Edge(Service):
         for number in (signal.SIGINT, signal.SIGTERM):
             self._on_signal(number, self._at_once)
         if self._control is not None:
-            self._control.close()
-            self._control = None
+            self._control.retire()
         if self._successor is not None:
             self.keepers.close()  # for the other one to take them
-        stopped = self.master.stop(self._successor is not None)
+        stopped = self._serve_on().addCallback(
+            lambda _: self.master.stop(self._successor is not None)
+        )
         stopped.addBoth(lambda _: self.keepers.close())
         return stopped.addBoth(self._stopped)
 
+    def _serve_on(self) -> Deferred[None]:
+        """Until who watches ``/readyz`` has noticed; fires at once if another process serves."""
+        seconds = self.config.server.drain_delay
+        if self._successor is not None or not seconds:
+            return succeed(None)
+        _logger.info("serving for {seconds} s yet, then draining", seconds=seconds)
+        over: Deferred[None] = Deferred()
+        self._delay = self._reactor.callLater(seconds, over.callback, None)
+        self._end_delay = over
+        return over
+
     def _at_once(self) -> None:
         _logger.warn("ending at once")
+        if self._delay is not None and self._delay.active():
+            self._delay.cancel()
+            self._end_delay.callback(None)
         self.master.abort()
 
     def _stopped(self, result: Any) -> Any:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
         self.admin.close()
         self._notifier.close()
         for number, before in self._handlers.items():

@@ -12,6 +12,7 @@ body)`` tells all workers; in a worker it is ``channel.register`` and ``channel.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ from txrproxy.service.change import PATIENCE, Change
 from txrproxy.service.processes import Handle, cause, when_ended
 from txrproxy.service.sockets import Listeners, messages
 from txrproxy.service.worker import Worker, run
-from txrproxy.tls.tickets import make_all
+from txrproxy.tls.tickets import make_all, turn
 from txrproxy.transport.channel import (
     Body,
     Channel,
@@ -45,6 +46,7 @@ AT_ONCE = 5  # deaths in a row, each sooner than that, that are followed by a re
 LONGEST = 30.0  # seconds between two tries, at most
 ANSWER = 5.0  # seconds for a worker to answer what takes it no time
 PLACES = 64  # for workers in the memory of limits, at least
+TURN = 3600.0  # seconds between two looks whether the keys of tickets are old
 GRACE = 5.0  # seconds beyond the drain timeout until a worker that does not end is killed
 
 
@@ -66,6 +68,7 @@ class Master:
         self._delayed: dict[int, Any] = {}  # replacements that are waiting
         self._quick: dict[int, int] = {}  # deaths in a row that came soon, by number
         self._all: set[Handle] = set()  # those that are leaving, too
+        self._keys: list[Any] = []  # the call that turns those of tickets
         self._limits: SharedMemory | None = None  # without processes there is nothing to share
         self.register("log", _log)
         self.register("leaving", lambda worker, _: self._leaves(worker))
@@ -118,7 +121,8 @@ class Master:
         """
         self.config = config
         if count:
-            make_all()
+            make_all(time.monotonic())
+            self._turn_keys()
             self._limits = SharedMemory.create(max(PLACES, 4 * count))
         made = [self._spawn(number) for number in range(1, count + 1)] or [self._local()]
         done = DeferredList(
@@ -139,6 +143,11 @@ class Master:
             raise Refused(str(why)) from error
         self.board.commit()
         self.generation += 1
+
+    def _turn_keys(self) -> None:
+        """Forget the keys of tickets that workers forget: this process has them, too."""
+        turn(time.monotonic())
+        self._keys = [self._reactor.callLater(TURN, self._turn_keys)]
 
     def _local(self) -> Handle:
         ours, theirs = local_pair()
@@ -323,16 +332,27 @@ class Master:
         """Open access logs again."""
         self.broadcast("reopen")
 
-    def status(self) -> Deferred[list[Body]]:
-        """What each worker is doing."""
+    def status(self) -> Deferred[Body]:
+        """What each worker is doing: those that serve, and those that are ``leaving``.
 
-        def told(answers: Sequence[tuple[Handle, Body]]) -> list[Body]:
-            return [
+        Of those that are ``missing``, in how many seconds there is another one.
+        """
+        now = self._reactor.seconds()
+        missing = [
+            {"worker": number, "seconds": round(call.getTime() - now, 1)}
+            for number, call in sorted(self._delayed.items())
+        ]
+        leaving = sorted((w for w in self._all if w.leaving), key=lambda w: (w.number, w.pid))
+
+        def told(answers: Sequence[tuple[Handle, Body]]) -> Body:
+            rows = [
                 {"worker": worker.number, "pid": worker.pid or os.getpid(), **body}
                 for worker, body in answers
             ]
+            first = len(rows) - len(leaving)
+            return {"workers": rows[:first], "leaving": rows[first:], "missing": missing}
 
-        return self.ask("status").addCallback(told)
+        return self._ask([*self.serving, *leaving], "status").addCallback(told)
 
     def ask(
         self, topic: str, body: Body | None = None, timeout: float = ANSWER
@@ -341,7 +361,11 @@ class Master:
 
         Of one that does not answer in time, or refuses, it is ``{"error": why}``.
         """
-        workers = self.serving
+        return self._ask(self.serving, topic, body, timeout)
+
+    def _ask(
+        self, workers: list[Handle], topic: str, body: Body | None = None, timeout: float = ANSWER
+    ) -> Deferred[list[tuple[Handle, Body]]]:
         calls = [w.channel.call(topic, body).addTimeout(timeout, self._reactor) for w in workers]
         done: Deferred[Any] = DeferredList(calls, consumeErrors=True)
 
@@ -364,7 +388,7 @@ class Master:
             self._stopping.chainDeferred(done)
             return done
         self._stopping = Deferred()
-        for call in self._delayed.values():
+        for call in (*self._delayed.values(), *self._keys):
             call.cancel()
         self._delayed.clear()
         # A client that is told to go elsewhere must not be able to come back here: nobody drains

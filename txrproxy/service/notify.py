@@ -19,9 +19,10 @@ class Notifier:
         self._clock = clock
         self._call: Any = None
 
-    def ready(self, status: str = "") -> None:
-        """Serving: after the start, or again after a reload."""
-        self._send("READY=1", *([f"STATUS={status}"] if status else ()))
+    def ready(self, processes: int) -> None:
+        """Serving with so many: after the start, or again after a reload."""
+        what = "1 process" if processes == 1 else f"{processes} processes"
+        self._send("READY=1", f"STATUS=serving with {what}")
 
     def reloading(self) -> None:
         """Busy with a new configuration until :meth:`ready`."""
@@ -29,7 +30,7 @@ class Notifier:
 
     def stopping(self) -> None:
         """Draining."""
-        self._send("STOPPING=1")
+        self._send("STOPPING=1", "STATUS=draining")
 
     def main_pid(self, pid: int) -> None:
         """Another process is the main one from now on."""

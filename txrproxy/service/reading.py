@@ -12,6 +12,7 @@ import os
 import pickle
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from attrs import frozen
@@ -71,7 +72,8 @@ def _be_the_reader(file: str, fd: int) -> None:
     status = 70  # EX_SOFTWARE
     try:
         gc.disable()
-        os.nice(NICE)
+        with suppress(OSError):  # where it is not allowed, others wait for us
+            os.nice(NICE)
         leave_behind([fd])
         for observer in list(globalLogPublisher._observers):
             globalLogPublisher.removeObserver(observer)  # their files are not ours

@@ -155,7 +155,7 @@ class Reloads:
         return failure
 
     def _told(self, error: str, seconds: float | None) -> Body:
-        self._notifier.ready()
+        self._notifier.ready(len(self._proxy.master.serving))
         self._proxy.admin.reloaded(not error)
         self.last = {
             "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),

@@ -99,6 +99,21 @@ class Listeners:
     def __init__(self, passed: Mapping[str, list[socket.socket]] | None = None) -> None:
         self.groups: dict[str, Group] = {}
         self._passed = passed or {}
+        self._borrowed: set[str] = set()  # paths whose files are those of another process
+
+    def borrow(self, groups: dict[str, Group]) -> None:
+        """Begin with the sockets of a process that goes on with them until :meth:`own`.
+
+        The files of its Unix sockets stay, whatever becomes of this one.
+        """
+        self.groups = groups
+        self._borrowed = {g.address.name for g in groups.values() if g.address.kind == "unix"}
+
+    def own(self) -> None:
+        """The other process has given them up."""
+        borrowed, self._borrowed = self._borrowed, set()
+        for path in borrowed - {group.address.name for group in self.groups.values()}:
+            self._unlink(Bind("unix", name=path))
 
     def prepare(self, config: Config, copies: int) -> dict[str, Group]:
         """The sockets of a configuration: those that are open, and new ones for the rest.
@@ -128,6 +143,9 @@ class Listeners:
                 beside = sockets[0] if sockets else None
                 # One that joins others gets its part of the connections as soon as it listens.
                 sockets.append(listen(address, backlog if fresh else None, beside))
+            if fresh and address.kind == "unix":
+                # As a TCP port is: who may enter its folder may connect, whatever the umask.
+                os.chmod(address.name, 0o666)
 
     def _of_systemd(self, address: Bind) -> list[socket.socket]:
         passed = self._passed.get(address.name)
@@ -148,7 +166,7 @@ class Listeners:
                     each.close()
         for key, group in self.groups.items():
             if key not in groups:
-                _unlink(group.address)
+                self._unlink(group.address)
         self.groups = groups
         for each in _sockets(groups):
             each.listen(backlog)
@@ -161,7 +179,7 @@ class Listeners:
                 if each not in kept:
                     each.close()
             if key not in self.groups and group.sockets:
-                _unlink(group.address)
+                self._unlink(group.address)
 
     def close(self) -> None:
         """Close all."""
@@ -173,19 +191,18 @@ class Listeners:
             each.close()
         self.groups = {}
 
+    def _unlink(self, address: Bind) -> None:
+        """The file of a Unix socket goes with it."""
+        if address.kind == "unix" and address.name not in self._borrowed:
+            try:
+                os.unlink(address.name)
+            except OSError as error:
+                # It may be gone, or in a folder that is no longer ours to change.
+                _logger.warn("{path}: {why}", path=address.name, why=error.strerror)
+
 
 def _sockets(groups: Mapping[str, Group]) -> Iterable[socket.socket]:
     return (each for group in groups.values() for each in group.sockets)
-
-
-def _unlink(address: Bind) -> None:
-    """The file of a Unix socket goes with it."""
-    if address.kind == "unix":
-        try:
-            os.unlink(address.name)
-        except OSError as error:
-            # It may be gone, or in a folder that is no longer ours to change.
-            _logger.warn("{path}: {why}", path=address.name, why=error.strerror)
 
 
 def systemd() -> dict[str, list[socket.socket]]:
@@ -225,6 +242,8 @@ def _tcp(address: Bind, beside: socket.socket | None = None) -> socket.socket:
     try:
         # A restart need not wait for the connections of the process before to time out.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # On Linux accepted connections have it from here, which saves a call for each.
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if beside is not None:
             # Set on the first only when there is a second: whoever binds first then learns that
             # somebody else, another proxy started by mistake for one, has the address.

@@ -8,7 +8,7 @@
     new ── "ready" ──▶ old: drains and ends
 
 Until then the old one goes on as if nothing were; a new one that ends, or is not ready in time, is
-dropped.
+dropped. It says why, if it can: "refused".
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from txrproxy.config.schema import Config
+from txrproxy.config.values import Bind
 from txrproxy.service.sockets import Group, absolute, addresses, messages
-from txrproxy.transport.channel import Body, Channel, Refused, socket_pair, wait
+from txrproxy.transport.channel import Body, Channel, NoReactor, Refused, socket_pair, wait
 
 VARIABLE = "TXRPROXY_PREDECESSOR"  # of the environment: the descriptor of the channel
 
@@ -38,6 +39,7 @@ class Successor:
     def __init__(self, reactor: Any, groups: Mapping[str, Group], wanted: Body) -> None:
         self.ready: Deferred[Body] = Deferred()
         self._reactor = reactor
+        self._why = "ended before it was ready; the log tells why"
         ours, theirs = socket_pair()
         with theirs:
             self._process = subprocess.Popen(
@@ -47,6 +49,7 @@ class Successor:
             )
         self._channel = Channel(reactor, ours, self._lost)
         self._channel.register("ready", self._is_ready)
+        self._channel.register("refused", self._refused)
         for body in messages(groups):
             self._channel.send("sockets", body, body.pop("fds"))
         self._channel.send("wanted", wanted)
@@ -57,8 +60,11 @@ class Successor:
         self._end()
         self.ready.callback(body)
 
+    def _refused(self, body: Body) -> None:
+        self._why = f"can not serve: {body['why']}"
+
     def _lost(self) -> None:
-        self._drop("ended before it was ready; the log tells why")
+        self._drop(self._why)
 
     def _drop(self, why: str) -> None:
         self._end()
@@ -70,6 +76,20 @@ class Successor:
         if self._late.active():
             self._late.cancel()
         self._channel.close()
+
+
+def is_successor() -> bool:
+    """Whether this process was started by an upgrade, and :func:`predecessor` was not asked yet."""
+    return os.environ.get(VARIABLE, "").isdigit()
+
+
+def refuse(why: str) -> None:
+    """Before :func:`predecessor` is asked: tell the process before that this one can not serve."""
+    if is_successor():
+        link = socket.socket(fileno=os.dup(int(os.environ[VARIABLE])))
+        channel = Channel(NoReactor(), link)
+        channel.send("refused", {"why": why})
+        channel.close()
 
 
 def predecessor(reactor: Any) -> Channel | None:
@@ -89,9 +109,10 @@ def admin_key(config: Config) -> str:
 
 
 def receive(channel: Channel, config: Config) -> dict[str, Group]:
-    """The sockets of the process before, those that the configuration still names.
+    """The sockets of the process before: those that the configuration names, and Unix ones.
 
-    For before the reactor runs. Raises :class:`Refused` and TimeoutError.
+    The file of a Unix socket that it no longer names is still to be removed. For before the reactor
+    runs. Raises :class:`Refused` and TimeoutError.
     """
     found = {key: Group(address) for key, address in addresses(config)}
     if config.admin is not None:
@@ -100,6 +121,8 @@ def receive(channel: Channel, config: Config) -> dict[str, Group]:
 
     def take(body: Body) -> None:
         for key, fd in zip(body["keys"], body["fds"], strict=True):
+            if key not in found and key.startswith("unix:"):
+                found[key] = Group(Bind("unix", name=key.removeprefix("unix:")))
             if key in found:
                 found[key].sockets.append(socket.socket(fileno=fd))
             else:

@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import AuthorityInformationAccessOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
 from txrproxy.config.values import Secret
 from txrproxy.tls.names import normalise
@@ -28,6 +28,7 @@ from txrproxy.tls.pem import (
     PrivateKey,
     Resolve,
     belongs,
+    issuer_of,
     name_of,
     parse_chain,
     parse_key,
@@ -40,6 +41,9 @@ E = TypeVar("E", bound=x509.ExtensionType)
 ClientAuth = Literal["off", "optional", "required"]
 
 SOON = 30 * 86400.0  # seconds before its end in which a certificate is reported
+_FOR_SERVERS = frozenset(
+    {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+)
 _STATUS_REQUEST = 5  # of the TLS feature extension, RFC 7633
 
 
@@ -168,17 +172,17 @@ def faults(certificate: Certificate, now: float, resolve: Resolve) -> Iterator[s
     """What should be mended, in words that name the file and its names. ``now`` is unix time."""
     leaf = certificate.leaf
     what = f"{certificate.source.cert} ({_listed(certificate.names)})"
-    begins = leaf.not_valid_before_utc
-    ends = leaf.not_valid_after_utc
-    if now >= certificate.expires:
-        yield f"{what} EXPIRED on {_day(ends)}: clients refuse it"
-    elif certificate.expires - now < SOON:
-        days = int((certificate.expires - now) // 86400)
-        yield f"{what} expires on {_day(ends)}, in {days} day{'' if days == 1 else 's'}"
-    if now < begins.timestamp():
-        yield f"{what} is not valid before {_day(begins)}: clients refuse it until then"
+    yield from out_of_time(what, leaf, now, "clients")
     if not certificate.names:
         yield f"{what} has no subject alternative name: clients refuse it, and SNI never picks it"
+    usages = extension(leaf, x509.ExtendedKeyUsage)
+    if usages is not None and not _FOR_SERVERS.intersection(usages):
+        yield f"{what} is not for servers, says its extended key usage: clients refuse it"
+    if _lacks_issuer(certificate):
+        yield (
+            f"{what} comes without its issuer ({issuer_of(leaf)}): clients that do not know "
+            "that one refuse it; append its certificate to the file unless it is a root"
+        )
     for number, one in enumerate(certificate.chain, 1):
         for weakness in _weaknesses(one):
             which = what if number == 1 else f"{certificate.source.cert}, {name_of(one)},"
@@ -194,6 +198,28 @@ def faults(certificate: Certificate, now: float, resolve: Resolve) -> Iterator[s
     key = certificate.source.key
     if key.kind == "file" and _others_read(resolve(key.name)):
         yield f"{resolve(key.name)} can be read by every user of this machine; chmod 600 it"
+
+
+def out_of_time(what: str, certificate: x509.Certificate, now: float, others: str) -> Iterator[str]:
+    """Whether it is out of its time, or soon will be; ``others`` are who it is shown to."""
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    left = ends.timestamp() - now
+    if left <= 0:
+        yield f"{what} EXPIRED on {_day(ends)}: {others} refuse it"
+    elif left < SOON:
+        days = int(left // 86400)
+        yield f"{what} expires on {_day(ends)}, in {days} day{'' if days == 1 else 's'}"
+    if now < begins.timestamp():
+        yield f"{what} is not valid before {_day(begins)}: {others} refuse it until then"
+
+
+def _lacks_issuer(certificate: Certificate) -> bool:
+    """Whether an intermediate is missing, as far as can be told: the certificates of public
+    authorities say where their issuer's is to be had, and none is issued by a root."""
+    access = extension(certificate.leaf, x509.AuthorityInformationAccess)
+    return certificate.issuer is None and any(
+        one.access_method == AuthorityInformationAccessOID.CA_ISSUERS for one in access or ()
+    )
 
 
 def too_weak(certificate: Certificate) -> str | None:

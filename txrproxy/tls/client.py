@@ -27,13 +27,12 @@ from txrproxy.errors import CONNECT_TIMEOUT, TLS_HANDSHAKE_FAILED, TLS_VERIFY_FA
 from txrproxy.tls.ends import HandshakeFailed, HandshakeTimeout
 from txrproxy.tls.failures import FailureLog
 from txrproxy.tls.layer import TlsLayer
-from txrproxy.tls.openssl import verify_error
+from txrproxy.tls.openssl import VERIFY_FAILED, TlsFailure, verify_error
 from txrproxy.transport.dial import Connected, Failed, Handover, Make
 
 Dial = Callable[[Make, float, Connected, Failed], None]
 
 _OPTIONS = SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION
-_VERIFY_FAILED = "certificate verify failed"  # OpenSSL's words
 
 
 class VerifyFailed(HandshakeFailed):
@@ -139,14 +138,18 @@ class BackendTls:
         """Resume the session of this connection with the next one."""
         self._session = layer.connection.get_session()
 
+    def forget(self) -> None:
+        """Begin anew with the next connection."""
+        self._session = None
+
     def explain(self, layer: TlsLayer, error: HandshakeFailed) -> HandshakeFailed:
         """What a failed handshake was about, if it was the backend's certificate."""
-        self._session = None
+        self.forget()
         if isinstance(error, VerifyFailed) or not self._tls.verify:
             return error
         wrong = verify_error(layer.connection)
-        if not wrong and _VERIFY_FAILED in str(error):  # where the binding can not be asked
-            wrong = _VERIFY_FAILED
+        if not wrong and VERIFY_FAILED in str(error):  # where the binding can not be asked
+            wrong = VERIFY_FAILED
         return VerifyFailed(wrong) if wrong else error
 
 
@@ -211,14 +214,20 @@ class _Attempt:
         self._tls.check(layer)
         self._stop()
         layer.settled = self._tls.keep
+        layer.refused = self._refused
         return Handover(self._make(), self._connected)
 
     def _ended(self, layer: TlsLayer, failure: Failure) -> None:
         self._stop()
         self._failed(self._reason(layer, failure.value))
 
+    def _refused(self, layer: TlsLayer, failure: TlsFailure) -> None:
+        """In TLS 1.3 the handshake is over for us before the backend has judged it."""
+        self._tls.forget()
+        self._log.add(_peer(layer), str(failure))
+
     def _reason(self, layer: TlsLayer, error: Any) -> Reason:
-        peer = getattr(layer.getPeer(), "host", "a local socket")
+        peer = _peer(layer)
         if isinstance(error, HandshakeTimeout):
             self._log.add(peer, str(error))
             return CONNECT_TIMEOUT
@@ -228,3 +237,8 @@ class _Attempt:
             return TLS_VERIFY_FAILED
         self._log.add(peer, str(error))
         return TLS_HANDSHAKE_FAILED
+
+
+def _peer(layer: TlsLayer) -> str:
+    """The backend's address, for the log."""
+    return getattr(layer.getPeer(), "host", None) or "a local socket"

@@ -23,9 +23,9 @@ is then one that is not known, and a full handshake follows. A connection whose 
 read ahead hands out no tickets and takes none.
 
 OpenSSL seals and opens tickets with keys of the context that a connection was made from. That one
-belongs to no listener and stays: who has a ticket comes back with it after a renewal, and to any
-worker. When what clients have to show is another, so is the session id context, and old tickets are
-worth nothing.
+belongs to no listener and stays for a week: who has a ticket comes back with it after a renewal,
+and to any worker. When what clients have to show is another, so is the session id context, and old
+tickets are worth nothing.
 
 A connection keeps the context it was switched to, so a new table touches none that runs.
 """
@@ -36,7 +36,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 from cryptography import x509
 from OpenSSL import SSL, crypto
 
@@ -53,7 +53,7 @@ from txrproxy.tls.identity import Identity, identify
 from txrproxy.tls.opening import Incomplete, Unreadable, server_name
 from txrproxy.tls.profiles import ProfileName, new_context, use
 from txrproxy.tls.store import CertificateStore, Entry, Policy, Table
-from txrproxy.tls.tickets import sealing
+from txrproxy.tls.tickets import sealing, turn
 
 #: What the data path speaks, by ALPN name.
 IMPLEMENTED = (b"http/1.1",)
@@ -72,12 +72,14 @@ class _Served:
     """A table, ready to serve. ``mixed``: its names differ in what they ask of clients.
 
     ``shared`` is what the first context depends on: session id context and oldest version.
-    ``sealing`` is what connections are made from.
+    ``sealing`` is what connections are made from, ``begin`` what they are switched to at once:
+    where names ask the same of clients, the context of the default, as most need no other.
     """
 
     table: Table
     sealing: SSL.Context
     first: SSL.Context
+    begin: SSL.Context
     contexts: dict[Entry, SSL.Context]
     mixed: bool
     shared: tuple[bytes, Literal["1.2", "1.3"]]
@@ -117,7 +119,7 @@ class ServerContexts:
         """A connection on memory BIOs that is to accept a handshake."""
         served = self._served
         connection = SSL.Connection(served.sealing)
-        connection.set_context(served.first)
+        connection.set_context(served.begin)
         connection.set_accept_state()
         return connection
 
@@ -176,6 +178,20 @@ class ServerContexts:
         """Serve the store's table from now on. On an error, what was served before still is."""
         self._served = self._build(self.store.table, self._served)
 
+    def turn(self, now: float) -> None:
+        """Seal the tickets of new connections with newer keys when those in use are old.
+
+        ``now`` is as in :meth:`~txrproxy.tls.tickets.Keys.turn`.
+        """
+        turn(now)
+        served = self._served
+        made_from = self._made_from(served.shared[1], served.first)
+        if made_from is not served.sealing:
+            self._served = evolve(served, sealing=made_from)
+
+    def _made_from(self, minimum: str, first: SSL.Context) -> SSL.Context:
+        return sealing(self._profile, minimum) if self._session_tickets else first
+
     def _build(self, table: Table, before: _Served | None) -> _Served:
         entries = table.entries
         asked = {_session_policy(entry.policy) for entry in entries}
@@ -190,8 +206,9 @@ class ServerContexts:
         else:
             first, known = self._new(*shared), {}
         contexts = {entry: known.get(entry) or self._context(entry, minimum) for entry in entries}
-        made_from = sealing(self._profile, minimum) if self._session_tickets else first
-        return _Served(table, made_from, first, contexts, mixed, shared)
+        made_from = self._made_from(minimum, first)
+        begin = first if mixed else contexts[entries[0]]
+        return _Served(table, made_from, first, begin, contexts, mixed, shared)
 
     def _session_id(self, what: tuple[str, ...]) -> bytes:
         """The session id context of those who share sessions: at most 32 bytes."""

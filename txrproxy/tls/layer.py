@@ -95,9 +95,11 @@ class TlsLayer(Negotiated):
         "_views",
         "_waiting",
         "_write_closed",
+        "began",
         "connected",
         "handshaking",
         "protocol",
+        "refused",
         "settled",
     )
 
@@ -116,8 +118,11 @@ class TlsLayer(Negotiated):
         self.protocol: Any = None  # may be replaced at any time once there is one
         self.handshaking = True
         self.connected = False
+        self.began = 0.0  # by the clock; of a server
         # Called with the first data that arrives: a session of TLS 1.3 can be resumed from then on.
         self.settled: Callable[[TlsLayer], None] | None = None
+        # Called if the connection breaks before that: the peer did not agree to the handshake.
+        self.refused: Callable[[TlsLayer, TlsFailure], None] | None = None
         self._raw: Any = None
         self._pipe = make_pipe(connection)
         self._made = made
@@ -151,7 +156,8 @@ class TlsLayer(Negotiated):
         self._views = getattr(transport, "copies", False)
         self.connected = True
         if self._queue is not None:
-            self._queue.start(self, self._clock.seconds())
+            self.began = now = self._clock.seconds()
+            self._queue.start(self, now)
         if self._gate is None:
             self._handshake()
 
@@ -173,7 +179,7 @@ class TlsLayer(Negotiated):
         if plain:
             if self.settled is not None:
                 self.settled(self)
-                self.settled = None
+                self.settled = self.refused = None
             self.protocol.dataReceived(plain)
         if pipe.more or pipe.ended:
             self._go_on()
@@ -371,6 +377,8 @@ class TlsLayer(Negotiated):
             peer=getattr(peer, "host", None) or "a local socket",
             reason=str(failure),
         )
+        if self.refused is not None:
+            self.refused(self, failure)
         alert = bytes(self._pipe.outgoing())
         self._write_closed = True
         self._lose(TlsError(str(failure)), alert)
@@ -379,7 +387,9 @@ class TlsLayer(Negotiated):
         """The peer has ended it; the protocol is told now, as on a connection without TLS."""
         self._closing = True
         self._plain_way = False
-        stuck = direct.unsent(self._raw)
+        # With nothing to send, what the kernel has left of it is the kernel's to end.
+        silent = self._write_closed and not last
+        stuck = direct.queued(self._raw) if silent else direct.unsent(self._raw)
         self._send(last)
         self._close_notify()
         self._say_lost(error)

@@ -23,6 +23,7 @@ RECORD = 16 * 1024  # bytes of plaintext in the largest record (RFC 8446 section
 PIECE = 32 * 1024  # bytes through a memory BIO at once
 GATHER = 256 * 1024  # bytes of plaintext gathered before they are given away
 OVERHEAD = 256  # bytes more than its plaintext that a record may take on the wire
+VERIFY_FAILED = "certificate verify failed"  # OpenSSL's words, and all that it says of a chain
 
 Data = bytes | bytearray | memoryview
 

@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -155,7 +156,17 @@ def _is_unverifiable(certificate: x509.Certificate, issuer: x509.Certificate) ->
 
 def name_of(certificate: x509.Certificate) -> str:
     """A certificate's subject for a person to read."""
+    return _spelled(certificate, "subject")
+
+
+def issuer_of(certificate: x509.Certificate) -> str:
+    """The name of a certificate's issuer for a person to read."""
+    return _spelled(certificate, "issuer")
+
+
+def _spelled(certificate: x509.Certificate, whose: Literal["subject", "issuer"]) -> str:
     try:
-        return certificate.subject.rfc4514_string() or "no subject"
+        name: x509.Name = getattr(certificate, whose)
+        return name.rfc4514_string() or f"no {whose}"
     except ValueError:
-        return "unreadable subject"
+        return f"unreadable {whose}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Literal
 
 from attrs import frozen
+from cryptography.hazmat.primitives.asymmetric import ec, ed448
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
@@ -24,9 +25,11 @@ from txrproxy.tls.binding import (
     use_chain,
 )
 from txrproxy.tls.certificates import Certificate, too_weak
-from txrproxy.tls.pem import BadPem
+from txrproxy.tls.pem import BadPem, PrivateKey
 
 VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
+#: As OpenSSL names them: asking it for the name of each connection costs more.
+VERSION_NAMES = {SSL.TLS1_2_VERSION: b"TLSv1.2", SSL.TLS1_3_VERSION: b"TLSv1.3"}
 
 ProfileName = Literal["intermediate", "modern"]
 
@@ -76,6 +79,10 @@ PROFILES: dict[str, Profile] = {
     "modern": Profile("1.3", ()),
 }
 
+#: Keys that those signatures are made with: OpenSSL serves others too, and every handshake fails.
+_CURVES = ("secp256r1", "secp384r1", "secp521r1")
+_KEYS = "RSA, Ed25519, or ECDSA on P-256, P-384 or P-521"
+
 
 def stricter(*versions: str) -> Literal["1.2", "1.3"]:
     """The highest of TLS versions."""
@@ -105,13 +112,25 @@ def new_context(
 
 
 def use(context: SSL.Context, certificate: Certificate) -> None:
-    """Serve a certificate. Raises :class:`~txrproxy.tls.pem.BadPem` when OpenSSL will not."""
+    """Serve a certificate.
+
+    Raises :class:`~txrproxy.tls.pem.BadPem` when OpenSSL will not, or no client would take it.
+    """
+    file = str(certificate.source.cert)
+    if not _signs(certificate.key):
+        raise BadPem(file, f"its key is of a kind that no client takes; expected {_KEYS}")
     pem = b"".join(one.public_bytes(Encoding.PEM) for one in certificate.chain)
     try:
         use_chain(context, pem)
         context.use_privatekey(certificate.key)
         context.check_privatekey()
     except SSL.Error as error:
-        file = str(certificate.source.cert)
         why = too_weak(certificate) or f"OpenSSL does not serve it: {reason(error)}"
         raise BadPem(file, why) from None
+
+
+def _signs(key: PrivateKey) -> bool:
+    """Whether one of the profiles' signatures can be made with the key."""
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return key.curve.name in _CURVES
+    return not isinstance(key, ed448.Ed448PrivateKey)

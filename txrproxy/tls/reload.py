@@ -1,4 +1,4 @@
-"""Looks at certificate files now and then, and serves what has changed.
+"""Looks at certificate files now and then, and serves what has changed; renews keys of tickets.
 
 The files are looked at and read in a thread, as they may lie on a slow disk; tables and contexts
 are made where connections are.
@@ -6,6 +6,7 @@ are made where connections are.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -63,6 +64,7 @@ class Reloader:
 
     def _look(self) -> None:
         self._call = None
+        self._contexts.turn(time.monotonic())
         done = self._in_thread(self._read)
         done.addCallback(self._take)
         done.addErrback(self._failed)

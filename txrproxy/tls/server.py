@@ -22,6 +22,7 @@ from txrproxy.tls.ends import HandshakeFailed, HungUp
 from txrproxy.tls.failures import FailureLog
 from txrproxy.tls.gate import Gate
 from txrproxy.tls.layer import TlsLayer
+from txrproxy.tls.openssl import VERIFY_FAILED, verify_error
 from txrproxy.transport.deadlines import Queue
 
 _WORDS = b"This port speaks HTTPS: use https:// in place of http://\n"
@@ -71,5 +72,10 @@ class TlsServer:
 
     def failed(self, layer: TlsLayer, peer: str, error: HandshakeFailed) -> None:
         """Log that a handshake has failed; ``peer`` is the client's address."""
-        if not isinstance(error, HungUp):  # often only somebody's health check
-            self.log.add(peer, str(error), layer.server_name)
+        if isinstance(error, HungUp):  # often only somebody's health check
+            return
+        reason = str(error)
+        if VERIFY_FAILED in reason:
+            wrong = verify_error(layer.connection)
+            reason = f"client certificate not verified: {wrong}" if wrong else reason
+        self.log.add(peer, reason, layer.server_name)

@@ -17,7 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succ
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import Agent
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
@@ -125,14 +125,20 @@ class Stapler:
 def _explain(failure: Failure) -> str:
     if failure.check(CancelledError):
         return "cancelled"
-    if failure.check(BadResponse):
-        return str(failure.value)
-    return f"{type(failure.value).__name__}: {failure.getErrorMessage()}"
+    error = failure.value
+    if isinstance(error, BadResponse):
+        return str(error)
+    if isinstance(error, ResponseFailed):
+        return f"no whole answer: {error.reasons[0].getErrorMessage()}"
+    return f"{type(error).__name__}: {failure.getErrorMessage()}"
 
 
 def asker(reactor: Any) -> Ask:
     """Asks over HTTP, by POST (RFC 6960 appendix A.1), each time on a connection of its own."""
-    agent = Agent(reactor, connectTimeout=TIMEOUT)
+    pool: Any = HTTPConnectionPool(reactor, persistent=False)
+    # Logs nothing of connections that come and go; Twisted has no other way to say so.
+    pool._factory = type("Quiet", (pool._factory,), {"noisy": False})
+    agent = Agent(reactor, connectTimeout=TIMEOUT, pool=pool)
 
     def ask(url: str, question: bytes) -> Deferred[bytes]:
         headers = Headers(

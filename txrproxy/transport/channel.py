@@ -336,7 +336,7 @@ def ask(path: str, topic: str, body: Body | None = None, timeout: float = 60.0) 
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
         link.settimeout(timeout)
         connect_to(link, path)
-        channel = Channel(_NoReactor(), link.dup())
+        channel = Channel(NoReactor(), link.dup())
         try:
             answer: Body = wait([channel], channel.call(topic, body), timeout)
             return answer
@@ -344,7 +344,7 @@ def ask(path: str, topic: str, body: Body | None = None, timeout: float = 60.0) 
             channel.close()
 
 
-class _NoReactor:
+class NoReactor:
     """For a process that has none, and only waits."""
 
     def addReader(self, reader: Any) -> None: ...

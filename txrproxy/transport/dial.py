@@ -1,23 +1,52 @@
 """Opens connections to a backend: TCP by address, and unix sockets.
 
 Names are not looked up here: :mod:`txrproxy.names` makes their addresses backends.
+
+Where this process can have no socket, no backend is to blame, and none is to be left out for it.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import error
 from twisted.internet.protocol import ClientFactory
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txrproxy.errors import CONNECT_REFUSED, CONNECT_TIMEOUT, Reason
+from txrproxy.errors import CONNECT_REFUSED, CONNECT_TIMEOUT, NO_SOCKET, Reason
 from txrproxy.transport.direct import connect_tcp, connect_unix
 
 Make = Callable[[], Any]
 Connected = Callable[[Any], None]
 Failed = Callable[[Reason], None]
+
+SILENCE = 10.0  # seconds until the log says so again
+OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+_logger = Logger()
+
+
+class _Shortage:
+    """Of sockets, which the log tells of now and then, however many requests meet it."""
+
+    def __init__(self) -> None:
+        self._say_again = 0.0
+
+    def met(self, now: float, why: str) -> None:
+        if now >= self._say_again:
+            self._say_again = now + SILENCE
+            _logger.warn(
+                "no connection to a backend can be opened: {why}; raise the limit of open files or "
+                "lower server.max_connections",
+                why=why.lower(),
+            )
+
+
+_shortage = _Shortage()
 
 
 class UnixDialer:
@@ -28,7 +57,13 @@ class UnixDialer:
         self._path = path
 
     def __call__(self, make: Make, timeout: float, connected: Connected, failed: Failed) -> None:
-        connect_unix(self._reactor, self._path, _Factory(make, connected, failed), timeout)
+        factory = _Factory(self._reactor, make, connected, failed)
+        try:
+            connect_unix(self._reactor, self._path, factory, timeout)
+        except OSError as problem:
+            # Twisted tells of a socket that it can not make in one way for TCP, and raises here.
+            why = Failure(error.getConnectError(problem))
+            self._reactor.callLater(0, factory.clientConnectionFailed, None, why)
 
 
 class TcpDialer:
@@ -40,7 +75,7 @@ class TcpDialer:
         self._port = port
 
     def __call__(self, make: Make, timeout: float, connected: Connected, failed: Failed) -> None:
-        factory = _Factory(make, connected, failed)
+        factory = _Factory(self._reactor, make, connected, failed)
         connect_tcp(self._reactor, self._address, self._port, factory, timeout)
 
 
@@ -77,7 +112,8 @@ class _Factory(ClientFactory):
 
     noisy = False
 
-    def __init__(self, make: Make, connected: Connected, failed: Failed) -> None:
+    def __init__(self, reactor: Any, make: Make, connected: Connected, failed: Failed) -> None:
+        self._reactor = reactor
         self._make = make
         self._connected = connected
         self._failed = failed
@@ -87,6 +123,11 @@ class _Factory(ClientFactory):
         return Handover(self._make(), self._connected)
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
+        number = getattr(reason.value, "osError", None)
+        if number in OURS:
+            _shortage.met(self._reactor.seconds(), os.strerror(number))
+            self._failed(NO_SOCKET)
+            return
         timed_out = reason.check(error.TimeoutError, error.TCPTimedOutError) is not None
         self._failed(CONNECT_TIMEOUT if timed_out else CONNECT_REFUSED)
 

@@ -48,6 +48,7 @@ BULK_READ = 256 * 1024  # the same while a large body streams
 
 Data = bytes | bytearray | memoryview
 _DONE = Failure(main.CONNECTION_DONE)
+_lost: Any = abstract.FileDescriptor.connectionLost
 PortT = TypeVar("PortT")
 
 
@@ -150,7 +151,8 @@ class _DirectUnix(_Direct):
 class DirectServer(_Direct, tcp.Server):
     """An accepted TCP connection; ``TCP_NODELAY`` is set, for each write is meant to leave.
 
-    The stock constructor, but for the two strings that each instance is given to name it.
+    The stock constructor, but for the two strings that each instance is given to name it, and for
+    the option where ``server`` says that what it accepts has it (``no_delay``).
     """
 
     logstr = "DirectServer"
@@ -171,9 +173,23 @@ class DirectServer(_Direct, tcp.Server):
         self.client = client
         self.hostname = client[0]
         self.sessionno = sessionno
-        self.setTcpNoDelay(True)
+        if (
+            getattr(server, "no_delay", None) is not True
+        ):  # else it has it from the listening socket
+            self.setTcpNoDelay(True)
         reactor.addReader(self)
         self.connected = 1
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The stock one, which asks the reason by name what it is."""
+        if "socket" not in vars(self):  # called twice
+            return
+        _lost(self, reason)
+        close: Any = self._closeSocket
+        close(not isinstance(reason.value, error.ConnectionAborted))
+        protocol = self.protocol
+        del self.protocol, self.socket, self.fileno
+        protocol.connectionLost(reason)
 
     def __repr__(self) -> str:
         return f"<DirectServer #{self.sessionno} from {self.hostname}>"
@@ -271,6 +287,8 @@ def close(transport: Any) -> None:
         and not transport.disconnecting
         and not queued(transport)
     ):
+        # Nobody is told by a shutdown what the close says at once.
+        transport._shouldShutdown = False
         transport.connectionLost(_DONE)
     else:
         transport.loseConnection()
@@ -301,7 +319,11 @@ _NAMES: tuple[tuple[type, str], ...] = (
         " streamingProducer producerPaused _writeDisconnecting _writeDisconnected doWrite write"
         " startWriting stopWriting startReading stopReading",
     ),
-    (tcp.Connection, "TLS _aborting logPrefix setTcpNoDelay doRead write writeSequence"),
+    (
+        tcp.Connection,
+        "TLS _aborting _closeSocket _shouldShutdown logPrefix setTcpNoDelay doRead write"
+        " writeSequence connectionLost",
+    ),
     (tcp.Server, "_addressType getPeer getHost"),
     (tcp.Client, "_connectDone"),
     (tcp.Port, "transport"),

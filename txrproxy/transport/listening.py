@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import tcp, unix
@@ -59,6 +61,9 @@ class Listening:
         self._socket = sock
         self._unix = sock.family == socket.AF_UNIX
         self.fileno = sock.fileno
+        self._accept: Any = _accepting(sock)
+        #: Whether accepted connections are without Nagle's algorithm already.
+        self.no_delay = sys.platform == "linux" and not self._unix and _has_no_delay(sock)
         self._transport: Any = (
             (DirectUnixServer if self._unix else DirectServer)
             if available()
@@ -120,7 +125,7 @@ class Listening:
             if self._against or not self.connected:
                 return
             try:
-                link, name = self._socket.accept()
+                link, name = self._accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
@@ -177,3 +182,24 @@ class Listening:
 
     def logPrefix(self) -> str:
         return "Listening"
+
+
+def _has_no_delay(sock: socket.socket) -> bool:
+    return bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+
+def _accepting(sock: socket.socket) -> Callable[[], tuple[socket.socket, Any]]:
+    """``sock.accept`` for one that does not block, if this Python has what that is made of.
+
+    Asking the socket what it is, each time, takes as long as accepting.
+    """
+    accept = getattr(sock, "_accept", None)
+    if accept is None:
+        return sock.accept
+    made, kind = type(sock), (int(sock.family), int(sock.type), sock.proto)
+
+    def accepted() -> tuple[socket.socket, Any]:
+        number, name = accept()
+        return made(*kind, fileno=number), name
+
+    return accepted

@@ -1,8 +1,9 @@
 """What is written down of a request that matched rules: one JSON object a line.
 
 Matched values are the client's own words, secrets among them. Values under a name that ``[log]
-access.redact`` has are never written, nor are credentials; where a match is of a whole (a query, a
-body) in which such a name occurs, the whole is left out.
+access.redact`` has are never written, nor are credentials, cookies among them; where a match is of
+a whole (a query, a body) in which such a name occurs, the whole is left out. So is what a chain of
+rules handed on without a word where it was found.
 """
 
 from __future__ import annotations
@@ -38,24 +39,26 @@ class Masking:
 
     def value(self, variable: str, value: str) -> str:
         """A matched value; ``variable`` is ``ARGS:q``, ``REQUEST_BODY`` or the like."""
-        collection, _, name = variable.partition(":")
+        collection, _, name = variable.removeprefix("MATCHED_VARS:").partition(":")
         name = name.lower()
+        if collection == "REQUEST_COOKIES":
+            return MASK
         if collection.endswith("HEADERS") and name in _CREDENTIALS:
             return MASK
+        if collection in ("MATCHED_VAR", "MATCHED_VARS"):
+            return MASK
+        if collection == "TX" and (name.isdigit() or not value.isdigit()):
+            return MASK  # captured, or kept: what is left are scores
         names = self._names
         if not names:
             return value
         # Names inside of JSON are written with dots: json.user.password.
         if name in names or not names.isdisjoint(name.split(".")):
             return MASK
-        if name and collection not in _WHOLES and "HEADERS" not in collection:
+        if name and collection != "XML" and "HEADERS" not in collection:
             return value
         plain = unquote_plus(value).lower()
         return MASK if any(one in plain for one in names) else value
-
-
-# Collections whose members are texts in which names and values may stand.
-_WHOLES = frozenset({"XML", "TX", "MATCHED_VARS"})
 
 
 def line(

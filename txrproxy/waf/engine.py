@@ -32,7 +32,7 @@ from importlib import import_module
 from typing import Any, BinaryIO
 
 from txrproxy.waf import wire
-from txrproxy.waf.rules import CUT, UNREADABLE
+from txrproxy.waf.rules import CUT, HINT, UNREADABLE
 
 MAX_VALUE = 512
 """Characters of a matched value that are told."""
@@ -77,8 +77,12 @@ class Engine:
         """The verdict on a request."""
         index, client, method, target, version, request_id, whole, body, *fields = parts
         transaction = self._begin(index, client, method, target, version, request_id)
+        typed = False
         for at in range(0, len(fields), 2):
             transaction.add_request_header(fields[at], fields[at + 1])
+            typed = typed or fields[at].lower() == b"content-type"
+        if body and not typed and (likely := guess(body, whole == b"1")):
+            transaction.add_request_header(HINT.encode(), likely.encode())
         transaction.process_request_headers()
         stopped = _stopped(transaction)
         if not stopped:
@@ -125,6 +129,31 @@ class Engine:
         transaction, self._open = self._open, None
         if transaction is not None:
             transaction.process_logging()
+
+
+def guess(body: bytes, whole: bool) -> str:
+    """How to take a body apart without a Content-Type: as "json", as a "form", or not at all.
+
+    Many backends read JSON without asking for one, so leaving it out must not hide a body. What is
+    no text is left alone: it would be blocked for its bytes.
+    """
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        if whole or error.start < len(body) - 3:
+            return ""
+        text = body[: error.start].decode()
+    if "\0" in text:
+        return ""
+    if not text.lstrip().startswith(("{", "[")):
+        return "form"
+    try:
+        json.loads(text)
+    except ValueError:
+        return "form" if whole else "json"
+    except RecursionError:
+        pass
+    return "json"
 
 
 def _stopped(transaction: Any) -> bool:

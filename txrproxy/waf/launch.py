@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,19 @@ COMMAND = (
 
 PATIENCE = 60.0  # seconds for all rules to load
 
+# What Python and shared libraries are found by. Secrets of the configuration can be variables.
+_PASSED = frozenset({b"HOME", b"LANG", b"PATH", b"TMPDIR", b"TZ", b"VIRTUAL_ENV"})
+_PASSED_KINDS = (b"DYLD_", b"LC_", b"LD_", b"PYTHON")
+
+
+def environment() -> dict[bytes, bytes]:
+    """The variables that an engine gets, of those of this process."""
+    return {
+        name: value
+        for name, value in os.environb.items()
+        if name in _PASSED or name.startswith(_PASSED_KINDS)
+    }
+
 
 class Unloadable(Exception):
     """Rules do not load. ``index`` is the place of the text, -1 if it is the engine itself."""
@@ -40,7 +54,12 @@ def prove(texts: Sequence[str]) -> list[int]:
     message = pack([b"rules", *(text.encode() for text in texts)])
     try:
         done = subprocess.run(
-            COMMAND, input=message, capture_output=True, timeout=PATIENCE, check=False
+            COMMAND,
+            input=message,
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+            env=environment(),
         )
         kind, body = next(Messages().feed(done.stdout), (b"", b""))
     except subprocess.TimeoutExpired as error:

@@ -26,7 +26,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txrproxy.transport.deadlines import Deadlines, Queue
-from txrproxy.waf.launch import COMMAND
+from txrproxy.waf.launch import COMMAND, environment
 from txrproxy.waf.verdict import CLEAR, Verdict
 from txrproxy.waf.wire import BadMessage, Messages, pack
 
@@ -193,7 +193,7 @@ class Engines:
         if last is None or now - last >= COMPLAINT:
             self._complained[why] = now
             _logger.warn(
-                "web application firewall: {why} ({count} requests so far)",
+                "web application firewall: {why} (requests so far: {count})",
                 why=why,
                 count=self.troubles[why],
             )
@@ -249,7 +249,7 @@ class _Engine(ProcessProtocol):
         self._since = engines.reactor.seconds()
         engines.startup.start(self, self._since)
         try:
-            engines.reactor.spawnProcess(self, COMMAND[0], COMMAND, env=None)
+            engines.reactor.spawnProcess(self, COMMAND[0], COMMAND, env=environment())
         except OSError as error:  # no more processes, no more memory
             self._ended(error.strerror or str(error))
 
@@ -323,7 +323,11 @@ class _Engine(ProcessProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         self.transport = None
-        self._ended(reason.getErrorMessage())
+        ended: Any = reason.value  # ProcessDone or ProcessTerminated
+        if ended.signal is not None:
+            self._ended(f"killed by signal {ended.signal}")
+        else:
+            self._ended(f"status {ended.exitCode}")
 
     def _ended(self, why: str) -> None:
         engines = self._engines

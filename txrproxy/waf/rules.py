@@ -42,6 +42,9 @@ UNREADABLE = frozenset({BAD_BODY, TOO_MANY_ARGUMENTS, LIMIT_EXCEEDED, BAD_MULTIP
 CUT = frozenset({BAD_BODY, BAD_MULTIPART})
 """Those that a body matches also because only its beginning is inspected."""
 
+HINT = "X-Txrproxy-Body"
+"""A field that the engine adds: how to take a body apart of which the client does not say."""
+
 MAX_ARGUMENTS = 1000
 
 _VERSION = re.compile(r"OWASP_CRS/(\d+(?:\.\d+)*)")
@@ -64,6 +67,10 @@ SecRule REQUEST_HEADERS:Content-Type "^(?:application(?:/soap\+|/)|text/)xml" \
     "id:29000011,phase:1,t:none,t:lowercase,pass,nolog,ctl:requestBodyProcessor=XML"
 SecRule REQUEST_HEADERS:Content-Type "^application/(?:[a-z0-9.-]+\+)?json" \
     "id:29000012,phase:1,t:none,t:lowercase,pass,nolog,ctl:requestBodyProcessor=JSON"
+SecRule &REQUEST_HEADERS:Content-Type "@eq 0" "id:29000013,phase:1,t:none,pass,nolog,chain"
+    SecRule REQUEST_HEADERS:{HINT} "@streq form" "t:none,ctl:requestBodyProcessor=URLENCODED"
+SecRule &REQUEST_HEADERS:Content-Type "@eq 0" "id:29000014,phase:1,t:none,pass,nolog,chain"
+    SecRule REQUEST_HEADERS:{HINT} "@streq json" "t:none,ctl:requestBodyProcessor=JSON"
 SecRule REQBODY_ERROR "!@eq 0" \
     "id:{BAD_BODY},phase:2,t:none,pass,log,severity:2,\
     msg:'The body is not what its Content-Type says',logdata:'%{{REQBODY_ERROR_MSG}}'"
@@ -89,6 +96,14 @@ SecAction "id:29000021,phase:1,t:none,pass,nolog,\
 SecRule &TX:allowed_methods "@eq 0" "id:29000022,phase:1,t:none,pass,nolog,\
     setvar:'tx.allowed_methods=GET HEAD POST OPTIONS PUT PATCH DELETE'"
 """
+
+
+# Version 3 of the CRS looks at what stands between the tags of XML, and not at attributes. As they
+# are URLs more often than not, rules for those and for names of uploaded files stay away from them.
+_ATTRIBUTES = "\n".join(
+    f'SecRuleUpdateTargetByTag "attack-{kind}" "XML://@*"'
+    for kind in ("sqli", "xss", "rce", "lfi", "injection-php", "injection-java")
+) + "".join(f'\nSecRuleUpdateTargetById {rule} "!XML://@*"' for rule in (932180, 933110, 933111))
 
 
 class NoRules(Exception):
@@ -195,6 +210,8 @@ def compose(rule_set: RuleSet, crs: CoreRules | None, base: Path) -> Text:
         assert crs is not None
         files += [crs.setup, *crs.files, *crs.data]
         parts += [_include(crs.setup), settings, *map(_include, crs.files)]
+        if crs.version.startswith("3."):
+            parts.append(_ATTRIBUTES)
     for name in rule_set.rules:
         if name != CRS:
             file = base / name

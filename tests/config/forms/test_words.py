@@ -33,6 +33,7 @@ TAKEN: Taken = {
     v.RuleSelector: {
         942100: 942100,
         "942100-942190": "942100-942190",
+        "9-10": "9-10",
         "attack-sqli": "attack-sqli",
     },
     Secret: {"file:a:b": Secret("file", "a:b"), "env:TOKEN": Secret("env", "TOKEN")},
@@ -102,7 +103,10 @@ REFUSED: Refused = {
         "/\r\n": "it has characters that a URL holds only percent-encoded",
     },
     v.CacheKeyPart: {"header": "", "header:a b": "", "body": ""},
-    v.RuleSelector: {0: "", True: "", "942100": "", "a b": "", "-1": "", 'x"': "", "1-2-3": ""},
+    v.RuleSelector: {
+        **dict.fromkeys((0, True, "942100", "a b", "-1", 'x"', "1-2-3"), ""),
+        "20-10": "the range ends before it begins",
+    },
     Secret: {"hunter2": "", "file:": "", "env": "", "http:x": "", "env:a\nb": ""},
     v.OptionalSecret: {"x": ""},
     v.OptionalPath: {"\0": ""},

@@ -34,7 +34,7 @@ from txrproxy.config.values import (
 )
 
 _PLACE = re.compile(r"[A-Z]{2}|AS(?:0|[1-9][0-9]{0,9})|unknown")
-_SELECTOR = re.compile(r"[0-9]{1,12}-[0-9]{1,12}|[A-Za-z][A-Za-z0-9_./-]{0,100}")
+_SELECTOR = re.compile(r"([0-9]{1,12})-([0-9]{1,12})|[A-Za-z][A-Za-z0-9_./-]{0,100}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _PATH = re.compile(r"/[!$&'()+,\-./0-9:;=@A-Z_a-z~%*]*")
 _TARGET = re.compile(r"/[!$&'()+,\-./0-9:;=@A-Z_a-z~%*?]*")
@@ -215,6 +215,9 @@ def rule_selector(value: object) -> RuleSelector:
     if isinstance(value, int) and not isinstance(value, bool):
         return between(value, 1, MOST)
     written = text(value)
-    if not _SELECTOR.fullmatch(written):
+    match = _SELECTOR.fullmatch(written)
+    if not match:
         raise Unfit
+    if match[1] and int(match[1]) > int(match[2]):
+        raise Unfit("the range ends before it begins")
     return written
