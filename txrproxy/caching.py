@@ -302,7 +302,11 @@ class Caching:
     def _damaged(self, exchange: Exchange, asked: Asked, copy: Copy) -> None:
         """A miss, unless something else has come in its place: others may have noticed before."""
         damaged, rounds = copy.file(), asked.rounds + 1
-        self.close(asked)
+        if asked.copy is not None:
+            # It was validated: what is in its place may be the same under a newer head.
+            self.close(asked)
+            self._found(exchange, asked.key, None, rounds)
+            return
 
         def found(copy: Copy | None) -> None:
             if copy is not None and (rounds > MAX_ROUNDS or copy.file() == damaged):
