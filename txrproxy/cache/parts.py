@@ -44,7 +44,7 @@ _USABLE = frozenset({Verdict.FRESH, Verdict.STALE})
 class Parts:
     """Those of one route's cache. ``caching`` sends answers and asks backends.
 
-    An exchange is the client's, and what is asked is a :class:`txrproxy.fetching.Asked`.
+    An exchange is the client's, and what is asked is a :class:`txrproxy.caching.fetching.Asked`.
     """
 
     def __init__(

@@ -1,17 +1,4 @@
-"""A route whose responses are kept: does what the cache's policy decides.
-
-::
-
-    serve ─▶ find ─▶ a copy that may be used ──────────────────────────▶ hit
-               │     stale, while it is renewed ─▶ hit, and a fetch in the background
-               └─▶ none, or to be validated ─▶ wait for who fetches the same, or fetch:
-                      304 ───────────────────▶ refresh ────────────────▶ hit
-                      an error, stale allowed ─────────────────────────▶ hit
-                      storable ──────────────▶ fill, and read along
-                      else ──────────────────▶ the response as it comes
-
-The decisions are :mod:`txrproxy.cache.policy`'s, the mechanism is :mod:`txrproxy.cache.store`'s.
-"""
+"""What is done with a request, by what there is for it; see :mod:`txrproxy.caching`."""
 
 from __future__ import annotations
 
@@ -27,51 +14,38 @@ from txrproxy.cache.parts import Parts
 from txrproxy.cache.policy import (
     PLAIN,
     REPLACED,
-    STALE_ERRORS,
     Answer,
     Demand,
     Reuse,
     Rules,
     Verdict,
-    after_head,
     answer,
     conditional_lines,
     for_request,
     forwarded,
     hit_lines,
     invalidated_by,
-    is_for_all,
-    not_modified,
-    not_modified_head,
-    part_key,
     reuse,
     satisfied,
-    storable,
-    storable_part,
     unanswered,
-    validated,
 )
 from txrproxy.cache.purge import Purge
 from txrproxy.cache.reading import Copy
 from txrproxy.cache.store import PENDING, Store
 from txrproxy.cache.stored import Stored
 from txrproxy.cache.tier import Varied
-from txrproxy.errors import ONLY_IF_CACHED, Reason
+from txrproxy.caching.fetching import Asked, Fetch
+from txrproxy.caching.outcome import Outcome
+from txrproxy.caching.playback import Following, play
+from txrproxy.caching.waiting import MAX_ROUNDS, Leasing, Waiting
+from txrproxy.errors import ONLY_IF_CACHED
 from txrproxy.exchange import Exchange
-from txrproxy.fetching import Asked, Fetch
 from txrproxy.http.date import http_date_line
 from txrproxy.http.fields import Fields, Line, make_line
 from txrproxy.http.head import RequestHead, ResponseHead
 from txrproxy.http.peer import believed_scheme
-from txrproxy.playback import Following, Playback
 from txrproxy.routing.plan import Serve
-from txrproxy.waiting import MAX_ROUNDS, Leasing, Waiting
 from txrproxy.withheld import withhold
-
-MAX_COUNTED = 65536  # keys whose uses are counted, or whose responses are known to be for one only
-UNSHARED = 10.0  # seconds for which requests for what was not storable do not wait for each other
-# Why a response is not kept that says nothing of others' requests for the same.
-_OF_REQUEST = frozenset({"authorization", "cookie", "fields", "partial"})
 
 
 class Caching:
@@ -102,11 +76,9 @@ class Caching:
         self._other = other
         self._later = later
         self._collapse = collapse
-        self._min_uses = min_uses
         self.show_key = show_key
         self._parts = Parts(self, store, rules, later)
-        self._uses: dict[bytes, int] = {}
-        self._unshared: dict[bytes, float] = {}  # key -> until when
+        self._outcome = Outcome(self, store, rules, self._parts, min_uses)
 
     # 1: what is there for a request.
 
@@ -218,7 +190,7 @@ class Caching:
         else:
             asked.fwd = self._reason(key)
         if demand.only_if_cached:
-            self.close(asked)
+            asked.close()
             value = unanswered(b"only-if-cached", key if self.show_key else b"")
             exchange.added = (*exchange.added, make_line(b"Cache-Status", value))
             exchange.fail(ONLY_IF_CACHED)
@@ -263,49 +235,21 @@ class Caching:
         if made is None:
             boundary = os.urandom(12).hex().encode() if demand.ranged else b""
             made = answer(exchange.head, demand, copy.stored, boundary)
-        if exchange.head.method == b"HEAD" or not made.length:
-            copy.close()
-            exchange.respond(made.head, 0, b"", True, more)
-        elif copy.body is not None:
-            content = b"".join(
-                [
-                    part.head + copy.body[part.start : part.start + part.length]
-                    for part in made.parts
-                ]
-            )
-            exchange.respond(made.head, made.length, content + made.tail, True, more)
-        else:
-            if otherwise is None:
-                otherwise = partial(self._damaged, asked=asked, copy=copy)
-            then = partial(self._checked, exchange, copy, more, made, otherwise)
-            ready = copy.ready(made.parts[0].start, then)
-            if ready:
-                self._play_file(exchange, copy, more, made, ready)
-
-    def _checked(
-        self,
-        exchange: Exchange,
-        copy: Copy,
-        more: bytes,
-        made: Answer,
-        otherwise: Callable[[Exchange], None],
-        ready: int,
-    ) -> None:
-        """What is sent first of a copy had to be read from the disk; 0 if it is damaged."""
-        if exchange.over:
-            copy.close()
-        elif ready:
-            exchange.go_on(lambda exchange: self._play_file(exchange, copy, more, made, ready))
-        else:
-            exchange.go_on(otherwise)
-            copy.close()
+        play(
+            exchange,
+            copy,
+            made,
+            more,
+            otherwise or partial(self._damaged, asked=asked, copy=copy),
+            self._later,
+        )
 
     def _damaged(self, exchange: Exchange, asked: Asked, copy: Copy) -> None:
         """A miss, unless something else has come in its place: others may have noticed before."""
         damaged, rounds = copy.file(), asked.rounds + 1
         if asked.copy is not None:
             # It was validated: what is in its place may be the same under a newer head.
-            self.close(asked)
+            asked.close()
             self._found(exchange, asked.key, None, rounds)
             return
 
@@ -318,12 +262,6 @@ class Caching:
         again = self._store.find(asked.key, exchange.head.fields, variant, found)
         if again is not PENDING:
             found(again)  # type: ignore[arg-type]
-
-    def _play_file(
-        self, exchange: Exchange, copy: Copy, more: bytes, made: Answer, ready: int
-    ) -> None:
-        exchange.respond(made.head, made.length, b"", False, more)
-        Playback(exchange, copy, made.parts, made.tail, ready, self._later).start()
 
     # 2: when a backend has to be asked.
 
@@ -375,10 +313,10 @@ class Caching:
         if (
             not self._collapse
             or asked.rounds >= MAX_ROUNDS
-            or self._unshared.get(asked.group, 0.0) > now
+            or self._outcome.is_for_one(asked.group, now)
             or (demand.conditional and asked.copy is None)  # its 304 would be of use to nobody else
         ):
-            self._fetch(exchange, asked, self._flights.alone(asked.group))
+            self.fetch(exchange, asked, self._flights.alone(asked.group))
             return
         # Who wants the origin's own word waits for what it has not asked for, too: all who do so
         # meanwhile can have the answer to one request then.
@@ -396,45 +334,36 @@ class Caching:
             done = waiting_for.answered
             self._store.lease(asked.group, asked.looked, True, done, asked.url)
         else:
-            self._fetch(exchange, asked, flight)
+            self.fetch(exchange, asked, flight)
 
     def leased(self, exchange: Exchange, asked: Asked, flight: Flight) -> None:
         """No other process asks for the same, or that takes too long."""
         exchange.upstream = None
         asked.mark = self._store.mark()
-        self._fetch(exchange, asked, flight)
+        self.fetch(exchange, asked, flight)
 
     def fetch_part(self, exchange: Exchange, asked: Asked) -> None:
         """Ask for the range that the client asks for."""
-        Fetch(self, exchange, asked, exchange.head, self._flights.alone(b""), False).start()
+        Fetch(
+            self._outcome, exchange, asked, exchange.head, self._flights.alone(b""), False
+        ).start()
 
     def _alone(self, exchange: Exchange, asked: Asked) -> None:
         """Send the request on, and keep nothing of its response."""
         exchange.cache = b"miss"
-        exchange.added = (*exchange.added, self._status(asked))
-        self.close(asked)
+        exchange.added = (*exchange.added, self.status(asked))
+        asked.close()
         self._other(exchange)
 
-    def _after_head(self, fetch: Fetch, head: ResponseHead, wall: float) -> None:
-        asked = fetch.asked
-        copy = asked.copy
-        assert copy is not None
-        renewal = after_head(copy.stored, head, self._rules, fetch.requested, wall)
-        if renewal is not None and self._is_for_all(fetch, head):
-            if renewal.keep:
-                self._store.refresh(copy, renewal.stored, asked.mark)
-            else:
-                self._store.purge(Purge("key", asked.key), _ignore)
-        self.close(asked)
-
-    def _fetch(
+    def fetch(
         self, exchange: Exchange, asked: Asked, flight: Flight, condition: bool = True
     ) -> None:
+        """Ask for the whole; with a ``condition`` where there is something to be validated."""
         head = exchange.head
         lines = conditional_lines(asked.copy.stored) if asked.copy and condition else []
         if lines or asked.copy is not None:
             head = _asking(head, lines)
-        Fetch(self, exchange, asked, head, flight, bool(lines)).start()
+        Fetch(self._outcome, exchange, asked, head, flight, bool(lines)).start()
 
     def _renew(self, exchange: Exchange, asked: Asked, copy: Copy, use: Reuse) -> None:
         """Fetch a fresh copy for those who come later."""
@@ -447,7 +376,9 @@ class Caching:
         asked.use, asked.fwd = use, b"stale"
         flight = self._flights.lead(asked.group, asked.url)
         lines = conditional_lines(copy.stored) if asked.copy is not None else []
-        fetch = Fetch(self, exchange, asked, _asking(exchange.head, lines), flight, bool(lines))
+        fetch = Fetch(
+            self._outcome, exchange, asked, _asking(exchange.head, lines), flight, bool(lines)
+        )
         fetch.exchange = None
         if not self._collapse or not self._store.shared:
             fetch.start()
@@ -455,7 +386,7 @@ class Caching:
 
         def leased(lease: int | None) -> None:
             if lease is None:
-                self.close(asked)
+                asked.close()
                 flight.refuse()  # another process renews it
             else:
                 flight.lease = lease
@@ -463,188 +394,7 @@ class Caching:
 
         self._store.lease(asked.group, asked.looked, False, leased, asked.url)
 
-    # 3: what comes of it.
-
-    def on_response(
-        self, fetch: Fetch, head: ResponseHead, length: int, content: bytes, ended: bool
-    ) -> None:
-        """A backend has answered a fetch."""
-        asked, wall = fetch.asked, fetch.site.wall()
-        if fetch.conditional and head.status == 304:
-            fetch.drop()
-            self._revalidated(fetch, head, wall)
-            return
-        use = asked.use
-        if head.status in STALE_ERRORS and use is not None and wall < use.until:
-            fetch.drop()
-            fetch.flight.refuse(head.status)
-            self._stale(fetch.leave(), asked, head.status)
-            return
-        if fetch.head.method == b"HEAD":
-            self._after_head(fetch, head, wall)
-            self._adopted(fetch, head, length, content, ended)
-            return
-        exchange = fetch.exchange
-        decide = storable_part if b"range" in fetch.head.fields else storable
-        decision = decide(fetch.head, asked.demand, head, self._rules, asked.url, wall)
-        stored: Stored | None = None
-        if decision and self._is_used_enough(asked.key):
-            key = part_key(asked.key) if decision.partial else asked.key
-            stored = decision.stored(key, asked.url, max(length, 0), fetch.requested)
-            if length < 0:
-                stored = stored.replaced(head=_without_length(stored.head))
-        fill = None
-        if stored is not None:
-            expected = len(content) if ended else (length if length >= 0 else None)
-            fill = self._store.fill(stored, expected, asked.mark)
-        if fill is None or stored is None:
-            if decision.reason not in _OF_REQUEST and head.status != 304:
-                self._remember_unshared(asked.group, fetch.site.seconds())
-            self.close(asked)
-            self._adopted(fetch, head, length, content, ended)
-            return
-        if decision.partial and asked.part is not None:
-            fetch.settled = self._parts.joining(asked)
-        self.close(asked)
-        self._unshared.pop(asked.group, None)
-        fetch.stored = stored
-        flight = fetch.flight
-        if exchange is not None:
-            self._begin(fetch, head, length, content, ended)
-        flight.share(stored, fill, fetch.go_on)
-        if exchange is not None and not exchange.over:
-            follow = Following(exchange)
-            follow.begin(flight)
-        fetch.write(content, ended)
-
-    def _begin(
-        self, fetch: Fetch, head: ResponseHead, length: int, content: bytes, ended: bool
-    ) -> None:
-        """Answer the client whose request it was; the rest comes as it is filled in."""
-        asked = fetch.asked
-        exchange = fetch.leave()
-        exchange.cache = b"miss"
-        more = b"Cache-Status: %b\r\n" % forwarded(
-            asked.fwd, stored=True, key=asked.key if self.show_key else b""
-        )
-        wall = exchange.site.wall()
-        if (
-            asked.demand.conditional
-            and head.status == 200
-            and not_modified(exchange.head.fields, head, wall)
-        ):
-            exchange.respond(not_modified_head(head), 0, b"", True, more)
-        elif ended:
-            exchange.respond(head, length if length >= 0 else -1, content, True, more)
-        else:
-            exchange.respond(head, length, b"", False, more)
-
-    def _adopted(
-        self, fetch: Fetch, head: ResponseHead, length: int, content: bytes, ended: bool
-    ) -> None:
-        """The response is for this client alone."""
-        asked = fetch.asked
-        exchange = fetch.exchange
-        if exchange is None:
-            fetch.drop()
-        else:
-            exchange.cache = b"miss"
-            exchange.added = (*exchange.added, self._status(asked))
-            fetch.over = True
-            if (
-                asked.demand.conditional
-                and head.status == 200
-                and not_modified(exchange.head.fields, head, exchange.site.wall())
-            ):
-                fetch.leave()
-                fetch.drop()
-                exchange.respond(not_modified_head(head), 0, b"", True)
-            else:
-                exchange.adopt(fetch, head, length, content, ended)
-                fetch.exchange = None
-        fetch.flight.refuse()
-
-    def _revalidated(self, fetch: Fetch, head: ResponseHead, wall: float) -> None:
-        asked = fetch.asked
-        copy = asked.copy
-        assert copy is not None
-        renewed = validated([copy.stored], head, self._rules, fetch.requested, wall)
-        if not renewed:
-            self._ask_again(fetch)
-            return
-        stored, keep = renewed[0]
-        if not self._is_for_all(fetch, head):
-            pass  # the client that asked gets it, and what is stored for others stays as it is
-        elif keep:
-            fetch.flight.renewed = self._store.refresh(copy, stored, asked.mark)
-        else:
-            self._store.purge(Purge("key", asked.key), _ignore)
-        exchange = fetch.leave()
-        if exchange is None:
-            copy.close()
-        else:
-            # A cookie that came with a 304 is not kept: it is for who asked.
-            lines = stored.head.fields.lines
-            for line in head.fields.lines:
-                if line[0] == b"set-cookie" and line not in lines:
-                    exchange.added = (*exchange.added, line)
-            if copy.body is None:
-                copy.stored = stored
-            else:
-                copy = Copy(stored, copy.body)
-            use = reuse(stored, asked.demand, wall, self._rules)
-            value = forwarded(asked.fwd, 304, key=asked.key if self.show_key else b"")
-            more = b"Age: %d\r\nCache-Status: %b\r\n" % (use.age, value)
-            self.play(exchange, asked, copy, b"revalidated", more)
-        fetch.flight.refuse()
-
-    def _is_for_all(self, fetch: Fetch, head: ResponseHead) -> bool:
-        copy = fetch.asked.copy
-        assert copy is not None
-        return is_for_all(fetch.head, fetch.asked.demand, head, copy.stored.vary, self._rules)
-
-    def _ask_again(self, fetch: Fetch) -> None:
-        """A 304 that speaks of nothing that we have: ask without a condition."""
-        asked, exchange = fetch.asked, fetch.leave()
-        if exchange is None:
-            self.close(asked)
-            fetch.flight.refuse()
-        else:
-            self._fetch(exchange, asked, fetch.flight, condition=False)
-
-    def on_failure(self, fetch: Fetch, reason: Reason) -> None:
-        """No backend has answered a fetch."""
-        asked, use = fetch.asked, fetch.asked.use
-        fetch.flight.refuse(0)
-        exchange = fetch.leave()
-        if asked.copy is not None and use is not None and fetch.site.wall() < use.until:
-            self._stale(exchange, asked, 0)
-            return
-        self.close(asked)
-        if exchange is not None:
-            exchange.cache = b"miss"
-            exchange.added = (*exchange.added, self._status(asked))
-            exchange.fail(reason)
-
-    def _stale(self, exchange: Exchange | None, asked: Asked, status: int) -> None:
-        """Better an old answer than none. ``status`` is what a backend has said, 0 for nothing."""
-        copy = asked.copy
-        if exchange is None or copy is None:
-            self.close(asked)
-            return
-        wall = exchange.site.wall()
-        now = reuse(copy.stored, asked.demand, wall, self._rules)
-        value = forwarded(
-            asked.fwd,
-            status,
-            ttl=now.ttl,
-            key=asked.key if self.show_key else b"",
-            detail=b"stale-if-error",
-        )
-        more = b"Age: %d\r\nCache-Status: %b\r\n" % (now.age, value)
-        self.play(exchange, asked, copy, b"stale", more)
-
-    # 4: those who wait for another's response.
+    # 3: those who wait for another's response.
 
     def accepts(self, exchange: Exchange, asked: Asked, flight: Flight, stored: Stored) -> bool:
         """Whether a response that is being filled answers this request, too."""
@@ -660,7 +410,7 @@ class Caching:
 
     def shared(self, exchange: Exchange, asked: Asked, reader: Any) -> None:
         """It does."""
-        self.close(asked)
+        asked.close()
         stored: Stored = reader.stored
         exchange.cache = b"collapsed"
         value = forwarded(asked.fwd, collapsed=True, key=asked.key if self.show_key else b"")
@@ -688,9 +438,9 @@ class Caching:
         exchange.upstream = None
         use = asked.use
         if failure is not None and use is not None and exchange.site.wall() < use.until:
-            self._stale(exchange, asked, failure)
+            self._outcome.stale(exchange, asked, failure)
             return
-        self.close(asked)
+        asked.close()
         looked, fields = exchange.site.seconds(), exchange.head.fields
         then = partial(
             self._found, key=asked.key, rounds=asked.rounds + 1, renewed=renewed, looked=looked
@@ -716,33 +466,10 @@ class Caching:
             return b"uri-miss"
         return b"vary-miss" if item.copies else b"miss"
 
-    def _status(self, asked: Asked) -> Any:
+    def status(self, asked: Asked) -> Line:
+        """The Cache-Status of what was sent on."""
         key = asked.key if self.show_key else b""
         return make_line(b"Cache-Status", forwarded(asked.fwd, key=key))
-
-    @staticmethod
-    def close(asked: Asked) -> None:
-        for copy in (asked.copy, asked.part):
-            if copy is not None:
-                copy.close()
-        asked.copy = asked.part = None
-
-    def _is_used_enough(self, key: bytes) -> bool:
-        if self._min_uses <= 1:
-            return True
-        uses = self._uses.pop(key, 0) + 1
-        if uses >= self._min_uses:
-            return True
-        if len(self._uses) >= MAX_COUNTED:
-            del self._uses[next(iter(self._uses))]  # the one that was asked for longest ago
-        self._uses[key] = uses
-        return False
-
-    def _remember_unshared(self, key: bytes, now: float) -> None:
-        self._unshared.pop(key, None)
-        if len(self._unshared) >= MAX_COUNTED:
-            del self._unshared[next(iter(self._unshared))]
-        self._unshared[key] = now + UNSHARED
 
 
 def _asking(head: RequestHead, lines: list[Line]) -> RequestHead:
@@ -766,14 +493,5 @@ def _is_as_new(stored: Stored, renewed: Stored) -> bool:
     return same and stored.responded >= renewed.responded
 
 
-def _without_length(head: ResponseHead) -> ResponseHead:
-    lines = [line for line in head.fields.lines if line[0] != b"content-length"]
-    return ResponseHead(head.status, head.status_line[13:-2], True, Fields(lines), head.size)
-
-
 def _nothing() -> None:
     """What waits for nothing."""
-
-
-def _ignore(result: Any, error: Any) -> None:
-    """A purge that fails is logged by the store."""

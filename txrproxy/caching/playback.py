@@ -11,12 +11,54 @@ from collections.abc import Callable
 from typing import Any
 
 from txrproxy.cache.collapse import Flight
-from txrproxy.cache.policy import Part
+from txrproxy.cache.policy import Answer, Part
 from txrproxy.cache.reading import Copy
 from txrproxy.errors import INTERNAL, TRUNCATED
 
+Later = Callable[[Callable[[], None]], object]
+"""Calls in the next turn of the loop."""
+
 PIECE = 64 * 1024  # bytes handed to a client's connection that takes no more for now
 A_TURN = 4  # pieces in one turn of the loop: others want their turn, too
+
+
+def play(
+    exchange: Any,
+    copy: Copy,
+    made: Answer,
+    more: bytes,
+    otherwise: Callable[[Any], None],
+    later: Later,
+) -> None:
+    """Send what was made of a copy, with ``more`` lines in its head.
+
+    ``otherwise`` is what to do if the copy proves to be damaged before anything of it was sent.
+    """
+
+    def checked(ready: int) -> None:
+        """What is sent first had to be read from the disk; 0 if it is damaged."""
+        if exchange.over:
+            copy.close()
+        elif ready:
+            exchange.go_on(lambda exchange: begin(ready))
+        else:
+            exchange.go_on(otherwise)
+            copy.close()
+
+    def begin(ready: int) -> None:
+        exchange.respond(made.head, made.length, b"", False, more)
+        Playback(exchange, copy, made.parts, made.tail, ready, later).start()
+
+    if exchange.head.method == b"HEAD" or not made.length:
+        copy.close()
+        exchange.respond(made.head, 0, b"", True, more)
+    elif copy.body is not None:
+        content = b"".join(
+            [part.head + copy.body[part.start : part.start + part.length] for part in made.parts]
+        )
+        exchange.respond(made.head, made.length, content + made.tail, True, more)
+    elif ready := copy.ready(made.parts[0].start, checked):
+        begin(ready)
 
 
 class Playback:
@@ -32,7 +74,7 @@ class Playback:
         parts: tuple[Part, ...],
         tail: bytes,
         ready: int,
-        later: Callable[[Callable[[], None]], object],
+        later: Later,
     ) -> None:
         self._exchange = exchange
         self._copy = copy

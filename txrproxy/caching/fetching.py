@@ -55,6 +55,13 @@ class Asked:
         """
         return self.key + b"\nauthorized" if self.demand.authorized else self.key
 
+    def close(self) -> None:
+        """Let go of the copies."""
+        for copy in (self.copy, self.part):
+            if copy is not None:
+                copy.close()
+        self.copy = self.part = None
+
 
 class Fetch(Forwarding):
     """``exchange`` is whose it is, None once nobody waits. ``head`` is what is asked.
@@ -67,7 +74,7 @@ class Fetch(Forwarding):
 
     def __init__(
         self,
-        caching: Any,
+        outcome: Any,
         exchange: Any,
         asked: Asked,
         head: RequestHead,
@@ -81,7 +88,7 @@ class Fetch(Forwarding):
         self.plan = exchange.plan
         self.sent = exchange.sent
         self.head = head
-        self.caching = caching
+        self.outcome = outcome
         self.exchange: Any = exchange
         self.asked = asked
         self.flight = flight
@@ -115,7 +122,7 @@ class Fetch(Forwarding):
             self.over = True
             self._drop_upstream()
             self._settle()
-            self.caching.close(self.asked)
+            self.asked.close()
             self.flight.fail()
 
     def leave(self) -> Any:
@@ -145,7 +152,7 @@ class Fetch(Forwarding):
         self._settle()
         exchange = self.exchange
         try:
-            self.caching.on_response(self, head, length, content, ended)
+            self.outcome.on_response(self, head, length, content, ended)
         except Exception:
             _logger.failure("{fetch!r} failed", fetch=self)
             self.exchange = None
@@ -198,7 +205,7 @@ class Fetch(Forwarding):
         elif not self.over:
             self.over = True
             self._settle()
-            self.caching.on_failure(self, reason)
+            self.outcome.on_failure(self, reason)
 
     def cut(self, reason: Reason) -> None:
         """It ended in the middle: not stored, and whoever read along can tell."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from txrproxy.cache.collapse import Flight
 from txrproxy.cache.stored import Stored
+from txrproxy.caching.fetching import Asked
 from txrproxy.exchange import Exchange
-from txrproxy.fetching import Asked
 
 MAX_ROUNDS = 2  # how often a request waits for another's response before it goes alone
 
@@ -37,7 +37,7 @@ class Waiting:
         """Its client has left."""
         self._exchange = None
         self._flight.detach(self)
-        self._caching.close(self._asked)
+        self._asked.close()
 
     # The flight's side.
 
@@ -87,7 +87,7 @@ class Leasing:
         """Its client has left; who else waits asks anew."""
         self._exchange = None
         self._flight.refuse()
-        self._caching.close(self._asked)
+        self._asked.close()
 
     def answered(self, lease: int | None) -> None:
         """The number of the lease, 0 for going on without one; None to look again."""
