@@ -69,11 +69,12 @@ class RunningTests(ProcessCase):
         _, out, _ = command("pools", "ls", *where, "--json")
         (pool,) = json.loads(out)["pools"]
         (backend,) = pool["backends"]
-        change = ("app", backend["name"], *where)
+        self.assertEqual((backend["ejected"], backend["waiting"]), (False, 0))
+        change = ("app", backend["id"], *where)
         self.assertEqual(command("pools", "drain", *change)[0], 0)
         self.assertIn("  drain  ", command("pools", "ls", *where)[1])
         _, out, _ = command("explain", "GET", "http://a/no-such", "-c", str(self.config))
-        self.assertIn(f"{backend['name']}  drain, weight 1, no candidate", out)
+        self.assertIn(f"{backend['id']}  drain, weight 1, no candidate", out)
         self.assertEqual(command("pools", "up", *change)[0], 0)
         status, _, err = command("pools", "up", "app", "gone", *where)
         self.assertEqual(status, 1)

@@ -43,6 +43,7 @@ from txrproxy.service.control import Control, Taken, was_left
 from txrproxy.service.files import needed, raise_limit
 from txrproxy.service.master import Master, worker_count
 from txrproxy.service.notify import Notifier
+from txrproxy.service.pools import pools
 from txrproxy.service.pulse import Pulse
 from txrproxy.service.reload import Reloads
 from txrproxy.service.sockets import CannotListen, Group, Listeners, systemd
@@ -198,7 +199,7 @@ class Edge(Service):
         control.register("status", lambda _: self.status())
         control.register("reload", lambda _: self.reload())
         control.register("stop", self._told_to_stop)
-        control.register("pools", lambda _: {"pools": self.master.board.report()})
+        control.register("pools", lambda _: pools(self.master))
         control.register("backend", self._told_of_backend)
         control.register("upgrade", lambda _: self._lock.run(self._unless_draining, self._upgrade))
         return control
