@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
 
 from txrproxy import __version__, metrics
 from txrproxy.admin.steward import Unknown
@@ -27,6 +28,8 @@ from txrproxy.service.master import Master
 from txrproxy.service.pools import pools
 from txrproxy.service.processes import Handle
 from txrproxy.transport.channel import Body, Refused
+
+_logger = Logger()
 
 SCRAPE = 3.0  # seconds that a worker, or a cache, has to answer
 
@@ -244,9 +247,12 @@ class Overseer:
         return {"level": log.level}
 
     def set_log_level(self, level: str) -> Body:
-        self.log_level()
+        before = self.log_level()["level"]
         log = self._proxy.error_log
         assert log is not None
+        if level != before:
+            log.level = "info"  # for this line, which is to be there whatever the levels are
+            _logger.info("log level: {now}, it was {before}", now=level, before=before)
         log.level = level
         self._proxy.master.broadcast("log level", {"level": level})
         return {"level": level}
