@@ -140,6 +140,12 @@ class Metrics(Case):
         self.assertIn("txrproxy_workers 2.0\n", text)
         self.assertIn("txrproxy_ready 1.0\n", text)
 
+    def test_workers_that_there_are_to_be(self) -> None:
+        text = MINIMAL + "[admin]\n"
+        for written, count in (("0", 1), ("3", 3)):
+            self.proxy.config = loads(f"{text}[server]\nworkers = {written}\n")
+            self.assertIn(f"txrproxy_workers_configured {count}.0\n", self.scrape())
+
     def test_a_worker_is_gone(self) -> None:
         now = {"rows": [], "now": [[metrics.CONNECTIONS, ["http"], 7]]}
         self.scrape(now, now)

@@ -24,7 +24,7 @@ from txrproxy.cache.control import NoOwner
 from txrproxy.config.effective import effective
 from txrproxy.config.schema import Config
 from txrproxy.observe.errorlog import ErrorLog
-from txrproxy.service.master import Master
+from txrproxy.service.master import Master, worker_count
 from txrproxy.service.pools import pools
 from txrproxy.service.processes import Handle
 from txrproxy.transport.channel import Body, Refused
@@ -150,6 +150,7 @@ class Overseer:
             "main",
             [
                 (metrics.WORKERS, [], len(master.serving)),
+                (metrics.WORKERS_CONFIGURED, [], max(1, worker_count(self._proxy.config))),
                 (metrics.READY, [], int(not self.not_ready())),
                 (metrics.START_TIME, [], self._started),
                 (metrics.INFO, [__version__], 1),
