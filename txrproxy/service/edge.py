@@ -332,6 +332,11 @@ class Edge(Service):
 
     # Ending.
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether another process goes on from here."""
+        return self._successor is not None
+
     def _told_to_stop(self, _: Body) -> Body:
         if self._phase != DRAINING:
             self._reactor.callLater(0, self._reactor.stop)
@@ -342,7 +347,7 @@ class Edge(Service):
         self._phase = DRAINING
         self._pulse.stop()
         self.reloads.give_up()
-        if self._successor is None:
+        if not self.succeeded:
             self._notifier.stopping()
         else:
             self.admin.close(handed_over=True)
@@ -350,18 +355,16 @@ class Edge(Service):
             self._on_signal(number, self._at_once)
         if self._control is not None:
             self._control.retire()
-        if self._successor is not None:
+        if self.succeeded:
             self.keepers.close()  # for the other one to take them
-        stopped = self._serve_on().addCallback(
-            lambda _: self.master.stop(self._successor is not None)
-        )
+        stopped = self._serve_on().addCallback(lambda _: self.master.stop(self.succeeded))
         stopped.addBoth(lambda _: self.keepers.close())
         return stopped.addBoth(self._stopped)
 
     def _serve_on(self) -> Deferred[None]:
         """Until who watches ``/readyz`` has noticed; fires at once if another process serves."""
         seconds = self.config.server.drain_delay
-        if self._successor is not None or not seconds:
+        if self.succeeded or not seconds:
             return succeed(None)
         _logger.info("serving for {seconds} s yet, then draining", seconds=seconds)
         over: Deferred[None] = Deferred()
