@@ -367,6 +367,7 @@ class Edge(Service):
         if self.succeeded or not seconds:
             return succeed(None)
         _logger.info("serving for {seconds} s yet, then draining", seconds=seconds)
+        self.master.wind_down()
         over: Deferred[None] = Deferred()
         self._delay = self._reactor.callLater(seconds, over.callback, None)
         self._end_delay = over
