@@ -302,7 +302,11 @@ class Caching:
     def _damaged(self, exchange: Exchange, asked: Asked, copy: Copy) -> None:
         """A miss, unless something else has come in its place: others may have noticed before."""
         damaged, rounds = copy.file(), asked.rounds + 1
-        self.close(asked)
+        if asked.copy is not None:
+            # It was validated: what is in its place may be the same under a newer head.
+            self.close(asked)
+            self._found(exchange, asked.key, None, rounds)
+            return
 
         def found(copy: Copy | None) -> None:
             if copy is not None and (rounds > MAX_ROUNDS or copy.file() == damaged):
@@ -368,11 +372,12 @@ class Caching:
             exchange.upstream = waiting = Waiting(self, exchange, asked, under_way)
             under_way.attach(waiting, now)
             return
-        flight = self._flights.lead(asked.group)
+        flight = self._flights.lead(asked.group, asked.url)
         if self._collapse and self._store.shared:
             waiting_for = Leasing(self, exchange, asked, flight)
             exchange.upstream = waiting_for
-            self._store.lease(asked.group, asked.looked, True, waiting_for.answered)
+            done = waiting_for.answered
+            self._store.lease(asked.group, asked.looked, True, done, asked.url)
         else:
             self._fetch(exchange, asked, flight)
 
@@ -423,7 +428,7 @@ class Caching:
         # What the client reads is closed when it is done with; a body in memory needs no closing.
         asked.copy = copy if copy.body is not None else None
         asked.use, asked.fwd = use, b"stale"
-        flight = self._flights.lead(asked.group)
+        flight = self._flights.lead(asked.group, asked.url)
         lines = conditional_lines(copy.stored) if asked.copy is not None else []
         fetch = Fetch(self, exchange, asked, _asking(exchange.head, lines), flight, bool(lines))
         fetch.exchange = None
@@ -439,7 +444,7 @@ class Caching:
                 flight.lease = lease
                 fetch.start()
 
-        self._store.lease(asked.group, asked.looked, False, leased)
+        self._store.lease(asked.group, asked.looked, False, leased, asked.url)
 
     # 3: what comes of it.
 

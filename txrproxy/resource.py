@@ -231,7 +231,12 @@ class ResponseCache:
             name=f"cache {settings.path}",
         )
         self._flights = Flights(
-            self._deadlines, LOCK_TIMEOUT, store.threads, store.mark, store.unlease
+            self._deadlines,
+            LOCK_TIMEOUT,
+            store.threads,
+            store.mark,
+            store.unlease,
+            store.touched,
         )
         store.open(owned=self._owned)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -15,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.admin.fake import BACKEND, FakeSteward
 from txrproxy.admin import site
 from txrproxy.admin.guard import Guard
+from txrproxy.admin.operations import OPERATIONS
 from txrproxy.admin.site import MAX_BODY, AdminSite
 from txrproxy.transport.channel import Refused
 
@@ -199,6 +201,21 @@ class Bodies(Case):
         answer = self.ask("GET", f"{API}/cache/main/entries?prefix=b")
         self.assertEqual(answer.status, 400)
         self.assertEqual(len(self.steward.asked), 2)
+
+    def test_the_document_says_what_a_url_is(self) -> None:
+        path = f"{API}/cache/main/purge"
+        (operation,) = [one for one in OPERATIONS if one.name == "purge"]
+        assert operation.body is not None
+        beginnings = ["", "h", "HT", "http", "httpS", "http:", "https:/", "http://", "HTTPS://a"]
+        others = ["s", "hs", "https//", "http:x", " http://", "h\n", "http\n", "https:/\n"]
+        urls = ["http://a", "https://a/b?c#d", "HTTP://[::1]:80/"]
+        for text in (*beginnings, *others, *urls, "http://?", "http:///", "http://#", "/b"):
+            for kind, fits in (("url", text in (*urls, "HTTPS://a")), ("prefix", None)):
+                status = self.ask("POST", path, {kind: text}).status
+                pattern = operation.body["properties"][kind]["pattern"]
+                self.assertEqual(status == 200, bool(re.search(pattern, text)), (kind, text))
+                if fits is not None:
+                    self.assertEqual(status, 200 if fits else 400, text)
 
     def test_log_level(self) -> None:
         self.assertEqual(self.ask("PUT", f"{API}/log/level", {"level": "warn"}).status, 200)

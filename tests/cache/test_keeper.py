@@ -339,6 +339,16 @@ class LeaseTests(Case):
         self.mine.unlease(first)
         self.assertEqual(self.lease(self.mine), [])
 
+    def test_a_purge_of_something_else_does_not(self) -> None:
+        (first,) = self.lease(self.mine)
+        second = self.lease(self.theirs)
+        for kind, value in (("url", b"http://b/"), ("prefix", b"http://b/"), ("key", b"other")):
+            self.purge(self.theirs, kind, value)
+        self.assertEqual(second, [])
+        self.assertEqual(self.lease(self.mine), [0])
+        self.mine.unlease(first)
+        self.assertEqual(second, [None])
+
     def test_forgets(self) -> None:
         for number in range(100):
             self.loop.advance(1)

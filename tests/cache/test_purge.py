@@ -20,6 +20,27 @@ class PurgeTests(SynchronousTestCase):
         self.assertTrue(Purge("all").matches(stored))
         self.assertRaises(ValueError, Purge, "some")
 
+    def test_what_is_not_there_yet(self) -> None:
+        key, url = b"k\nauthorized", b"http://example.com/k"
+        for kind, right, wrong in (
+            ("key", b"k", b"K"),
+            ("url", url, b"http://example.com/"),
+            ("prefix", b"http://example.com/", b"http://example.com/k/"),
+        ):
+            self.assertTrue(Purge(kind, right).may_match(key, url))
+            self.assertFalse(Purge(kind, wrong).may_match(key, url))
+        self.assertTrue(Purge("tag", b"t").may_match(key, url))
+        purges = Purges(keep=3)
+        self.assertFalse(purges.may_touch(0, key, url))
+        purges.add(Purge("url", url))
+        for _ in range(2):
+            purges.add(Purge("url", b"http://example.com/other"))
+        self.assertTrue(purges.may_touch(0, key, url))
+        self.assertFalse(purges.may_touch(1, key, url))
+        purges.add(Purge("url", b"http://example.com/other"))
+        self.assertTrue(purges.may_touch(0, key, url))  # nobody remembers
+        self.assertFalse(purges.may_touch(1, key, url))
+
     def test_since(self) -> None:
         purges = Purges(keep=3)
         stored = response(b"k")

@@ -77,6 +77,26 @@ class CrowdTests(Cached):
         await purged
         self.assertEqual((await self.hit(client)).body, b"new")
 
+    async def test_who_comes_after_a_write_to_something_else_does_not(self):
+        """Who writes much does not have everything asked for again and again."""
+        client = await self.cached()
+        second, writer = [await self.client(self.proxied) for _ in range(2)]
+        client.send(GET)
+        first = await self.source.accept()
+        await first.request()
+        other = None
+        for _ in range(3):
+            writer.send(b"POST /write HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0\r\n\r\n")
+            other = other or await self.source.accept()
+            self.assertEqual((await other.request()).method, b"POST")
+            other.reply(ok(b"written"))
+            self.assertEqual((await writer.response()).body, b"written")
+        second.send(GET)
+        await self.turns()
+        first.reply(ok(b"new", FRESH))
+        for each in (client, second):
+            self.assertEqual((await each.response()).body, b"new")
+
     async def test_another_variant_is_asked_for(self):
         client = await self.cached()
         second = await self.client(self.proxied)
@@ -156,7 +176,7 @@ class LeaseTests(Cached):
                 """The clock goes on."""
             return copy
 
-        def lease(key, looked, wait, done):
+        def lease(key, looked, wait, done, url):
             leases.append(looked)
             done(None if len(leases) == 1 else 1)  # another process was done: look again
 

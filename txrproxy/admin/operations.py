@@ -19,6 +19,10 @@ from txrproxy.cache.key import NotUrl, written_prefix, written_url
 
 LEVELS = ("debug", "info", "warn", "error", "critical")
 STATES = ("up", "drain", "down")
+# What the cache takes for a URL, or the beginning of one, as the document says it.
+_SCHEME = "[Hh][Tt][Tt][Pp][Ss]?://"
+_URL = f"^{_SCHEME}[^/?#]"
+_PREFIX = f"^({_SCHEME}|([Hh]([Tt]([Tt]([Pp]([Ss]?:?|[Ss]?:/)?)?)?)?)?$(?!\\n))"
 MAX_WEIGHT = 65_535
 MAX_LISTED = 100_000
 
@@ -301,7 +305,9 @@ OPERATIONS: tuple[Operation, ...] = (
         _list("entries", {"type": "object", "required": ["url"]}),
         _entries,
         query={
-            "prefix": text(1024, default="", description="only URLs that begin so"),
+            "prefix": text(
+                1024, default="", pattern=_PREFIX, description="only URLs that begin so"
+            ),
             "limit": integer(1, MAX_LISTED, default=1000, description="at most so many"),
         },
         errors=(404, 409),
@@ -316,8 +322,8 @@ OPERATIONS: tuple[Operation, ...] = (
         _purge,
         body=table(
             {
-                "url": text(),
-                "prefix": text(),
+                "url": text(pattern=_URL),
+                "prefix": text(pattern=_PREFIX),
                 "tag": text(),
                 "all": boolean(enum=[True]),
                 "soft": boolean(default=False),

@@ -85,10 +85,12 @@ class Flight:
         "reading",
         "renewed",
         "stored",
+        "url",
     )
 
-    def __init__(self, flights: Flights, key: bytes, mark: int) -> None:
+    def __init__(self, flights: Flights, key: bytes, mark: int, url: bytes = b"") -> None:
         self.key = key
+        self.url = url
         self.mark = mark
         self.lease = 0  # of the owner, where several processes fill the same folder
         self.began = 0.0  # when the origin was asked, monotonic seconds
@@ -367,6 +369,7 @@ class Flights:
     :param threads: where to read back what was written.
     :param mark: the number of the last purge, as :meth:`~txrproxy.cache.store.Store.mark`.
     :param unlease: gives back the ``lease`` of a flight that has one.
+    :param touched: whether a purge after a mark may be meant for what is asked for, by key and URL.
     """
 
     def __init__(
@@ -376,11 +379,13 @@ class Flights:
         threads: Runs,
         mark: Callable[[], int],
         unlease: Callable[[int], object] = lambda _: None,
+        touched: Callable[[int, bytes, bytes], bool] = lambda *_: True,
     ) -> None:
         self.queue = deadlines.queue(lock_timeout, self._expired)
         self.threads = threads
         self._mark = mark
         self._unlease = unlease
+        self._touched = touched
         self._flights: dict[bytes, Flight] = {}
 
     def __len__(self) -> int:
@@ -389,15 +394,21 @@ class Flights:
     def get(self, key: bytes) -> Flight | None:
         """The flight to attach to, if there is one."""
         flight = self._flights.get(key)
-        if flight is None or flight.mark != self._mark():
+        if flight is None:
             return None
+        mark = self._mark()
+        if flight.mark != mark:
+            # A write to something else, of which there may be many, is no reason to ask again.
+            if self._touched(flight.mark, flight.key, flight.url):
+                return None
+            flight.mark = mark
         if flight.stored is not None and not flight.joinable:
             return None
         return flight
 
-    def lead(self, key: bytes) -> Flight:
+    def lead(self, key: bytes, url: bytes = b"") -> Flight:
         """Begin one, which those who come now may attach to. Its leader asks the origin."""
-        flight = self._flights[key] = Flight(self, key, self._mark())
+        flight = self._flights[key] = Flight(self, key, self._mark(), url)
         return flight
 
     def alone(self, key: bytes) -> Flight:

@@ -9,7 +9,8 @@ the owner, in whose thread everything has one order, and keeps what needs none:
   what is not published by then, the store drops by itself. A store that attaches meanwhile is told
   of the purges under way; one whose process is gone holds nothing up.
 - **Leases.** Who is to ask the origin for a key asks here first. Another then waits until the
-  lease ends, and looks again; or goes on alone when that takes too long. A purge ends the leases.
+  lease ends, and looks again; or goes on alone when that takes too long. A purge ends the leases
+  of what it may take.
 """
 
 from __future__ import annotations
@@ -61,10 +62,14 @@ class Member:
         return answer
 
 
+_ALL = Purge("all")
+
+
 @define(eq=False)
 class _Lease:
     number: int
     key: str
+    url: str
     holder: Member
     waiting: dict[Deferred[dict[str, Any]], Any] = field(factory=dict)  # with their deadlines
 
@@ -305,7 +310,7 @@ class Keeper:
         self._last += 1
         number = self._last
         self._purging[number] = purge
-        self._forget_leases()
+        self._forget_leases(purge)
         others = [member for member in self.members.values() if member is not by]
         calls = []
         for member in others:
@@ -399,7 +404,7 @@ class Keeper:
         lease = self._leases.get(key)
         if lease is None:
             self._last += 1
-            lease = self._leases[key] = _Lease(self._last, key, member)
+            lease = self._leases[key] = _Lease(self._last, key, body["url"], member)
             self._numbered[lease.number] = lease
             return {"lease": lease.number}
         if lease.holder is member:
@@ -447,10 +452,12 @@ class Keeper:
             deadline.cancel()
             answer.callback({"again": True})
 
-    def _forget_leases(self) -> None:
+    def _forget_leases(self, purge: Purge = _ALL) -> None:
+        """Nobody waits any more for what a purge may take."""
         for lease in list(self._leases.values()):
-            self._end_lease(lease)
-        self._ended.clear()
+            if purge.may_match(lease.key.encode("latin-1"), lease.url.encode("latin-1")):
+                self._end_lease(lease)
+                self._ended.pop(lease.key, None)
 
 
 def _nothing() -> None:

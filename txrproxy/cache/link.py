@@ -350,7 +350,12 @@ class Remote:
     # Who may ask the origin.
 
     def lease(
-        self, key: bytes, looked: float, wait: bool, done: Callable[[int | None], object]
+        self,
+        key: bytes,
+        looked: float,
+        wait: bool,
+        done: Callable[[int | None], object],
+        url: bytes = b"",
     ) -> None:
         """May this process ask the origin for a key, that it did not find when it ``looked``?
 
@@ -361,9 +366,10 @@ class Remote:
         def answered(answer: dict[str, Any]) -> None:
             done(answer.get("lease", 0) if not answer.get("again") else None)
 
+        names = {"key": key.decode("latin-1"), "url": url.decode("latin-1")}
         call = self._links.channel.call(
             TOPIC,
-            self._body("lease", {"key": key.decode("latin-1"), "at": looked, "wait": wait}),
+            self._body("lease", {**names, "at": looked, "wait": wait}),
         )
         if not call.called:
             call.addTimeout(LEASE, self._links.clock)

@@ -42,6 +42,15 @@ class Purge:
             return stored.url.startswith(self.value)
         return kind == "all" or self.value in stored.tags
 
+    def may_match(self, key: bytes, url: bytes) -> bool:
+        """Whether it may take a response that is not there yet: nobody knows its tags."""
+        kind = self.kind
+        if kind == "key":
+            return key.startswith(self.value)  # what is asked with credentials has more at the end
+        if kind == "url":
+            return url == self.value
+        return kind != "prefix" or url.startswith(self.value)
+
 
 @frozen
 class Purged:
@@ -78,3 +87,11 @@ class Purges:
                     return None
                 stored = stored.replaced(invalidated=True)
         return stored
+
+    def may_touch(self, number: int, key: bytes, url: bytes) -> bool:
+        """Whether one of those after ``number`` may take what is on its way for a key and URL."""
+        missed = self.number - number
+        if missed > len(self._kept):
+            return True
+        kept = self._kept
+        return any(kept[at].may_match(key, url) for at in range(len(kept) - missed, len(kept)))

@@ -239,11 +239,16 @@ class Store:
         return self.link.shared
 
     def lease(
-        self, key: bytes, looked: float, wait: bool, done: Callable[[int | None], object]
+        self,
+        key: bytes,
+        looked: float,
+        wait: bool,
+        done: Callable[[int | None], object],
+        url: bytes = b"",
     ) -> None:
         """:meth:`~txrproxy.cache.link.Remote.lease`, in a store that is shared."""
         assert isinstance(self.link, Remote)
-        self.link.lease(key, looked, wait, done)
+        self.link.lease(key, looked, wait, done, url)
 
     def unlease(self, number: int) -> None:
         """A lease is needed no longer."""
@@ -385,6 +390,10 @@ class Store:
     def mark(self) -> int:
         """The present, for :meth:`fill` and :meth:`refresh`: take it before asking the origin."""
         return self.purges.number
+
+    def touched(self, mark: int, key: bytes, url: bytes) -> bool:
+        """Whether a purge since a :meth:`mark` may be meant for what is on its way."""
+        return self.purges.may_touch(mark, key, url)
 
     def fill(
         self, stored: Stored, expected: int | None = None, since: int | None = None

@@ -62,7 +62,14 @@ class Caches(dict[Any, Made]):
             name=f"cache {name}",
             links=self._links,
         )
-        flights = Flights(self._deadlines, LOCK_TIMEOUT, store.threads, store.mark, store.unlease)
+        flights = Flights(
+            self._deadlines,
+            LOCK_TIMEOUT,
+            store.threads,
+            store.mark,
+            store.unlease,
+            store.touched,
+        )
         return store, flights
 
     @property
