@@ -15,6 +15,7 @@ the same rank. ``tests/test_layers.py`` reads this table and fails on an import 
     3  transport tls                       Twisted's edge: sockets, TLS, deadlines, idle connections
     3  names                                names of backends, looked up, to members of pools
     3  cache                                the store: memory, files, index, collapsed requests
+    3  withheld                             a response that waits until it was looked at, or seen to
     4  forwarding exchange actions caching fetching waiting playback site wiring foreign   requests
     5  resource stock                       the proxy within somebody else's site
     5  guards                               policies before a request goes on

@@ -66,6 +66,7 @@ from txrproxy.http.peer import believed_scheme
 from txrproxy.playback import Following, Playback
 from txrproxy.routing.plan import Serve
 from txrproxy.waiting import MAX_ROUNDS, Leasing, Waiting
+from txrproxy.withheld import withhold
 
 MAX_COUNTED = 65536  # keys whose uses are counted, or whose responses are known to be for one only
 UNSHARED = 10.0  # seconds for which requests for what was not storable do not wait for each other
@@ -331,13 +332,29 @@ class Caching:
         exchange.cache = b"bypass"
         value = forwarded(demand.fwd, detail=demand.detail)
         exchange.added = (*exchange.added, make_line(b"Cache-Status", value))
-        if demand.invalidates:
-            exchange.watch = lambda exchange, head: self._invalidate(demand, url, head)
+        if demand.invalidates and self._store.shared:
+            # Who has got the response may ask another worker next, on another connection.
+            withhold(exchange, partial(self._invalidate, demand, url))
+        elif demand.invalidates:
+            exchange.watch = lambda exchange, head: self._invalidate(demand, url, head, _nothing)
         self._other(exchange)
 
-    def _invalidate(self, demand: Demand, url: bytes, head: ResponseHead) -> None:
-        for gone in invalidated_by(demand, url, head):
-            self._store.purge(Purge("url", gone), _ignore)
+    def _invalidate(
+        self, demand: Demand, url: bytes, head: ResponseHead, done: Callable[[], object]
+    ) -> None:
+        gone = invalidated_by(demand, url, head)
+        left = len(gone)
+
+        def purged(*_: object) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                done()
+
+        for each in gone:
+            self._store.purge(Purge("url", each), purged)
+        if not gone:
+            done()
 
     def _miss(self, exchange: Exchange, asked: Asked) -> None:
         demand = asked.demand
@@ -752,6 +769,10 @@ def _is_as_new(stored: Stored, renewed: Stored) -> bool:
 def _without_length(head: ResponseHead) -> ResponseHead:
     lines = [line for line in head.fields.lines if line[0] != b"content-length"]
     return ResponseHead(head.status, head.status_line[13:-2], True, Fields(lines), head.size)
+
+
+def _nothing() -> None:
+    """What waits for nothing."""
 
 
 def _ignore(result: Any, error: Any) -> None:

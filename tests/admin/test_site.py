@@ -200,6 +200,7 @@ class Bodies(Case):
             self.assertTrue(answer.json["error"].startswith(f"{kind}: {words}"))
         answer = self.ask("GET", f"{API}/cache/main/entries?prefix=b")
         self.assertEqual(answer.status, 400)
+        self.assertEqual(self.ask("POST", path, {"tag": "half a character: \ud800"}).status, 400)
         self.assertEqual(len(self.steward.asked), 2)
 
     def test_the_document_says_what_a_url_is(self) -> None:

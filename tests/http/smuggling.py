@@ -434,7 +434,7 @@ def _hosts() -> Iterator[Case]:
     ):
         if value != b"a:":
             yield f"Host {value!r}", _lines(b"GET / HTTP/1.1", b"Host: " + value), bad
-    for value in (b"b", b"a:80", b"a.", b"a.b", b"", b"[::1]"):
+    for value in (b"b", b"a:443", b"a.", b"a.b", b"", b"[::1]"):
         yield (
             f"absolute, Host {value!r}",
             _lines(b"GET http://a/ HTTP/1.1", b"Host: " + value),

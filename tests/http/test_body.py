@@ -73,6 +73,8 @@ BROKEN = [
     b"5,5\r\n",
     b"0" * 17 + b"\r\n",
     b"f" * 17 + b"\r\n",
+    b"f" * 16,
+    b"8" + b"0" * 15 + b"\r\n",  # 2**63
     b"5;a\nb\r\nhello",
     b"5;a\rb\r\nhello",
     b"5;a\x00\r\nhello",
@@ -147,7 +149,7 @@ class ChunkedTests(SynchronousTestCase):
             self.assertFalse(decode([start[:-1]])[0].complete)
 
     def test_a_size_beyond_all_data(self) -> None:
-        decoder, content = decode([b"ffffffffffffffff\r\n", b"abc"])
+        decoder, content = decode([b"7fffffffffffffff\r\n", b"abc"])
         self.assertEqual(content, b"abc")
         self.assertFalse(decoder.complete)
 

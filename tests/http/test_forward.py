@@ -524,8 +524,40 @@ class ResponseTests(SynchronousTestCase):
             b"Proxy-Authenticate: Basic",
             b"TE: x",
             b"X-Request-Id: theirs",
+            b"Connection: close\r\nClose: x",
         ):
             self.assertEqual(passed(line), [], line)
+
+    def test_a_length_in_one_spelling(self) -> None:
+        for value, expected in (
+            (b"0", b"0"),
+            (b"5", b"5"),
+            (b"50", b"50"),
+            (b"010", b"10"),
+            (b"000", b"0"),
+            (b"000000000000000007", b"7"),
+        ):
+            self.assertEqual(passed(b"content-length: " + value), [b"content-length: " + expected])
+        # In no other field.
+        block = b"X-Length: 010\r\nContent-Length: 010"
+        self.assertEqual(passed(block), [b"X-Length: 010", b"Content-Length: 10"])
+
+    def test_a_length_beside_a_coding(self) -> None:
+        """As answers to HEAD and 304 may have it: the length is not to be believed."""
+        block = b"Content-Length: 5\r\nTransfer-Encoding: chunked"
+        for status in (200, 304):
+            self.assertEqual(passed(block, status), [])
+
+    def test_upgrade_required(self) -> None:
+        """426 has to say to what; only of protocols that the proxy lets through."""
+        block = b"Connection: close, Upgrade\r\nUpgrade: h2c, websocket, TLS/1.2\r\nUpgrade: foo/2"
+        for status, expected in (
+            (426, [b"Connection: upgrade", b"Upgrade: websocket, foo/2"]),
+            (200, []),
+        ):
+            self.assertEqual(passed(block, status), expected)
+        self.assertEqual(passed(b"Connection: upgrade\r\nUpgrade: h2c", 426), [])
+        self.assertEqual(passed(b"X-A: 1", 426), [b"X-A: 1"])
 
     def test_hidden_and_changed(self) -> None:
         rules = ResponseRules(

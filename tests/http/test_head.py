@@ -82,10 +82,30 @@ class RequestLineTests(SynchronousTestCase):
         self.assertEqual((head.host, head.authority), (b"a.example", b"A.example:81"))
 
     def test_two_authorities(self) -> None:
-        for authority in (b"b.example", b"a.example:80", b"a.example.", b"", b"[::1]"):
+        for authority in (b"b.example", b"a.example:443", b"a.example.", b"", b"[::1]"):
             for version in (b"1.0", b"1.1"):
                 line = b"GET http://a.example/ HTTP/%b\r\nHost: %b" % (version, authority)
                 self.refused(line, HOST_MISMATCH)
+
+    def test_one_authority_in_two_spellings(self) -> None:
+        """The port of the scheme may be left out (RFC 9110 section 4.2.3)."""
+        for target, authority in (
+            (b"http://a.example", b"A.example:80"),
+            (b"http://a.example:80", b"a.example"),
+            (b"http://a.example:", b"a.example"),
+            (b"HTTPS://A.example", b"a.example:443"),
+            (b"https://a.example:443", b"a.example:"),
+            (b"http://[::1]:80", b"[::1]"),
+        ):
+            head = parse_request_head(b"GET %b/ HTTP/1.1\r\nHost: %b" % (target, authority))
+            self.assertEqual(head.authority, authority)
+        for target, authority in (
+            (b"https://a.example:80", b"a.example"),
+            (b"http://a.example", b"a.example:443"),
+            (b"http://[::1]", b"[::80]"),
+            (b"http://a.example:8080", b"a.example"),
+        ):
+            self.refused(b"GET %b/ HTTP/1.1\r\nHost: %b" % (target, authority), HOST_MISMATCH)
 
     def test_refused(self) -> None:
         table = [

@@ -199,6 +199,18 @@ class RequestFieldTests(Scenario):
         self.assertEqual(response.get(b"connection"), b"close")
         await client.closing()
 
+    async def test_a_client_that_names_no_host_is_not_given_that_of_the_backend(self):
+        """A page with links to it would tell where the backend is (RFC 9110 section 7.2)."""
+        origin, proxy, _ = await self.pair()
+        for request in (b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nHost:\r\n\r\n"):
+            client = await self.client(proxy)
+            client.send(request)
+            seen = await origin.request()
+            self.assertEqual(seen.get(b"host"), b"")
+            self.assertEqual(seen.all(b"x-forwarded-host"), [])
+            origin.reply(EMPTY_OK)
+            await client.response()
+
 
 class ResponseFieldTests(Scenario):
     async def receive(self, *lines, target=b"/", host=b"a.example", **parts):

@@ -209,6 +209,22 @@ class RetryTests(Two):
             self.assertEqual((response.status, seen.body), (200, b"hello"))
             self.assertEqual(self.tries, "first stale_connection")
 
+    async def test_a_kept_connection_on_which_an_answer_had_begun(self):
+        """It was open, then: that is a failure of the backend's like others."""
+        hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+        for begun in (b"HTTP/1.1 200 OK\r\nConte", b"HT", hints):
+            client = await self.start("")
+            await self.exchange(client, self.first)
+            await self.exchange(client, self.second)
+            client.send(GET)
+            await self.first.request()
+            self.first.reply(begun)
+            self.first.wire.transport.loseConnection()
+            if begun is hints:
+                self.assertEqual((await client.response()).status, 103)
+            self.assertEqual((await client.response()).status, 502)
+            self.assertEqual(self.tries, "first reset")
+
     async def test_a_kept_connection_to_one_that_is_not_used_any_more(self):
         client = await self.start()
         await self.exchange(client, self.first)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -253,9 +254,22 @@ class SharedTests(CacheCase):
         for link in (one, other):
             fetch(link, "/1000/a")
             wait_until(lambda link=link: is_hit(fetch(link, "/1000/a")[0]))
-        self.source.version = 1
-        fetch(one, "/1000/a", "POST")
-        wait_until(lambda: fetch(other, "/1000/a")[1] == self.source.body("/1000/a"))
+        for version in range(1, 20):
+            self.source.version = version
+            fetch(one, "/1000/a", "POST")
+            self.assertEqual(fetch(other, "/1000/a")[1], self.source.body("/1000/a"))
+            wait_until(lambda: is_hit(fetch(other, "/1000/a")[0]))
+
+    def test_the_response_to_a_write_waits_until_all_know(self) -> None:
+        self.ready()
+        one, _ = self.links()
+        pid = self.pids()[1]
+        os.kill(pid, signal.SIGSTOP)
+        self.addCleanup(os.kill, pid, signal.SIGCONT)
+        one.sendall(b"POST /1000/a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0\r\n\r\n")
+        self.assertEqual(select.select([one], [], [], 0.3)[0], [])
+        os.kill(pid, signal.SIGCONT)
+        self.assertTrue(one.recv(1000).startswith(b"HTTP/1.1 204 "))
 
     def test_misses_collapse(self) -> None:
         """200 at once over both processes."""

@@ -6,12 +6,15 @@ what the OpenAPI document says. What is said of a wrong value names what is allo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 Schema = Mapping[str, Any]
 
 MAX_TEXT = 2048
+
+_surrogate = re.compile("[\ud800-\udfff]").search  # half a character, which JSON can escape
 
 
 class Invalid(ValueError):
@@ -55,7 +58,7 @@ def check(value: Any, schema: Schema, where: str = "the body") -> None:
     elif value not in schema.get("enum", (value,)):
         raise Invalid(f"{where}: expected {describe(schema)}")
     elif kind == "string":
-        if len(value) > schema.get("maxLength", len(value)):
+        if len(value) > schema.get("maxLength", len(value)) or _surrogate(value):
             raise Invalid(f"{where}: expected {describe(schema)}")
     elif kind == "integer" and not schema["minimum"] <= value <= schema["maximum"]:
         raise Invalid(f"{where}: expected {describe(schema)}")

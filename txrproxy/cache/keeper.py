@@ -338,7 +338,7 @@ class Keeper:
                 names = ", ".join(str(member.who) for member in still)
                 error = OSError(f"purged, but not in {names}, which does not answer")
                 _logger.error("{name}: {error}", name=self._name, error=str(error))
-            elif result is not None:
+            elif result is not None and by is None:  # by a person: clients' writes are many
                 value = purge.value.decode("latin-1").encode("unicode_escape").decode()
                 _logger.info(
                     "{name}: {count} responses {done}: {what}",

@@ -5,9 +5,9 @@ A decoder is fed bytes and returns content::
     content = decoder.feed(data)
     if decoder.complete: decoder.rest holds the bytes that follow the body
 
-Chunked is read strictly: a size is 1 to 16 hexadecimal digits, a line ends in CRLF, extensions are
-bounded and dropped, trailers are parsed as fields. Memory is bounded by the piece that is fed plus
-one bounded line.
+Chunked is read strictly: a size is 1 to 16 hexadecimal digits and below 2**63, a line ends in CRLF,
+extensions are bounded and dropped, trailers are parsed as fields. Memory is bounded by the piece
+that is fed plus one bounded line.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 # chunk-size [ chunk-ext ]: BWS is accepted before the extension only, as RFC 9112 section 7.1.1
 # asks; an extension must be free of control characters.
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})([ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
-_PARTIAL_LINE = re.compile(rb"[0-9A-Fa-f]{1,16}[ \t]*(;[\t\x20-\x7e\x80-\xff]*)?\r?")
+_CHUNK_LINE = re.compile(rb"([0-7]?[0-9A-Fa-f]{1,15})([ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
+_PARTIAL_LINE = re.compile(rb"[0-7]?[0-9A-Fa-f]{1,15}[ \t]*(;[\t\x20-\x7e\x80-\xff]*)?\r?")
 _SIZE, _DATA, _DATA_END, _TRAILERS = range(4)
 
 

@@ -29,8 +29,9 @@ from txrproxy.http.fields import (
     is_field_value,
     is_token,
     make_line,
+    split_list,
 )
-from txrproxy.http.head import RequestFacts, ResponseHead
+from txrproxy.http.head import RequestFacts, ResponseHead, is_hop_protocol
 from txrproxy.http.peer import Peer, addresses_told, believed_scheme
 from txrproxy.http.public import NAMES_BACKEND, may_name_backend
 
@@ -317,6 +318,26 @@ _KIN = {
 }
 
 
+_LENGTH = frozenset({b"content-length"})
+
+
+def _as_read(line: Line) -> Line:
+    """The line; a length without leading zeros, with which it is octal to some."""
+    name, value, whole, _ = line
+    if name != b"content-length":
+        return line
+    return make_line(whole[: len(name)], value.lstrip(b"0") or b"0")
+
+
+def _wanted_upgrade(head: ResponseHead) -> list[Line]:
+    """What 426 has to name (RFC 9110 section 15.5.22): protocols that may pass through here."""
+    offered = split_list(head.fields.all(b"upgrade"))
+    protocols = b", ".join(protocol for protocol in offered if not is_hop_protocol(protocol))
+    if not protocols:
+        return []
+    return [make_line(b"Connection", b"upgrade"), make_line(b"Upgrade", protocols)]
+
+
 class ResponseRules:
     """What one route does to the fields of a response: ``hide`` and the configured changes.
 
@@ -342,7 +363,10 @@ class ResponseRules:
             self._secure = ResponseRules(hide, changes, (*self._defaults, *more))
         hidden = {name.lower() for name in hide}
         hidden.update(*(_KIN[name] for name in hidden & _KIN.keys()))
-        self._dropped = HOP_BY_HOP | {b"x-request-id"} | hidden | changes.replaced
+        # The length frames the response: nobody can have it dropped, not even Connection. A field
+        # "Close" is reserved (RFC 9112 section 9.6); so that option, too, changes nothing.
+        own = {b"x-request-id", b"close"}
+        self._dropped = (HOP_BY_HOP | own | hidden | changes.replaced) - _LENGTH
 
     @property
     def secure(self) -> ResponseRules:
@@ -361,14 +385,26 @@ class ResponseRules:
         return known
 
     def _make(self, head: ResponseHead) -> list[Line]:
-        # The length frames the response: nobody can have it dropped, not even Connection.
-        dropped = (self._dropped | head.options) - {b"content-length"}
-        if head.status < 200 or head.status == 204:
-            dropped |= {b"content-length"}  # RFC 9110 section 8.6
-        lines = [line for line in head.fields.lines if line[0] not in dropped]
-        if head.status >= 200:
+        fields, status, dropped = head.fields, head.status, self._dropped
+        if not head.options <= dropped:
+            dropped = (dropped | head.options) - _LENGTH
+        padded = False
+        lengths = fields.all(b"content-length")
+        if lengths:
+            # No length where none can be (RFC 9110 section 8.6), nor beside a coding, which wins
+            # (RFC 9112 section 6.3): the two stand together only where no body follows.
+            if status < 200 or status == 204 or b"transfer-encoding" in fields.marked:
+                dropped |= _LENGTH
+            padded = lengths[0] < b"1" and lengths[0] != b"0"
+        lines = [line for line in fields.lines if line[0] not in dropped]
+        if padded:
+            lines = [_as_read(line) for line in lines]
+        if status == 426:
+            lines += _wanted_upgrade(head)
+        if status >= 200:
             lines += self._changes.set + self._changes.add
-            self._complete(lines)
+            if self._defaults:
+                self._complete(lines)
         return lines
 
     def trailers(self, trailers: Fields, head: ResponseHead) -> Fields:
@@ -378,13 +414,13 @@ class ResponseRules:
 
     def _complete(self, lines: list[Line]) -> None:
         """Add the defaults of which nobody has said anything, nor asked to remove them."""
-        if self._defaults:
-            known = {line[0] for line in lines} | self._changes.remove
-            lines += [line for line in self._defaults if line[0] not in known]
+        known = {line[0] for line in lines} | self._changes.remove
+        lines += [line for line in self._defaults if line[0] not in known]
 
     def own(self, lines: Iterable[Line]) -> ResponseBlock:
         """The fields of a response of the proxy's own, with the configured changes."""
         kept = [line for line in lines if line[0] not in self._changes.replaced]
         kept += self._changes.set + self._changes.add
-        self._complete(kept)
+        if self._defaults:
+            self._complete(kept)
         return ResponseBlock(kept)

@@ -272,13 +272,19 @@ def parse_request_head(head: bytes) -> RequestHead:
         if b"host" not in fields:
             authority = target.authority
             host = split_authority(authority)[0]
-        elif target.authority.lower() != authority.lower():
+        elif _bare(target.authority, target.scheme) != _bare(authority, target.scheme):
             raise BadHead(HOST_MISMATCH)
     parsed = RequestHead(method, target, path, host, authority, fields, facts, len(head) + 4)
     # A head comes again as a whole only if its fields do.
     if known_facts is not None and len(head) <= _MEMO_REQUEST_SIZE:
         _requests.remember(head, parsed, _REQUEST_WEIGHT + len(head))
     return parsed
+
+
+def _bare(authority: bytes, scheme: bytes | None) -> bytes:
+    """An authority in lower case, without the port of its scheme (RFC 9110 section 4.2.3)."""
+    port = b":443" if scheme == b"https" else b":80"
+    return authority.lower().removesuffix(port).removesuffix(b":")
 
 
 class ResponseHead:

@@ -79,6 +79,11 @@ class Upstream(ResponseReader):
     def __repr__(self) -> str:
         return f"<Upstream to {self.connections.backend} {self.state} served {self.served}>"
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing of a response has come, not even the beginning of a head."""
+        return self._informational == 0 and self._buffer is None
+
     # The exchange's side.
 
     def start(self, exchange: Any, data: bytes, body: int, now: float) -> None:

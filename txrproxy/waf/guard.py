@@ -28,7 +28,7 @@ from txrproxy.waf.audit import Masking, line
 from txrproxy.waf.memo import Verdicts
 from txrproxy.waf.pool import WORDS, Done, Engines
 from txrproxy.waf.verdict import CLEAR, Tally, Verdict
-from txrproxy.waf.withheld import Decide, Withheld
+from txrproxy.withheld import Decide, Withheld
 
 TEXTS = frozenset(
     {b"text/html", b"text/plain", b"text/xml", b"application/json", b"application/xml"}

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txrproxy.errors import WAF_REFUSED_RESPONSE
 from txrproxy.http.fields import EMPTY, Fields, make_line
-from txrproxy.waf.withheld import Withheld
+from txrproxy.withheld import Withheld, withhold
 
 HEAD: Any = object()
 
@@ -119,3 +119,25 @@ class WithheldTests(SynchronousTestCase):
         self.assertEqual(self.exchange.happened, ["pause"])
         self.decide()
         self.assertEqual(self.exchange.happened, ["pause", (b"yes", True)])
+
+    def test_something_comes_first(self) -> None:
+        """It is seen to before the look, which has the last word."""
+        seen: list[Any] = []
+        withhold(self.exchange, lambda head, go_on: seen.append((head, go_on)))
+        self.exchange.on_response(HEAD, 2, b"hi", True)
+        self.assertEqual((seen[0][0], self.looks), (HEAD, []))
+        seen[0][1]()
+        self.decide(WAF_REFUSED_RESPONSE)
+        self.assertEqual(self.exchange.happened, [WAF_REFUSED_RESPONSE])
+
+    def test_nothing_but_that(self) -> None:
+        self.exchange.withheld = None
+        seen: list[Any] = []
+        withhold(self.exchange, lambda head, go_on: seen.append(go_on))
+        self.exchange.on_response(HEAD, 9, b"hi", False)
+        self.exchange.on_response_body(b" there", False)
+        self.assertEqual(self.exchange.happened, ["pause"])
+        seen[0]()
+        self.exchange.on_response_body(b"!", True)
+        expected = ["pause", "resume", (b"hi there", False), (b"!", True, False)]
+        self.assertEqual(self.exchange.happened, expected)

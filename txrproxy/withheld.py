@@ -1,4 +1,4 @@
-"""A response that its client does not see before it has been looked at.
+"""A response that its client does not see before it has been looked at, or seen to.
 
 ::
 
@@ -21,6 +21,14 @@ from txrproxy.http.fields import EMPTY, Fields
 from txrproxy.http.head import ResponseHead
 
 Decide = Callable[["Reason | None"], None]
+SeeTo = Callable[[ResponseHead, Callable[[], object]], object]
+
+
+def withhold(exchange: Any, see_to: SeeTo) -> None:
+    """Keep the response of an exchange back until something was seen to."""
+    if exchange.withheld is None:
+        exchange.withheld = Withheld(exchange, lambda head: 0, lambda *given: given[-1](None))
+    exchange.withheld.first(see_to)
 
 
 class Withheld:
@@ -59,6 +67,15 @@ class Withheld:
         self._head: Any = None  # while something is withheld
         self._upstream: Any = None
         self._turn = 0
+
+    def first(self, see_to: SeeTo) -> None:
+        """Before it is looked at, see to something, which calls ``go_on()`` when that is done."""
+        look = self._look
+
+        def both(exchange: Any, head: ResponseHead, content: bytes, decide: Decide) -> None:
+            see_to(head, lambda: look(exchange, head, content, decide))
+
+        self._look = both
 
     def takes(
         self, head: ResponseHead, length: int, content: bytes, ended: bool, judged: bool
