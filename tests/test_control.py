@@ -14,7 +14,7 @@ from unittest import mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.service.processes import ProcessCase
-from tests.twistd import get, wait_until
+from tests.twistd import ask, connect, get, read_all, wait_until
 from txrproxy.cli import main
 from txrproxy.control import NotRunning, state_dir, wait_for_end, workers
 
@@ -69,11 +69,12 @@ class RunningTests(ProcessCase):
         _, out, _ = command("pools", "ls", *where, "--json")
         (pool,) = json.loads(out)["pools"]
         (backend,) = pool["backends"]
-        change = ("app", backend["name"], *where)
+        self.assertEqual((backend["ejected"], backend["waiting"]), (False, 0))
+        change = ("app", backend["id"], *where)
         self.assertEqual(command("pools", "drain", *change)[0], 0)
         self.assertIn("  drain  ", command("pools", "ls", *where)[1])
         _, out, _ = command("explain", "GET", "http://a/no-such", "-c", str(self.config))
-        self.assertIn(f"{backend['name']}  drain, weight 1, no candidate", out)
+        self.assertIn(f"{backend['id']}  drain, weight 1, no candidate", out)
         self.assertEqual(command("pools", "up", *change)[0], 0)
         status, _, err = command("pools", "up", "app", "gone", *where)
         self.assertEqual(status, 1)
@@ -159,7 +160,6 @@ class DelayTests(ProcessCase):
         self.write('[admin]\nlisten = "127.0.0.1:0"\n', drain=f'20s"\ndrain_delay = "{delay}')
 
     def told_to_end(self) -> None:
-        self.start()
         admin = int(self.proxy.wait_for(r"admin server on .*:(\d+)")[1])
         self.assertIn(b"200 OK", get(admin, "/readyz"))
         self.proxy.signal(signal.SIGTERM)
@@ -168,14 +168,32 @@ class DelayTests(ProcessCase):
         self.assertIn(b"draining", get(admin, "/readyz"))
 
     def test_served_meanwhile(self) -> None:
+        self.start()
+        lanes = [connect(self.port) for _ in range(4)]
+        for lane in lanes:
+            self.addCleanup(lane.close)
+            ask(lane, "/")
+            answer = b""
+            while not answer.endswith(b"hello"):
+                answer += lane.recv(65536)
+            self.assertNotIn(b"connection: close", answer.lower())
         self.told_to_end()
-        for port in (self.port, self.port):
-            self.assertIn(b"200 OK", get(port))
+        lanes.append(connect(self.port))
+        self.addCleanup(lanes[-1].close)
+        for lane in lanes:  # those that were kept, and a new one
+            ask(lane, "/")
+            answer = read_all(lane)
+            self.assertIn(b"200 OK", answer)
+            self.assertIn(b"connection: close\r\n", answer.lower())
         _, out, _ = command("status", "-c", str(self.config))
         self.assertIn(", draining\n", out)
-        os.kill(self.pids()[0], signal.SIGKILL)  # and replaced
-        wait_until(lambda: len(self.pids()) == 2)
-        self.assertIn(b"200 OK", get(self.port))
+        for pid in self.pids():
+            os.kill(pid, signal.SIGKILL)  # and replaced
+        for _ in range(2):
+            self.proxy.wait_for("serves")
+        with connect(self.port) as lane:
+            ask(lane, "/")
+            self.assertIn(b"connection: close\r\n", read_all(lane).lower())
         self.proxy.signal(signal.SIGTERM)
         self.proxy.wait_for("ending at once")
         self.assertEqual(self.proxy.process.wait(30), -signal.SIGTERM)

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import tomllib
@@ -56,7 +57,7 @@ class DemoTests(TestCase):
 
     def setUp(self):
         self.clock = Clock()
-        self.clock.listenTCP = reactor.listenTCP
+        self.clock.adoptStreamPort = reactor.adoptStreamPort
         self.service = demo.demo_service(self.clock, (0, 0))
         self.service.startService()
         self.first, self.second = self.service
@@ -306,6 +307,34 @@ class DemoTests(TestCase):
         self.assertEqual(self.delays(9) + self.loops(), [])
         with self.assertRaises(ConnectionRefusedError):
             await connectProtocol(TCP4ClientEndpoint(reactor, host, int(port)), Wire())
+
+    async def test_another_process_goes_on(self):
+        """It listens at the same address; who is connected here is served to the end."""
+        slow = await self.wire(b"GET /slow?seconds=9 HTTP/1.0\r\n\r\n")
+        while not self.delays(9):
+            await self.turn()
+        (other, _) = after = demo.demo_service(self.clock, (self.first._number, 0))
+        with self.assertRaises(OSError) as caught:
+            after.bind()
+        self.assertEqual(caught.exception.errno, errno.EADDRINUSE)
+        self.assertEqual(caught.exception.strerror, f"{self.first.address}: Address already in use")
+        after.bind(beside=True)
+        waits = await self.wire(b"GET /headers HTTP/1.0\r\n\r\n")
+        after.startService()
+        self.addCleanup(after.stopService)
+        await self.service.retire()
+        for _ in range(4):
+            self.assertEqual((await self.ask("/headers", origin=other))[0], 200)
+        await waits.lost
+        self.assertIn(b"200 OK", waits.data)
+        self.clock.advance(9)
+        await slow.until(b"Alder, after 9 s\n")
+
+    async def test_retired_while_away(self):
+        await self.ask("/away?seconds=5")
+        self.clock.advance(demo._BEFORE_LEAVING)
+        await self.service.retire()
+        self.assertEqual(self.delays(5), [])
 
 
 def config(*backends, bind=(), secure=()):

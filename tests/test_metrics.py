@@ -83,6 +83,33 @@ class Dashboard(SynchronousTestCase):
             for labels in re.findall(r"\{([^}]*)\}", text):
                 self.assertLessEqual(set(re.findall(r"(\w+)\s*[=!]", labels)), allowed, text)
 
+    def test_shows_what_there_is(self) -> None:
+        """A new metric has a place on it, or a reason to have none."""
+        asked = " ".join(expressions(json.loads(self.path.read_text("utf-8"))))
+        shown = set(re.findall(r"\btxrproxy_\w+", asked))
+        missing = {
+            name
+            for name, metric in METRICS.items()
+            if not shown & {metric.full_name, f"{metric.full_name}_bucket"}
+        }
+        # How many responses there are says less than their size; the start, than restarts.
+        self.assertEqual(missing, {"cache_responses", "start_time_seconds"})
+
+    def test_panels_beside_each_other(self) -> None:
+        panels = json.loads(self.path.read_text("utf-8"))["panels"]
+        self.assertEqual(len({panel["id"] for panel in panels}), len(panels))
+        taken: set[tuple[int, int]] = set()
+        for panel in panels:
+            at = panel["gridPos"]
+            place = {
+                (x, y)
+                for x in range(at["x"], at["x"] + at["w"])
+                for y in range(at["y"], at["y"] + at["h"])
+            }
+            self.assertLessEqual(at["x"] + at["w"], 24, panel["title"])
+            self.assertFalse(taken & place, panel["title"])
+            taken |= place
+
 
 class Manual(SynchronousTestCase):
     def test_names_every_metric(self) -> None:

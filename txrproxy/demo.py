@@ -5,19 +5,21 @@ streaming, WebSockets, slow answers and rewriting at work; the second one is slo
 are stock ``twisted.web`` sites on loopback and no example of a fast server.
 
 :func:`service_for` starts them inside the proxy's own process when the configuration has a pool
-``demo`` with exactly these two as its backends, as ``etc/demo.toml`` does.
+``demo`` with exactly these two as its backends, as ``etc/demo.toml`` does. In an upgrade the new
+process has origins of its own at the same addresses, while the old ones finish what they have.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import socket
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
 from twisted.application.service import MultiService, Service
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.task import LoopingCall
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
@@ -38,6 +40,7 @@ _SLOW_EVERY = 5  # the second origin keeps every fifth reader of its page waitin
 _SLOW_SECONDS = 1.5
 _REPORT_SECONDS = 1.0
 _BEFORE_LEAVING = 0.1
+_BACKLOG = 50
 _PIECE = bytes(range(256)) * 256
 
 
@@ -127,23 +130,61 @@ class Origin(Service):
         site = _Site(root, requestFactory=_Request, reactor=reactor)
         site.displayTracebacks = False
         self._site = site
+        self._bound: socket.socket | None = None
         self._return: Any = None
+
+    def bind(self, beside: bool = False) -> None:
+        """Take the address, for connections to wait until the service starts. Raises OSError.
+
+        ``beside`` says that a process of ours may have it as well, which is about to leave.
+        """
+        bound = socket.socket()
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, beside)
+            bound.bind((HOST, self._number))
+            bound.listen(_BACKLOG)
+            # Afterwards only: who has the address for another reason is noticed.
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, True)
+            bound.setblocking(False)
+        except OSError as error:
+            bound.close()
+            raise OSError(error.errno, f"{self.address}: {error.strerror}") from error
+        self._number = bound.getsockname()[1]
+        self._bound = bound
 
     def startService(self) -> None:
         super().startService()
         self._open()
 
+    def retire(self) -> Deferred[Any]:
+        """Leave new connections to the process that goes on; those there are live on."""
+        self._stay_away()
+        if not self._here:
+            return succeed(None)
+        self._port.doRead()  # who waits to be accepted would be reset
+        return maybeDeferred(self._port.stopListening)
+
     def stopService(self) -> Deferred[None]:
         super().stopService()
+        self._stay_away()
+        return self._close() if self._here else succeed(None)
+
+    def _stay_away(self) -> None:
         if self._return is not None:
             self._return.cancel()
             self._return = None
-        return self._close() if self._here else succeed(None)
 
     def _open(self) -> None:
+        if self._bound is None:
+            self.bind()
+        bound, self._bound = self._bound, None
+        assert bound is not None
         self._connections = _Connections(self._site)
-        self._port = self._reactor.listenTCP(self._number, self._connections, interface=HOST)
-        self._number = self._port.getHost().port
+        with bound:
+            self._port = self._reactor.adoptStreamPort(
+                bound.fileno(), socket.AF_INET, self._connections
+            )
         self._here = True
 
     def _close(self) -> Deferred[None]:
@@ -352,15 +393,28 @@ def _refuse(request: Any, text: str) -> bytes:
     return f"{text}\n".encode()
 
 
-def demo_service(reactor: Any, ports: tuple[int, int] = PORTS) -> MultiService:
-    """Both origins; its children are :class:`Origin`, the second one slow now and then."""
-    service = MultiService()
+class Origins(MultiService):
+    """Those of the demonstration: its children are :class:`Origin`."""
+
+    def bind(self, beside: bool = False) -> None:
+        """As :meth:`Origin.bind`."""
+        for origin in self:
+            origin.bind(beside)
+
+    def retire(self) -> Deferred[Any]:
+        """As :meth:`Origin.retire`."""
+        return DeferredList([origin.retire() for origin in self])
+
+
+def demo_service(reactor: Any, ports: tuple[int, int] = PORTS) -> Origins:
+    """Both origins, the second one slow now and then."""
+    service = Origins()
     for name, port, slow in zip(NAMES, ports, (False, True), strict=True):
         Origin(reactor, name, port, slow).setServiceParent(service)
     return service
 
 
-def service_for(config: Any, reactor: Any = None) -> MultiService | None:
+def service_for(config: Any, reactor: Any = None) -> Origins | None:
     """The origins, when ``config`` has them as the backends of a pool ``demo``; else None.
 
     ``config`` is a :class:`txrproxy.config.schema.Config`.
@@ -371,7 +425,7 @@ def service_for(config: Any, reactor: Any = None) -> MultiService | None:
         return None
     if reactor is None:
         from twisted.internet import reactor
-    return demo_service(reactor)
+    return demo_service(reactor, PORTS)
 
 
 def banner(config: Any) -> str:

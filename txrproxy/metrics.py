@@ -123,6 +123,9 @@ PANIC = _row("pool_panic", Kind.MOST, "pool", "1: some worker ignores health.")
 CPU = _row("cpu_seconds_total", _C, "", "CPU time of the workers, user and system.")
 MEMORY = _row("worker_resident_bytes", _S, "worker", "Memory of each worker.")
 WORKERS = _row("workers", _S, "", "Workers that serve.")
+WORKERS_CONFIGURED = _row(
+    "workers_configured", _S, "", "Workers that there are to be; 1 where it is all one process."
+)
 RESTARTS = _row("worker_restarts_total", _C, "", "Workers replaced after a death.")
 RELOADS = _row("reloads_total", _C, "result", "Reloads, ok or refused.")
 RELOAD_OK = _row("last_reload_successful", _S, "", "1: the last reload was done, or there is none.")

@@ -72,8 +72,8 @@ class ExplainingTests(SynchronousTestCase):
             self.assertEqual(caught.exception.code, 2)
 
     def test_asks_who_runs(self) -> None:
-        backend = {"name": "10.0.0.1:3000", "state": "drain", "weight": 1, "healthy": True}
-        answer = {"pools": [{"name": "app", "backends": [backend | {"ejected": None}]}]}
+        backend = {"id": "10.0.0.1:3000", "state": "drain", "weight": 1, "healthy": True}
+        answer = {"pools": [{"name": "app", "backends": [backend | {"ejected": False}]}]}
         asked: list[str] = []
 
         def call(folder: str, topic: str, timeout: float) -> object:

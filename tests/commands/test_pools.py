@@ -13,8 +13,9 @@ from txrproxy.transport.channel import Refused
 
 
 def row(name: str, **given: Any) -> dict[str, Any]:
-    same = {"name": name, "state": "up", "weight": 1, "priority": 0, "healthy": True}
-    return {**same, "ejected": None, "check": None, **given}
+    same = {"id": name, "state": "up", "weight": 1, "priority": 0, "healthy": True}
+    traffic = {"active": 0, "idle": 0, "waiting": 0, "available": True}
+    return {**same, "ejected": False, "ejected_for": None, "check": None, **traffic, **given}
 
 
 POOLS = {
@@ -23,10 +24,10 @@ POOLS = {
             "name": "app",
             "panic": False,
             "backends": [
-                row("10.0.0.1:80"),
+                row("10.0.0.1:80", active=12, idle=3, waiting=1),
                 row("10.0.0.2:80", state="drain", weight=3, healthy=None),
                 row("10.0.0.3:80", healthy=False, check={"passed": False, "text": "refused"}),
-                row("10.0.0.4:80", ejected=2.6),
+                row("10.0.0.4:80", ejected=True, ejected_for=2.6),
             ],
         },
         {"name": "next", "panic": True, "backends": [row("10.0.1.1:80", healthy=False)]},
@@ -34,13 +35,13 @@ POOLS = {
 }
 
 TABLE = """\
-pool  backend      state  weight  health
-app   10.0.0.1:80  up     1       well
-      10.0.0.2:80  drain  3       not checked yet
-      10.0.0.3:80  up     1       unhealthy: refused
-      10.0.0.4:80  up     1       ejected for 3 s
-next                              too few are well: health is ignored
-      10.0.1.1:80  up     1       unhealthy
+pool  backend      state  weight  active  idle  waiting  health
+app   10.0.0.1:80  up     1       12      3     1        well
+      10.0.0.2:80  drain  3       0       0     0        not checked yet
+      10.0.0.3:80  up     1       0       0     0        unhealthy: refused
+      10.0.0.4:80  up     1       0       0     0        ejected for 3 s
+next                                                     too few are well: health is ignored
+      10.0.1.1:80  up     1       0       0     0        unhealthy
 """
 
 

@@ -12,8 +12,8 @@ from txrproxy.explain.running import apply, condition, states
 
 
 def row(name: str, **given: Any) -> dict[str, Any]:
-    same: dict[str, Any] = {"name": name, "state": "up", "weight": 1, "priority": 0}
-    return {**same, "healthy": True, "ejected": None, "check": None, **given}
+    same: dict[str, Any] = {"id": name, "state": "up", "weight": 1, "priority": 0}
+    return {**same, "healthy": True, "ejected": False, "check": None, **given}
 
 
 def answer(pool: str, *rows: dict[str, Any]) -> dict[str, Any]:
@@ -34,7 +34,7 @@ class RunningTests(SynchronousTestCase):
 
     def test_states(self) -> None:
         pool = self.pool(
-            "app", row("10.0.0.1:3000", ejected=3.0), row("10.0.0.2:3000", weight=5), row("gone:1")
+            "app", row("10.0.0.1:3000", ejected=True), row("10.0.0.2:3000", weight=5), row("gone:1")
         )
         one, two = pool.backends
         self.assertEqual((condition(one), condition(two)), ("ejected", "up"))

@@ -221,7 +221,7 @@ class SharingScenario(ProcessCase):
     def known(self, backend: Backend) -> dict[str, Any]:
         """What the main process knows of it."""
         (pool,) = self.ask("pools")["pools"]
-        (row,) = [row for row in pool["backends"] if row["name"].endswith(f":{backend.port}")]
+        (row,) = [row for row in pool["backends"] if row["id"].endswith(f":{backend.port}")]
         return dict(row)
 
     def until_all(self, names: set[bytes]) -> None:

@@ -200,6 +200,28 @@ class PlaneTests(Case):
         self.plane.discard()
         self.assertEqual((spare.fileno(), len(self.plane._sockets)), (-1, 1))
 
+    def test_wind_down(self) -> None:
+        """What is idle stays, until draining begins; the socket is read from all along."""
+        self.plane.wind_down()
+        config = self.config()
+        self.give(config)
+        self.plane.share(0, 1)
+        self.plane.prepare(config)
+        self.plane.commit()
+        assert self.plane.graph is not None
+        site = next(iter(self.plane.graph.listeners.values()))
+        self.assertFalse(site.service.draining)
+        reading = self.reading()
+        self.assertTrue(reading)
+        self.plane.wind_down()
+        self.assertEqual((site.service.draining, site.service.softly), (True, True))
+        self.assertEqual(self.reading(), reading)
+        done = self.plane.drain(3)
+        self.assertEqual((site.service.draining, site.service.softly), (True, False))
+        self.plane.wind_down()
+        self.assertFalse(site.service.softly)
+        self.successResultOf(done)
+
     def test_drain(self) -> None:
         config = self.config()
         self.give(config)

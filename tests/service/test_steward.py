@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.config.samples import MINIMAL
@@ -65,12 +66,20 @@ class FakeMaster:
 class FakeLog:
     level = "info"
 
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def __call__(self, event: Any) -> None:
+        """Observe as the error log does, for events of ``info``."""
+        if self.level in ("debug", "info"):
+            self.lines.append(formatEvent(event))
+
 
 class FakeProxy:
     running = True
-    error_log: Any = FakeLog()
 
     def __init__(self) -> None:
+        self.error_log: Any = FakeLog()
         text = '[admin]\n[caches.main]\npath = "cache"\n'
         self.config = loads(MINIMAL + text)
         self.master: Any = FakeMaster()
@@ -130,6 +139,12 @@ class Metrics(Case):
         self.assertIn('txrproxy_cache_bytes{cache="main"} 5.0\n', text)
         self.assertIn("txrproxy_workers 2.0\n", text)
         self.assertIn("txrproxy_ready 1.0\n", text)
+
+    def test_workers_that_there_are_to_be(self) -> None:
+        text = MINIMAL + "[admin]\n"
+        for written, count in (("0", 1), ("3", 3)):
+            self.proxy.config = loads(f"{text}[server]\nworkers = {written}\n")
+            self.assertIn(f"txrproxy_workers_configured {count}.0\n", self.scrape())
 
     def test_a_worker_is_gone(self) -> None:
         now = {"rows": [], "now": [[metrics.CONNECTIONS, ["http"], 7]]}
@@ -224,6 +239,22 @@ class Levels(Case):
         self.assertEqual(self.steward.set_log_level("debug"), {"level": "debug"})
         self.assertEqual(self.steward.log_level(), {"level": "debug"})
         self.assertEqual(self.master.told, [("log level", {"level": "debug"})])
+
+    def test_said_whatever_the_levels_are(self) -> None:
+        log = self.proxy.error_log
+        globalLogPublisher.addObserver(log)
+        self.addCleanup(globalLogPublisher.removeObserver, log)
+        for level in ("error", "critical", "critical", "debug"):
+            self.steward.set_log_level(level)
+        self.assertEqual(
+            log.lines,
+            [
+                "log level: error, it was info",
+                "log level: critical, it was error",
+                "log level: debug, it was critical",
+            ],
+        )
+        self.assertEqual(log.level, "debug")
 
     def test_of_twistd(self) -> None:
         self.proxy.error_log = None

@@ -6,7 +6,9 @@ import os
 import signal
 import socket
 
+from tests import twistd
 from tests.scenarios.reloads import MORE, UpgradeScenario
+from tests.service.processes import ProcessCase
 from tests.twistd import end, get, wait_until
 from txrproxy.transport.channel import Refused
 
@@ -93,3 +95,59 @@ class UpgradeTests(UpgradeScenario):
 
     def connections(self) -> int:
         return sum(row["connections"] for row in self.ask("status")["workers"])
+
+
+DEMO = """\
+version = 1
+[server]
+workers = 0
+[listeners.http]
+bind = ["127.0.0.1:0"]
+[pools.demo]
+backends = ["http://127.0.0.1:{}", "http://127.0.0.1:{}"]
+[[routes]]
+name = "pages"
+pool = "demo"
+"""
+
+
+class DemoTests(ProcessCase):
+    """``make run``, at other ports: its origins are in the process that is upgraded."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        with socket.socket() as one, socket.socket() as two:
+            for each in (one, two):
+                each.bind(("127.0.0.1", 0))
+            self.ports = one.getsockname()[1], two.getsockname()[1]
+        self.config.write_text(DEMO.format(*self.ports))
+        ports = f"from txrproxy import demo; demo.PORTS = {self.ports}; "
+        self.patch(twistd, "RUN", ports + twistd.RUN)
+
+    def test_upgrade(self) -> None:
+        self.proxy = twistd.Twistd(self.config)
+        self.addCleanup(self.proxy.kill)
+        port = self.proxy.port()
+        with socket.create_connection(("127.0.0.1", port), 30) as slow:
+            slow.sendall(b"GET /slow?seconds=1 HTTP/1.0\r\nHost: a\r\n\r\n")
+            new = self.ask("upgrade")["pid"]
+            self.addCleanup(end, new)
+            for _ in range(10):
+                self.assertIn(b"200 OK", get(port, "/headers"))
+            with slow.makefile("rb") as answer:
+                self.assertIn(b", after 1 s\n", answer.read())
+        self.assertEqual(self.proxy.process.wait(30), 0)
+        for _ in range(10):
+            self.assertIn(b"200 OK", get(port, "/headers"))
+
+    def test_somebody_else_has_a_port(self) -> None:
+        with socket.create_server(("127.0.0.1", self.ports[1])):
+            done = twistd.run(
+                *("-n", "--pidfile=", "txrproxy", "--config", str(self.config)), cwd=self.folder
+            )
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(
+            done.stderr,
+            "the origins of the demo can not listen on "
+            f"127.0.0.1:{self.ports[1]}: Address already in use\n",
+        )

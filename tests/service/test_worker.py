@@ -27,6 +27,10 @@ class WorkerTests(Case):
         self.successResultOf(master.call("share", {"mine": 0, "of": 1}))
         self.assertEqual(self.successResultOf(master.call("status"))["connections"], 0)
         self.assertEqual(worker.drain_timeout, 30.0)
+        self.successResultOf(master.call("wind down"))
+        assert worker.plane.graph is not None
+        for site in worker.plane.graph.listeners.values():
+            self.assertTrue(site.service.draining)
         self.successResultOf(master.call("deafen"))
         self.assertEqual(self.reactor.getReaders(), [])
         self.successResultOf(master.call("drain", {"timeout": 1, "softly": False}))

@@ -144,6 +144,7 @@ _BACKEND = {
         "weight": _COUNT,
         "healthy": {"type": ["boolean", "null"]},
         "ejected": {"type": "boolean"},
+        "ejected_for": {"type": ["number", "null"], "description": "seconds yet"},
         "available": {"type": ["boolean", "null"]},
         "active": _COUNT,
         "idle": _COUNT,

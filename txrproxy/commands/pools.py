@@ -72,20 +72,21 @@ def _ls(options: Namespace, folder: str) -> int:
 
 
 def _rows(pools: list[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
-    yield "pool", "backend", "state", "weight", "health"
+    yield "pool", "backend", "state", "weight", "active", "idle", "waiting", "health"
     for pool in pools:
         name = pool["name"]
         if pool["panic"]:
-            yield name, "", "", "", "too few are well: health is ignored"
+            yield name, *[""] * 6, "too few are well: health is ignored"
             name = ""
         for row in pool["backends"]:
-            yield name, row["name"], row["state"], str(row["weight"]), _health(row)
+            numbers = [str(row[key]) for key in ("weight", "active", "idle", "waiting")]
+            yield name, row["id"], row["state"], *numbers, _health(row)
             name = ""
 
 
 def _health(row: Mapping[str, Any]) -> str:
-    if row["ejected"] is not None:
-        return f"ejected for {row['ejected']:.0f} s"
+    if row["ejected"]:
+        return f"ejected for {row['ejected_for']:.0f} s"
     check = row.get("check")
     said = f": {check['text']}" if check and check.get("text") else ""
     if row["healthy"] is None:

@@ -95,8 +95,8 @@ class Server:
     )
     drain_delay: Seconds = option(
         seconds("0s"),
-        "before a stop drains: /readyz says 503 and everybody is still served, so that load "
-        "balancers go elsewhere first",
+        "before a stop drains: /readyz says 503 and everybody is still served, with Connection: "
+        "close, so that load balancers and clients go elsewhere first",
     )
     max_connections: Positive = option(
         20000, "client connections of one worker; beyond it new ones wait in the backlog"

@@ -19,9 +19,7 @@ States = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 def states(answer: Mapping[str, Any]) -> States:
     """What the proxy says to ``pools``, by name."""
-    return {
-        pool["name"]: {row["name"]: row for row in pool["backends"]} for pool in answer["pools"]
-    }
+    return {pool["name"]: {row["id"]: row for row in pool["backends"]} for pool in answer["pools"]}
 
 
 def apply(known: States, graph: Graph) -> None:
@@ -63,7 +61,7 @@ def _set(pool: Pool, backend: Backend, row: Mapping[str, Any]) -> None:
     backend.weight = row["weight"]
     backend.share = float(backend.weight)
     backend.healthy = row["healthy"]
-    if row["ejected"] is not None and pool.ejection is not None:
+    if row["ejected"] and pool.ejection is not None:
         backend.ejected = True
         backend.ejected_until = backend.trial_at = float("inf")
 

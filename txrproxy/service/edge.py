@@ -43,6 +43,7 @@ from txrproxy.service.control import Control, Taken, was_left
 from txrproxy.service.files import needed, raise_limit
 from txrproxy.service.master import Master, worker_count
 from txrproxy.service.notify import Notifier
+from txrproxy.service.pools import pools
 from txrproxy.service.pulse import Pulse
 from txrproxy.service.reload import Reloads
 from txrproxy.service.sockets import CannotListen, Group, Listeners, systemd
@@ -198,7 +199,7 @@ class Edge(Service):
         control.register("status", lambda _: self.status())
         control.register("reload", lambda _: self.reload())
         control.register("stop", self._told_to_stop)
-        control.register("pools", lambda _: {"pools": self.master.board.report()})
+        control.register("pools", lambda _: pools(self.master))
         control.register("backend", self._told_of_backend)
         control.register("upgrade", lambda _: self._lock.run(self._unless_draining, self._upgrade))
         return control
@@ -331,6 +332,11 @@ class Edge(Service):
 
     # Ending.
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether another process goes on from here."""
+        return self._successor is not None
+
     def _told_to_stop(self, _: Body) -> Body:
         if self._phase != DRAINING:
             self._reactor.callLater(0, self._reactor.stop)
@@ -341,7 +347,7 @@ class Edge(Service):
         self._phase = DRAINING
         self._pulse.stop()
         self.reloads.give_up()
-        if self._successor is None:
+        if not self.succeeded:
             self._notifier.stopping()
         else:
             self.admin.close(handed_over=True)
@@ -349,20 +355,19 @@ class Edge(Service):
             self._on_signal(number, self._at_once)
         if self._control is not None:
             self._control.retire()
-        if self._successor is not None:
+        if self.succeeded:
             self.keepers.close()  # for the other one to take them
-        stopped = self._serve_on().addCallback(
-            lambda _: self.master.stop(self._successor is not None)
-        )
+        stopped = self._serve_on().addCallback(lambda _: self.master.stop(self.succeeded))
         stopped.addBoth(lambda _: self.keepers.close())
         return stopped.addBoth(self._stopped)
 
     def _serve_on(self) -> Deferred[None]:
         """Until who watches ``/readyz`` has noticed; fires at once if another process serves."""
         seconds = self.config.server.drain_delay
-        if self._successor is not None or not seconds:
+        if self.succeeded or not seconds:
             return succeed(None)
         _logger.info("serving for {seconds} s yet, then draining", seconds=seconds)
+        self.master.wind_down()
         over: Deferred[None] = Deferred()
         self._delay = self._reactor.callLater(seconds, over.callback, None)
         self._end_delay = over

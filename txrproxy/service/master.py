@@ -64,6 +64,7 @@ class Master:
         self._reactor = reactor
         self._topics: dict[str, Callable[[Handle, Body], Any]] = {}
         self._lock = DeferredLock()
+        self._winding_down = False
         self._stopping: Deferred[None] | None = None
         self._delayed: dict[int, Any] = {}  # replacements that are waiting
         self._quick: dict[int, int] = {}  # deaths in a row that came soon, by number
@@ -195,6 +196,8 @@ class Master:
             if self.board.backends is not None:
                 worker.channel.send(TOLD, self.board.snapshot())
             self._share()
+            if self._winding_down:
+                worker.channel.send("wind down")
 
         # A process was forked with the configuration.
         done = worker.channel.call("prepare", {} if worker.pid else {"config": self.config})
@@ -376,6 +379,11 @@ class Master:
         return done.addCallback(told)
 
     # Ending.
+
+    def wind_down(self) -> None:
+        """Serve on, but let clients hear that their connections end: soon nobody serves."""
+        self._winding_down = True
+        self.broadcast("wind down")
 
     def stop(self, succeeded: bool = False) -> Deferred[None]:
         """Accept no more, drain, and end every worker; fires when all are gone.

@@ -251,6 +251,11 @@ class Plane:
 
     # Ending.
 
+    def wind_down(self) -> None:
+        """Serve on, and accept; but each response is the last of its connection, and says so."""
+        if self.graph is not None and self._draining is None:
+            self.graph.drain(softly=True)
+
     def deafen(self) -> None:
         """Accept no more."""
         self._deaf = True

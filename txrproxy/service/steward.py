@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
 
 from txrproxy import __version__, metrics
 from txrproxy.admin.steward import Unknown
@@ -23,9 +24,12 @@ from txrproxy.cache.control import NoOwner
 from txrproxy.config.effective import effective
 from txrproxy.config.schema import Config
 from txrproxy.observe.errorlog import ErrorLog
-from txrproxy.service.master import Master
+from txrproxy.service.master import Master, worker_count
+from txrproxy.service.pools import pools
 from txrproxy.service.processes import Handle
 from txrproxy.transport.channel import Body, Refused
+
+_logger = Logger()
 
 SCRAPE = 3.0  # seconds that a worker, or a cache, has to answer
 
@@ -146,6 +150,7 @@ class Overseer:
             "main",
             [
                 (metrics.WORKERS, [], len(master.serving)),
+                (metrics.WORKERS_CONFIGURED, [], max(1, worker_count(self._proxy.config))),
                 (metrics.READY, [], int(not self.not_ready())),
                 (metrics.START_TIME, [], self._started),
                 (metrics.INFO, [__version__], 1),
@@ -163,13 +168,7 @@ class Overseer:
         return {"routes": effective(self._proxy.config)["routes"]}
 
     def pools(self) -> Any:
-        board = {pool["name"]: pool for pool in self._proxy.master.board.report()}
-
-        def told(answers: Sequence[tuple[Handle, Body]]) -> Body:
-            found = [body["pools"] for _, body in answers if "pools" in body]
-            return {"pools": [_with_traffic(pool, found) for pool in board.values()]}
-
-        return self._proxy.master.ask("pools", timeout=SCRAPE).addCallback(told)
+        return pools(self._proxy.master)
 
     def set_backend(self, pool: str, backend: str, state: str | None, weight: int | None) -> Any:
         def there(answer: Body) -> Any:
@@ -249,31 +248,15 @@ class Overseer:
         return {"level": log.level}
 
     def set_log_level(self, level: str) -> Body:
-        self.log_level()
+        before = self.log_level()["level"]
         log = self._proxy.error_log
         assert log is not None
+        if level != before:
+            log.level = "info"  # for this line, which is to be there whatever the levels are
+            _logger.info("log level: {now}, it was {before}", now=level, before=before)
         log.level = level
         self._proxy.master.broadcast("log level", {"level": level})
         return {"level": level}
-
-
-def _with_traffic(pool: Body, workers: Sequence[Sequence[Body]]) -> Body:
-    """What the main process knows of a pool, with what the workers do there, added up."""
-    backends = {row["name"]: {"id": row["name"], **row} for row in pool["backends"]}
-    for row in backends.values():
-        row.update(active=0, idle=0, waiting=0, available=None, ejected=row["ejected"] is not None)
-        del row["name"]
-    for pools in workers:
-        for seen in pools:
-            if seen["name"] != pool["name"]:
-                continue
-            for each in seen["backends"]:
-                known = backends.get(each["id"])
-                if known is not None:
-                    for key in ("active", "idle", "waiting"):
-                        known[key] += each[key]
-                    known["available"] = each["available"] and known["available"] is not False
-    return {**pool, "backends": list(backends.values())}
 
 
 def _wire(text: str) -> str:

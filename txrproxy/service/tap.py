@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twisted.application.service import IService, MultiService
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.components import Componentized
@@ -23,6 +24,10 @@ from txrproxy.observe.errorlog import ErrorLog
 from txrproxy.service.slices import uncollected
 from txrproxy.service.upgrade import is_successor, refuse
 from txrproxy.transport.reactor import install_unless_chosen
+
+if TYPE_CHECKING:
+    from txrproxy.demo import Origins
+    from txrproxy.service.edge import Edge
 
 DAEMON_LOG = "twistd.log"
 
@@ -104,9 +109,26 @@ class Options(usage.Options):
 class _Application(MultiService):
     """Everything that runs in the process; brings the error log along."""
 
-    def __init__(self, error_log: ErrorLog | None) -> None:
+    def __init__(self, edge: Edge, origins: Origins | None, error_log: ErrorLog | None) -> None:
         super().__init__()
+        self._edge: Any = edge
+        self._origins = origins
         self._error_log = error_log
+        if origins is not None:
+            origins.setServiceParent(self)
+        self._edge.setServiceParent(self)
+
+    def stopService(self) -> Deferred[Any]:
+        origins = self._origins
+        done: Deferred[Any]
+        if origins is None or not self._edge.succeeded:
+            done = super().stopService()
+            return done
+        # What is in progress, here and there, ends by itself: the proxy drains before they leave.
+        Service.stopService(self)
+        done = DeferredList([origins.retire(), self._edge.stopService()])
+        done.addCallback(lambda _: origins.stopService())
+        return done
 
     def setServiceParent(self, parent: Any) -> None:
         super().setServiceParent(parent)
@@ -123,15 +145,24 @@ def makeService(options: Options) -> IService:
 
     config = options.loaded
     error_log = _open_error_log(options) if options.own_error_log else None
-    application: Any = _Application(error_log)
     origins = demo.service_for(config)
     if origins is not None:
+        _bind(origins)
         print(demo.banner(config), flush=True)
-        origins.setServiceParent(application)
     file = os.path.abspath(options["config"])
-    edge: Any = Edge(config, reactor, error_log, file, options.standard_error)
-    edge.setServiceParent(application)
+    edge = Edge(config, reactor, error_log, file, options.standard_error)
+    application: Any = _Application(edge, origins, error_log)
     return application  # type: ignore[no-any-return]
+
+
+def _bind(origins: Origins) -> None:
+    try:
+        origins.bind(beside=is_successor())
+    except OSError as problem:
+        why = f"the origins of the demo can not listen on {problem.strerror}"
+        print(why, file=sys.stderr)
+        refuse(why)
+        raise SystemExit(1) from None
 
 
 def _open_error_log(options: Options) -> ErrorLog:

@@ -50,7 +50,7 @@ class Worker:
     commit, discard
     share     mine, of
     backends  what is known of backends; it answers "ejected" (:mod:`txrproxy.service.board`)
-    deafen, drain (timeout, softly), abort, reopen, status
+    wind down, deafen, drain (timeout, softly), abort, reopen, status
     pulse     answers at once: the loop turns (:mod:`txrproxy.service.pulse`)
     cache     for the stores of caches, in both directions: :mod:`txrproxy.cache.link`
     figures, pools   for metrics and the admin API: :mod:`txrproxy.service.figures`
@@ -78,6 +78,7 @@ class Worker:
             "discard": lambda _: plane.discard(),
             TOLD: follower.told,
             "share": lambda body: plane.share(body["mine"], body["of"]),
+            "wind down": lambda _: plane.wind_down(),
             "deafen": lambda _: plane.deafen(),
             "drain": self._drain,
             "abort": lambda _: plane.abort(),
