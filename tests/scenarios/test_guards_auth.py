@@ -17,8 +17,8 @@ from twisted.web.resource import Resource
 
 from tests.scenarios.harness import EMPTY_OK, GET, Refusing, Scenario, ok
 from tests.scenarios.test_guards import from_client, get, reloaded
-from txrproxy import caching
 from txrproxy.cache import policy as caching_policy
+from txrproxy.caching import outcome
 from txrproxy.config.policies import Policies
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.guards import passwords
@@ -553,7 +553,7 @@ class JwtTests(Base):
             judged.append((demand.authorized, caching_policy.storable(request, demand, *more)))
             return judged[-1][1]
 
-        self.patch(caching, "storable", storable)
+        self.patch(outcome, "storable", storable)
         more = f'[caches.main]\npath = "{self.folder() / "cache"}"\n'
         policy = self.policy(', required = false, token = "cookie:t"')
         origin, _, client = await self.pair(
