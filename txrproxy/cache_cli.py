@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from txrproxy.cache.control import MAX_LISTED, NoOwner, Silent, ask
+from txrproxy.commands.progress import progress
 from txrproxy.config.problems import ConfigErrors
 from txrproxy.config.toml import load
 
@@ -95,7 +96,9 @@ def _text(value: str) -> str:
 
 
 def _ask(options: Any, lines: Callable[[Any], Iterable[str]], **question: Any) -> int:
-    result = ask(_folder(options), question)
+    folder = _folder(options)
+    with progress("asking the cache", quiet=options.json):
+        result = ask(folder, question)
     if options.json:
         print(json.dumps(result, indent=2))
     else:

@@ -9,6 +9,7 @@ from typing import Any
 
 from txrproxy import control
 from txrproxy.commands.asking import asks, failed, show
+from txrproxy.commands.progress import progress
 from txrproxy.table import columns, width
 
 
@@ -62,8 +63,8 @@ def _status(options: Namespace, folder: str) -> int:
 
 
 def _reload(options: Namespace, folder: str) -> int:
-    _wait(options, "reloading")
-    done = control.call(folder, "reload", options.timeout)
+    with progress("reloading", options.timeout, quiet=options.json):
+        done = control.call(folder, "reload", options.timeout)
     if options.json:
         print(json.dumps(done))
         return 0
@@ -74,22 +75,17 @@ def _reload(options: Namespace, folder: str) -> int:
 
 
 def _upgrade(options: Namespace, folder: str) -> int:
-    _wait(options, "waiting for the new process")
-    done = control.call(folder, "upgrade", options.timeout)
+    with progress("waiting for the new process", options.timeout, quiet=options.json):
+        done = control.call(folder, "upgrade", options.timeout)
     print(json.dumps({"ok": True, **done}) if options.json else f"process {done['pid']} goes on")
     return 0
 
 
 def _stop(options: Namespace, folder: str) -> int:
     pid = control.call(folder, "stop", options.timeout)["pid"]
-    _wait(options, f"process {pid} drains")
-    if not control.wait_for_end(pid, options.timeout):
+    with progress(f"process {pid} drains", options.timeout, quiet=options.json):
+        ended = control.wait_for_end(pid, options.timeout)
+    if not ended:
         return failed(options, f"process {pid} still drains after {options.timeout:.0f} s", 1)
     print(json.dumps({"ok": True, "pid": pid}) if options.json else "stopped")
     return 0
-
-
-def _wait(options: Namespace, what: str) -> None:
-    """Tell who sits at a terminal that this may take a while."""
-    if sys.stderr.isatty() and not options.json:
-        print(f"{what} ...", file=sys.stderr)
