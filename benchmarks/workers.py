@@ -19,7 +19,8 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +60,37 @@ pool = "origin"
 CASES = {"proxied 1 KiB": "", "from memory 1 KiB": 'cache = { store = "kept", default_ttl = "1h" }'}
 # Who is measured: workers, connections. The first is what the others are compared with.
 SUBJECTS = ((1, 32), (2, 32), (2, 64))
+HELD = ((1, 32), (2, 64))  # the same, each worker held to a share of a core
+SHARE = 0.3
+PERIOD = 20_000  # µs
+GROUPS = Path("/sys/fs/cgroup/cpu")
 HEADERS = {name: value for name, value in BROWSER.items() if name != "Cache-Control"}
 
 Row = dict[str, Any]
 
 
-def measure(cache: str, workers: int, connections: int, seconds: int) -> Row:
+@contextmanager
+def held(pids: Sequence[int]) -> Iterator[None]:
+    """Let each of these processes have :data:`SHARE` of a core, and no more."""
+    groups = [GROUPS / f"txrproxy-{os.getpid()}-{pid}" for pid in pids]
+    try:
+        for group, pid in zip(groups, pids, strict=True):
+            group.mkdir()
+            (group / "cpu.cfs_period_us").write_text(f"{PERIOD}")
+            (group / "cpu.cfs_quota_us").write_text(f"{PERIOD * SHARE:.0f}")
+            (group / "cgroup.procs").write_text(f"{pid}")
+        yield
+    finally:
+        for group, pid in zip(groups, pids, strict=True):
+            (GROUPS / "cgroup.procs").write_text(f"{pid}")
+            group.rmdir()
+
+
+def children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def measure(cache: str, workers: int, connections: int, seconds: int, hold: bool = False) -> Row:
     """µs of CPU a request, the share of the core that was used, and requests a second."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -81,10 +107,11 @@ def measure(cache: str, workers: int, connections: int, seconds: int) -> Row:
         ) as pid:
             verify(PORT, "/1k", BODIES["/1k"])
             url = f"http://127.0.0.1:{PORT}/1k"
-            wrk(url, 1, headers=HEADERS, connections=connections)
-            before = usage(pid).cpu_seconds
-            result = wrk(url, seconds, headers=HEADERS, connections=connections)
-            spent = usage(pid).cpu_seconds - before
+            with held(children(pid) if hold else ()):
+                wrk(url, 1, headers=HEADERS, connections=connections)
+                before = usage(pid).cpu_seconds
+                result = wrk(url, seconds, headers=HEADERS, connections=connections)
+                spent = usage(pid).cpu_seconds - before
     if result.errors:
         raise RuntimeError(str(result.errors))
     return {
@@ -94,7 +121,13 @@ def measure(cache: str, workers: int, connections: int, seconds: int) -> Row:
     }
 
 
-def markdown(found: Mapping[str, Any], date: str, facts: Mapping[str, str], rounds: int) -> str:
+def markdown(
+    found: Mapping[str, Any],
+    shared: Mapping[str, Any],
+    date: str,
+    facts: Mapping[str, str],
+    rounds: int,
+) -> str:
     lines = ["# Benchmark: one worker and two", "", f"- date: {date}"]
     lines += [f"- {name}: {value}" for name, value in facts.items()]
     lines += [
@@ -118,6 +151,19 @@ def markdown(found: Mapping[str, Any], date: str, facts: Mapping[str, str], roun
         "With 32 for both, each finds less to do in a turn of its loop, and a request is dearer,",
         "as it is for one worker that is less busy.",
     ]
+    if shared:
+        lines += [
+            "",
+            f"Each worker held to {SHARE:.0%} of a core, so that the load and the origin keep up;",
+            "the ratio is the median of those of the rounds.",
+            "",
+            "| case | 1 worker, requests/s | 2 workers, requests/s | ratio | lowest | highest |",
+            "| --- | ---: | ---: | ---: | ---: | ---: |",
+        ]
+    for case, one in shared.items():
+        rates = " | ".join(f"{rate:,.0f}" for rate in one["rates"])
+        ratios = " | ".join(f"{one[name]:.2f}" for name in ("ratio", "low", "high"))
+        lines.append(f"| {case} | {rates} | {ratios} |")
     return "\n".join(lines) + "\n"
 
 
@@ -137,6 +183,22 @@ def summary(rounds: list[dict[tuple[int, int], Row]]) -> dict[tuple[int, int], R
     return found
 
 
+def scaling(cache: str, rounds: int, seconds: int) -> Row:
+    """Requests a second of one worker and of two that are held to a share, and their ratio."""
+    rates = []
+    for number in range(rounds):
+        order = HELD if number % 2 else tuple(reversed(HELD))
+        found = {each: measure(cache, *each, seconds, hold=True)["rate"] for each in order}
+        rates.append([found[each] for each in HELD])
+    ratios = [two / one for one, two in rates]
+    return {
+        "rates": [statistics.median(column) for column in zip(*rates, strict=True)],
+        "ratio": statistics.median(ratios),
+        "low": min(ratios),
+        "high": max(ratios),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
@@ -148,7 +210,8 @@ def main() -> None:
     facts = {"command": "`python benchmarks/workers.py`", **machine()}
     if options.note:
         facts["note"] = options.note
-    found = {}
+    found, shared = {}, {}
+    may_hold = os.access(GROUPS, os.W_OK)
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o755)
         with origin(Path(name) / "origin", ORIGINS, find_program("nginx")):
@@ -158,7 +221,9 @@ def main() -> None:
                     order = SUBJECTS if number % 2 else tuple(reversed(SUBJECTS))
                     rounds.append({each: measure(cache, *each, options.seconds) for each in order})
                 found[case] = summary(rounds)
-    text = markdown(found, date, facts, options.rounds)
+                if may_hold:
+                    shared[case] = scaling(cache, options.rounds, options.seconds)
+    text = markdown(found, shared, date, facts, options.rounds)
     print(text, end="")
     if not options.dry:
         (RESULTS / f"{date}-workers.md").write_text(text)
@@ -166,7 +231,7 @@ def main() -> None:
             case: [{"workers": w, "connections": c, **one} for (w, c), one in subjects.items()]
             for case, subjects in found.items()
         }
-        data = {"date": date, **facts, "rounds": options.rounds, "cases": plain}
+        data = {"date": date, **facts, "rounds": options.rounds, "cases": plain, "held": shared}
         (RESULTS / f"{date}-workers.json").write_text(json.dumps(data, indent=1) + "\n")
 
 
