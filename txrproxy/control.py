@@ -6,6 +6,7 @@ import os
 import select
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -48,14 +49,9 @@ def call(folder: str, topic: str, timeout: float, body: Body | None = None) -> B
         try:
             return ask(path, topic, body, timeout)
         except (FileNotFoundError, ConnectionRefusedError):
-            beside = os.path.join(folder, DRAINING)
-            if not os.path.lexists(beside):
-                raise
-            try:
-                return ask(beside, topic, body, timeout)
-            except ConnectionError:
-                pass
-            raise  # that one was killed
+            with suppress(FileNotFoundError, ConnectionError):  # none drains, or it was killed
+                return ask(os.path.join(folder, DRAINING), topic, body, timeout)
+            raise
     except TimeoutError as error:
         raise Refused(f"no answer within {timeout:.0f} s") from error
     except PermissionError as error:

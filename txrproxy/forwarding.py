@@ -264,9 +264,7 @@ class Forwarding:
             return
         # A kept connection may have been closed under the request: not the backend's failure, if
         # sending the request again is safe (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
-        # One that has begun to answer was not.
-        stale = upstream is not None and upstream.reused and upstream.silent
-        if reason is RESET and stale and self._safe:
+        if reason is RESET and upstream is not None and upstream.stale and self._safe:
             backend = self.backend
             assert backend is not None
             self._tries = (*self._tries, b"%b stale_connection" % backend.name)

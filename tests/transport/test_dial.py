@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from txrproxy.errors import CONNECT_REFUSED, CONNECT_TIMEOUT, NO_SOCKET
 from txrproxy.transport import dial
 from txrproxy.transport.dial import LocalDialer, TcpDialer, UnixDialer
+from txrproxy.transport.shortage import SILENCE
 
 
 class LocalTests(SynchronousTestCase):
@@ -95,8 +96,8 @@ class ShortageTests(TestCase):
 
     def setUp(self):
         self.log = Warnings()
-        self.patch(dial, "_logger", self.log)
-        self.patch(dial, "_shortage", dial._Shortage())
+        self.patch(dial._shortage, "_logger", self.log)
+        self.patch(dial._shortage, "_say_again", 0.0)
         self.patch(socket, "socket", self.no_socket)
 
     def no_socket(self, *args, **keywords):
@@ -135,7 +136,7 @@ class ShortageTests(TestCase):
             "raise the limit of open files or lower server.max_connections"
         )
         self.assertEqual(self.log.said, [line])
-        clock.advance(dial.SILENCE)
+        clock.advance(SILENCE)
         fail()
         self.assertEqual(self.log.said, [line, line])
         self.assertEqual(reasons, [NO_SOCKET] * 4)

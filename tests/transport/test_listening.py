@@ -19,10 +19,10 @@ from txrproxy.transport.listening import (
     ELSEWHERE,
     EXHAUSTED,
     PAUSE,
-    SILENCE,
     Listening,
     _accepting,
 )
+from txrproxy.transport.shortage import SILENCE
 
 
 class Factory:

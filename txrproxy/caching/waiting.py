@@ -16,8 +16,8 @@ from txrproxy.exchange import Exchange
 MAX_ROUNDS = 2  # how often a request waits for another's response before it goes alone
 
 
-class Waiting:
-    """A request that waits for what another one has asked for."""
+class _InLine:
+    """Stands where its exchange expects a connection to a backend."""
 
     def __init__(self, caching: Any, exchange: Exchange, asked: Asked, flight: Flight) -> None:
         self._caching = caching
@@ -25,13 +25,17 @@ class Waiting:
         self._asked = asked
         self._flight = flight
 
-    # Its exchange's side.
-
     def pause(self) -> None:
         """Nothing of a response has gone to it yet."""
 
     def resume(self) -> None:
         """The same."""
+
+
+class Waiting(_InLine):
+    """A request that waits for what another one has asked for."""
+
+    # Its exchange's side.
 
     def abandon(self) -> None:
         """Its client has left."""
@@ -68,20 +72,8 @@ class Waiting:
         """By then another is its reader's."""
 
 
-class Leasing:
+class Leasing(_InLine):
     """A request that waits for leave to ask a backend, which another process may have."""
-
-    def __init__(self, caching: Any, exchange: Exchange, asked: Asked, flight: Flight) -> None:
-        self._caching = caching
-        self._exchange: Exchange | None = exchange
-        self._asked = asked
-        self._flight = flight
-
-    def pause(self) -> None:
-        """Nothing of a response has gone to it yet."""
-
-    def resume(self) -> None:
-        """The same."""
 
     def abandon(self) -> None:
         """Its client has left; who else waits asks anew."""

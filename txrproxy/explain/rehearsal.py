@@ -331,7 +331,7 @@ class _Notes:
     """The connections to one backend, and each of them: notes what is sent, and answers nothing."""
 
     closed = False
-    reused = False
+    stale = False
     transport = None
 
     def __init__(self, backend: Any, noted: list[_Noted]) -> None:

@@ -190,8 +190,8 @@ class Subrequest:
         """The connection is gone."""
         upstream, self._upstream = self._upstream, None
         again = reason is RESET and self._response is None
-        if again and upstream is not None and upstream.reused:
-            self._attempt(True)  # it may have been closed while it was kept
+        if again and upstream is not None and upstream.stale:
+            self._attempt(True)
         else:
             self._finish(None, reason)
 

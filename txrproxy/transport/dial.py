@@ -7,7 +7,6 @@ Where this process can have no socket, no backend is to blame, and none is to be
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
 from typing import Any
@@ -19,34 +18,16 @@ from twisted.python.failure import Failure
 
 from txrproxy.errors import CONNECT_REFUSED, CONNECT_TIMEOUT, NO_SOCKET, Reason
 from txrproxy.transport.direct import connect_tcp, connect_unix
+from txrproxy.transport.shortage import ERRORS, Shortage
 
 Make = Callable[[], Any]
 Connected = Callable[[Any], None]
 Failed = Callable[[Reason], None]
 
-SILENCE = 10.0  # seconds until the log says so again
-OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-
 _logger = Logger()
 
 
-class _Shortage:
-    """Of sockets, which the log tells of now and then, however many requests meet it."""
-
-    def __init__(self) -> None:
-        self._say_again = 0.0
-
-    def met(self, now: float, why: str) -> None:
-        if now >= self._say_again:
-            self._say_again = now + SILENCE
-            _logger.warn(
-                "no connection to a backend can be opened: {why}; raise the limit of open files or "
-                "lower server.max_connections",
-                why=why.lower(),
-            )
-
-
-_shortage = _Shortage()
+_shortage = Shortage(_logger, "no connection to a backend can be opened")
 
 
 class UnixDialer:
@@ -124,7 +105,7 @@ class _Factory(ClientFactory):
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
         number = getattr(reason.value, "osError", None)
-        if number in OURS:
+        if number in ERRORS:
             _shortage.met(self._reactor.seconds(), os.strerror(number))
             self._failed(NO_SOCKET)
             return

@@ -173,9 +173,8 @@ class DirectServer(_Direct, tcp.Server):
         self.client = client
         self.hostname = client[0]
         self.sessionno = sessionno
-        if (
-            getattr(server, "no_delay", None) is not True
-        ):  # else it has it from the listening socket
+        inherited = getattr(server, "no_delay", None)  # other ports do not say
+        if inherited is not True:
             self.setTcpNoDelay(True)
         reactor.addReader(self)
         self.connected = 1

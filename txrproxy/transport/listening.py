@@ -10,7 +10,6 @@ belongs to another process, descriptors. A port accepts while there is none.
 
 from __future__ import annotations
 
-import errno
 import socket
 import sys
 from collections.abc import Callable
@@ -23,15 +22,13 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from txrproxy.transport.direct import DirectServer, DirectUnixServer, available
+from txrproxy.transport.shortage import ERRORS, Shortage
 
 _logger = Logger()
 
 A_TURN = 64  # connections accepted in one turn of the loop from a socket of our own
 A_SHARED_TURN = 2  # from one that other processes accept from as well: they are to have some, too
 PAUSE = 0.1  # seconds without accepting after descriptors ran out
-SILENCE = 10.0  # seconds until the log says so again
-
-_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 # Reasons not to accept.
 FULL = "full"
@@ -57,7 +54,7 @@ class Listening:
         self._against: set[str] = set()
         self._accepted = 0
         self._resume: Any = None
-        self._say_again = 0.0
+        self._shortage = Shortage(_logger, "accepting pauses")
         self._socket = sock
         self._unix = sock.family == socket.AF_UNIX
         self.fileno = sock.fileno
@@ -129,7 +126,7 @@ class Listening:
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                if error.errno in _EXHAUSTED:
+                if error.errno in ERRORS:
                     self._exhausted(error)
                     return
                 continue  # the client is gone already: ECONNABORTED, or an error of its network
@@ -161,14 +158,7 @@ class Listening:
         protocol.makeConnection(transport)
 
     def _exhausted(self, error: OSError) -> None:
-        now = self.reactor.seconds()
-        if now >= self._say_again:
-            self._say_again = now + SILENCE
-            _logger.warn(
-                "accepting pauses: {error}; raise the limit of open files or lower "
-                "server.max_connections",
-                error=(error.strerror or str(error)).lower(),
-            )
+        self._shortage.met(self.reactor.seconds(), error.strerror or str(error))
         self.hold(EXHAUSTED)
         self._resume = self.reactor.callLater(PAUSE, self._try_again)
 

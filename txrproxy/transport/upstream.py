@@ -80,9 +80,12 @@ class Upstream(ResponseReader):
         return f"<Upstream to {self.connections.backend} {self.state} served {self.served}>"
 
     @property
-    def silent(self) -> bool:
-        """Whether nothing of a response has come, not even the beginning of a head."""
-        return self._informational == 0 and self._buffer is None
+    def stale(self) -> bool:
+        """Whether a request that fails may have met a close of the connection while it was kept.
+
+        Asked before there is a response: not when one has begun, be it a 1xx or a piece of a head.
+        """
+        return self.reused and self._informational == 0 and self._buffer is None
 
     # The exchange's side.
 
